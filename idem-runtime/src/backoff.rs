@@ -1,0 +1,70 @@
+//! Growing pauses with jitter.
+
+use std::time::Duration;
+
+/// Pauses that double from `first` to `longest`, each shortened at random by up to a half, so that
+/// many lanes that failed together do not come back together.
+#[derive(Debug, Clone)]
+pub(crate) struct Backoff {
+    first: Duration,
+    longest: Duration,
+    tries: u32,
+}
+
+impl Backoff {
+    pub(crate) const fn new(first: Duration, longest: Duration) -> Self {
+        Self { first, longest, tries: 0 }
+    }
+
+    /// For faults of a database that pass by themselves: 10 ms to 2 s.
+    pub(crate) const fn for_store() -> Self {
+        Self::new(Duration::from_millis(10), Duration::from_secs(2))
+    }
+
+    /// How many pauses there were.
+    pub(crate) fn tries(&self) -> u32 {
+        self.tries
+    }
+
+    /// The next pause.
+    pub(crate) fn next(&mut self) -> Duration {
+        let full = self
+            .first
+            .saturating_mul(1_u32.checked_shl(self.tries).unwrap_or(u32::MAX))
+            .min(self.longest);
+        self.tries = self.tries.saturating_add(1);
+        full.mul_f64(1.0 - jitter() / 2.0)
+    }
+
+    pub(crate) async fn wait(&mut self) {
+        tokio::time::sleep(self.next()).await;
+    }
+
+    pub(crate) fn reset(&mut self) {
+        self.tries = 0;
+    }
+}
+
+/// A random number from 0 to 1.
+pub(crate) fn jitter() -> f64 {
+    use std::hash::{BuildHasher, RandomState};
+    let bits = RandomState::new().hash_one(0_u8) >> 11;
+    #[expect(clippy::cast_precision_loss, reason = "53 bits fit")]
+    let share = bits as f64 / (1_u64 << 53) as f64;
+    share
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_to_the_longest_and_never_past_it() {
+        let mut backoff = Backoff::new(Duration::from_millis(10), Duration::from_secs(1));
+        let pauses: Vec<_> = (0..80).map(|_| backoff.next()).collect();
+        assert!(pauses[0] <= Duration::from_millis(10));
+        assert!(pauses[0] >= Duration::from_millis(5));
+        assert!(pauses.iter().all(|pause| *pause <= Duration::from_secs(1)));
+        assert!(pauses[79] >= Duration::from_millis(500));
+    }
+}

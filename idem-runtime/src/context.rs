@@ -1,0 +1,104 @@
+//! What a handler can know about the event it was given.
+
+use std::sync::Arc;
+
+use crate::event::{Event, Headers};
+use crate::key::Key;
+
+/// What a handler can know about its event besides the payload: ask for it with a parameter of type
+/// `&Context`.
+#[derive(Debug, Clone)]
+pub struct Context {
+    scope: Arc<str>,
+    key: Key,
+    group: Option<Arc<str>>,
+    event: Option<Event>,
+    attempt: u32,
+}
+
+impl Context {
+    /// A context for calling a handler's function directly, in a test.
+    ///
+    /// ```
+    /// use idem_runtime::{Context, Key};
+    ///
+    /// let cx = Context::new("bill", Key::new("e1")?);
+    /// assert_eq!(cx.attempt(), 1);
+    /// assert_eq!(cx.topic(), None);
+    /// # Ok::<(), idem_runtime::KeyError>(())
+    /// ```
+    pub fn new(scope: impl Into<Arc<str>>, key: Key) -> Self {
+        Self { scope: scope.into(), key, group: None, event: None, attempt: 1 }
+    }
+
+    /// The same context for an event that was read by a group.
+    #[must_use]
+    pub fn with_event(mut self, group: impl Into<Arc<str>>, event: Event) -> Self {
+        self.group = Some(group.into());
+        self.event = Some(event);
+        self
+    }
+
+    /// The same context at another attempt; the first is 1.
+    #[must_use]
+    pub fn with_attempt(mut self, attempt: u32) -> Self {
+        self.attempt = attempt;
+        self
+    }
+
+    /// The scope: whose memory of the key it is.
+    pub fn scope(&self) -> &str {
+        &self.scope
+    }
+
+    /// The idempotency key. Give it to a remote service that understands one.
+    pub fn key(&self) -> &Key {
+        &self.key
+    }
+
+    /// The consumer group, or `None` without Kafka.
+    pub fn group(&self) -> Option<&str> {
+        self.group.as_deref()
+    }
+
+    /// The topic, or `None` without Kafka.
+    pub fn topic(&self) -> Option<&str> {
+        self.event.as_ref().map(|event| &*event.topic)
+    }
+
+    /// The partition, or `None` without Kafka.
+    pub fn partition(&self) -> Option<i32> {
+        self.event.as_ref().map(|event| event.partition)
+    }
+
+    /// The offset, or `None` without Kafka.
+    pub fn offset(&self) -> Option<i64> {
+        self.event.as_ref().map(|event| event.offset)
+    }
+
+    /// The event's timestamp in milliseconds since 1970, if it has one.
+    pub fn timestamp(&self) -> Option<i64> {
+        self.event.as_ref().and_then(|event| event.timestamp)
+    }
+
+    /// The message key, if the event has one: what chose its partition.
+    pub fn message_key(&self) -> Option<&[u8]> {
+        self.event.as_ref().and_then(|event| event.message_key.as_deref())
+    }
+
+    /// The event's headers; `None` without Kafka.
+    pub fn headers(&self) -> Option<&Headers> {
+        self.event.as_ref().map(|event| &event.headers)
+    }
+
+    /// The value of the last header of this name.
+    pub fn header(&self, name: &str) -> Option<&[u8]> {
+        self.headers().and_then(|headers| headers.get(name))
+    }
+
+    /// Which attempt at this event this is, counted in this process; the first is 1. Attempts that
+    /// failed for reasons outside the handler (a deadlock, a lost connection) are not counted.
+    pub fn attempt(&self) -> u32 {
+        self.attempt
+    }
+}

@@ -1,0 +1,196 @@
+//! The contract between generated code and the runtime: what a handler is.
+//!
+//! `#[idempotent]` writes these impls. They are public so that a handler can be written by hand,
+//! and so that the compiler can explain a mistake in terms of the user's own function.
+
+use std::future::Future;
+
+use crate::context::Context;
+use crate::error::Failure;
+use crate::event::{DecodeError, Event};
+use crate::key::{Key, KeyError};
+use crate::state::{Needs, State, States};
+use crate::store::{Lends, Store};
+
+/// Where a handler's key comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum KeySource {
+    /// From the decoded event: one field, or several.
+    Event,
+    /// From a header of the message.
+    Header(&'static str),
+    /// From the place of the message: the lane's position is the marker.
+    Offset,
+}
+
+/// A function whose effects happen once for each (scope, key).
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not an idempotent handler",
+    note = "annotate the function with `#[idempotent(key = .., store = ..)]`"
+)]
+pub trait Handler: Sized + Send + Sync + 'static {
+    /// The store whose transaction the handler writes through.
+    type Store: Store;
+    /// What the handler is given: [`One`] event.
+    type Input: Input;
+    /// Whose memory of the key it is.
+    const SCOPE: &'static str;
+    /// Where the key comes from.
+    const KEY: KeySource;
+
+    /// Names the state the handler needs.
+    fn needs(needs: &mut Needs);
+
+    /// The event's key. `source` is the message it was decoded from, if there was one.
+    ///
+    /// # Errors
+    /// [`KeyError`] when the event has no key that could be kept.
+    fn key(event: &EventOf<Self>, source: Option<&Event>) -> Result<Key, KeyError>;
+
+    /// Runs the handler.
+    ///
+    /// # Errors
+    /// [`Failure`] when the handler returned an error: nothing it wrote is kept.
+    fn handle(
+        input: Self::Input,
+        call: Call<'_, Self>,
+    ) -> impl Future<Output = Result<(), Failure>> + Send;
+}
+
+/// The type of a handler's event.
+pub type EventOf<H> = <<H as Handler>::Input as Input>::Event;
+
+/// A handler that reads from Kafka.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` names no topic, so it cannot be registered with Kafka",
+    note = "add `topic = \"..\"` to its `#[idempotent(..)]`"
+)]
+pub trait Subscriber: Handler {
+    /// The topics it reads.
+    const TOPICS: &'static [&'static str];
+
+    /// Decodes a message into the handler's event.
+    ///
+    /// # Errors
+    /// [`DecodeError`] when the payload is not such an event.
+    fn decode(event: &Event) -> Result<EventOf<Self>, DecodeError>;
+}
+
+/// A handler whose key is in its event, so that it can run without Kafka.
+#[diagnostic::on_unimplemented(
+    message = "the key of `{Self}` is not in its event, so it cannot be processed without Kafka",
+    note = "only a handler with `key = \"field\"` can: a header or an offset needs a message"
+)]
+pub trait KeyedByEvent: Handler {}
+
+/// What a handler is given at once.
+pub trait Input: Sized + Send {
+    /// The type of an event.
+    type Event: Send + 'static;
+
+    /// The next input from the new events in their order, or `None` when there is none left.
+    fn next(events: &mut impl Iterator<Item = Self::Event>) -> Option<Self>;
+}
+
+/// One event at a time.
+#[derive(Debug, Clone, Copy)]
+pub struct One<E>(
+    /// The event.
+    pub E,
+);
+
+impl<E: Send + 'static> Input for One<E> {
+    type Event = E;
+
+    fn next(events: &mut impl Iterator<Item = E>) -> Option<Self> {
+        events.next().map(One)
+    }
+}
+
+/// What a call of a handler can hand to its parameters.
+pub struct Call<'a, H: Handler> {
+    tx: Option<&'a mut <H::Store as Store>::Tx>,
+    cx: &'a Context,
+    states: &'a States,
+}
+
+impl<'a, H: Handler> Call<'a, H> {
+    /// A call within this transaction.
+    pub(crate) fn new(
+        tx: &'a mut <H::Store as Store>::Tx,
+        cx: &'a Context,
+        states: &'a States,
+    ) -> Self {
+        Self { tx: Some(tx), cx, states }
+    }
+}
+
+/// A type that a handler can have as a parameter after the event.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be a parameter of the handler `{H}`",
+    label = "not a handler's parameter",
+    note = "a handler's parameters after the event are the store's connection (such as \
+            `&mut PgConnection`), `&Context` and `State<T>`, in any order"
+)]
+pub trait Param<'a, H: Handler>: Sized {
+    /// Whether it is the transaction's connection, of which there can be one.
+    const IS_CONNECTION: bool = false;
+
+    /// Names the state it needs.
+    fn needs(_needs: &mut Needs) {}
+
+    /// Takes the parameter's value out of the call.
+    ///
+    /// # Errors
+    /// [`Failure`] when there is no such value: a second connection, or state that was not given.
+    fn take(call: &mut Call<'a, H>) -> Result<Self, Failure>;
+}
+
+impl<'a, H, C> Param<'a, H> for &'a mut C
+where
+    H: Handler,
+    H::Store: Lends<C>,
+{
+    const IS_CONNECTION: bool = true;
+
+    fn take(call: &mut Call<'a, H>) -> Result<Self, Failure> {
+        match call.tx.take() {
+            Some(tx) => Ok(<H::Store as Lends<C>>::lend(tx)),
+            None => Err(Failure::new("a handler can have one connection, this one has two")),
+        }
+    }
+}
+
+impl<'a, H: Handler> Param<'a, H> for &'a Context {
+    fn take(call: &mut Call<'a, H>) -> Result<Self, Failure> {
+        Ok(call.cx)
+    }
+}
+
+impl<'a, H: Handler, T: Send + Sync + 'static> Param<'a, H> for State<T> {
+    fn needs(needs: &mut Needs) {
+        needs.state::<T>();
+    }
+
+    fn take(call: &mut Call<'a, H>) -> Result<Self, Failure> {
+        call.states.get::<T>().ok_or_else(|| {
+            Failure::new(format!(
+                "the handler `{}` needs a State<{}>, which was not given: add `.state(..)`",
+                H::SCOPE,
+                std::any::type_name::<T>()
+            ))
+        })
+    }
+}
+
+/// Whether a builder's current store is the one a handler writes through.
+#[diagnostic::on_unimplemented(
+    message = "the handler `{H}` does not write through `{Self}`",
+    note = "call `.store(..)` with the handler's store before `.handler::<{H}>()`; the handler \
+            names it with `store = ..`"
+)]
+pub trait Serves<H: Handler>: Store {}
+
+#[diagnostic::do_not_recommend]
+impl<H: Handler> Serves<H> for H::Store {}

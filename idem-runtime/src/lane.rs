@@ -1,0 +1,174 @@
+//! The lane: an ordered stream of events and the one row that keeps its promises.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+/// Which lane: a partition of a topic as one group reads it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LaneId {
+    /// The consumer group.
+    pub group: Arc<str>,
+    /// The topic.
+    pub topic: Arc<str>,
+    /// The partition.
+    pub partition: i32,
+}
+
+impl fmt::Display for LaneId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "topic {}, partition {} (group {})", self.topic, self.partition, self.group)
+    }
+}
+
+/// A place in a log: the next offset to read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Position {
+    /// The next offset.
+    pub offset: i64,
+    /// The leader epoch of the event before it, if known: a log that does not know the epoch is
+    /// not the log the position was taken from.
+    pub leader_epoch: Option<i32>,
+}
+
+impl Position {
+    /// A position whose leader epoch is not known.
+    pub const fn at(offset: i64) -> Self {
+        Self { offset, leader_epoch: None }
+    }
+}
+
+/// Which log in Kafka: a topic that is deleted and created again is another one.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LogIdentity {
+    /// The cluster's id, if the broker tells.
+    pub cluster_id: Option<String>,
+    /// The topic's id, if the broker tells.
+    pub topic_id: Option<String>,
+}
+
+impl LogIdentity {
+    /// What is different in `now`, or `None`. An id that one side does not know is not compared.
+    pub fn difference(&self, now: &Self) -> Option<String> {
+        let differ = |what: &str, was: &Option<String>, is: &Option<String>| match (was, is) {
+            (Some(was), Some(is)) if was != is => Some(format!("{what} {was} is now {is}")),
+            _ => None,
+        };
+        differ("the topic's id", &self.topic_id, &now.topic_id)
+            .or_else(|| differ("the cluster's id", &self.cluster_id, &now.cluster_id))
+    }
+}
+
+/// Which process holds lanes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Owner {
+    /// The number of this run of the process.
+    pub id: Uuid,
+    /// A name for people: the instance's, or the host's with the process id.
+    pub name: String,
+}
+
+/// A lane's row as the database has it.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct LaneRow {
+    /// Which lane.
+    pub id: LaneId,
+    /// Its number in the database.
+    pub number: i64,
+    /// The next offset.
+    pub position: Position,
+    /// The fence: random for each acquisition. Nil when nobody took the lane yet.
+    pub token: Uuid,
+    /// Its revision: one more with every change.
+    pub revision: i64,
+    /// Deliveries below it are stale: their markers may be forgotten.
+    pub floor: i64,
+    /// The log the position belongs to.
+    pub identity: LogIdentity,
+    /// For each scope in offset mode: the next offset it has not handled.
+    pub offset_marks: HashMap<String, i64>,
+}
+
+impl LaneRow {
+    /// A row with this number, at revision 0 and nobody's.
+    pub fn new(id: LaneId, number: i64, position: Position, identity: LogIdentity) -> Self {
+        Self {
+            id,
+            number,
+            position,
+            token: Uuid::nil(),
+            revision: 0,
+            floor: 0,
+            identity,
+            offset_marks: HashMap::new(),
+        }
+    }
+
+    /// The lane as its owner knows it.
+    pub fn held(&self) -> Held {
+        Held {
+            id: self.id.clone(),
+            number: self.number,
+            token: self.token,
+            revision: self.revision,
+            position: self.position,
+        }
+    }
+}
+
+/// A lane as its owner knows it. Changes only after a confirmed commit.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Held {
+    /// Which lane.
+    pub id: LaneId,
+    /// Its number in the database.
+    pub number: i64,
+    /// The owner's token.
+    pub token: Uuid,
+    /// The revision the owner expects.
+    pub revision: i64,
+    /// The next offset.
+    pub position: Position,
+}
+
+/// What a look at a lane's row found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Observed {
+    /// The lane's number.
+    pub number: i64,
+    /// Its token.
+    pub token: Uuid,
+    /// Its revision.
+    pub revision: i64,
+}
+
+/// How a lane's row stands to what its owner knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// As expected.
+    Held,
+    /// Another owner took the lane.
+    Fenced,
+    /// A commit whose end was unknown had landed.
+    Ahead,
+    /// The database went back to an earlier state.
+    WentBack,
+    /// The row is gone.
+    Gone,
+}
+
+impl Held {
+    /// Compares what the owner knows with the row.
+    pub fn standing(&self, row: Option<(Uuid, i64)>) -> Standing {
+        match row {
+            None => Standing::Gone,
+            Some((token, _)) if token != self.token => Standing::Fenced,
+            Some((_, revision)) if revision > self.revision => Standing::Ahead,
+            Some((_, revision)) if revision < self.revision => Standing::WentBack,
+            Some(_) => Standing::Held,
+        }
+    }
+}

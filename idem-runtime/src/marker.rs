@@ -1,0 +1,85 @@
+//! The marker: the row that says (scope, key) is processed.
+
+use std::time::SystemTime;
+
+use serde_json::Value;
+use uuid::Uuid;
+
+/// How a scope's markers are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum MarkerMode {
+    /// A row for each key.
+    Rows,
+    /// The lane's position is the marker.
+    Offset,
+}
+
+impl MarkerMode {
+    /// The word in the database.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Rows => "rows",
+            Self::Offset => "offset",
+        }
+    }
+
+    /// The mode for the word in the database.
+    pub fn parse(word: &str) -> Option<Self> {
+        match word {
+            "rows" => Some(Self::Rows),
+            "offset" => Some(Self::Offset),
+            _ => None,
+        }
+    }
+}
+
+/// What a marker says of its event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum MarkerState {
+    /// Its effects are committed.
+    Processed,
+}
+
+/// A marker as the database has it.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct Marker {
+    /// What it says.
+    pub state: MarkerState,
+    /// When it was written: the time of the transaction, by the database's clock.
+    pub processed_at: SystemTime,
+    /// Which event it was, if it came from Kafka.
+    pub origin: Option<Origin>,
+    /// What the caller kept beside it.
+    pub metadata: Option<Value>,
+    /// The call that wrote it, if it was one without Kafka.
+    pub attempt: Option<Uuid>,
+}
+
+impl Marker {
+    /// A marker of a processed event.
+    pub fn new(processed_at: SystemTime) -> Self {
+        Self {
+            state: MarkerState::Processed,
+            processed_at,
+            origin: None,
+            metadata: None,
+            attempt: None,
+        }
+    }
+}
+
+/// Where a processed event was read.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Origin {
+    /// The consumer group that processed it.
+    pub group: String,
+    /// The topic.
+    pub topic: String,
+    /// The partition.
+    pub partition: i32,
+    /// The offset.
+    pub offset: i64,
+}

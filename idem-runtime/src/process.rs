@@ -1,0 +1,277 @@
+//! Running something once without Kafka: a webhook, a cron job, a test.
+//!
+//! The same claim, the same guard and the same commit as in a lane, for one key.
+
+use serde_json::Value;
+use uuid::Uuid;
+
+use crate::context::Context;
+use crate::error::{Error, ErrorKind, Failure, Result};
+use crate::handler::{Call, EventOf, Handler, Input, KeyedByEvent};
+use crate::key::{IntoKey, Key};
+use crate::outcome::Outcome;
+use crate::scope::check_scope;
+use crate::state::{Needs, States};
+use crate::store::{Claim, Claimed, Fault, Lends, Sealed, Store, Writer};
+
+/// How often a claim that failed for a passing reason is tried again before the caller is told.
+const CLAIM_TRIES: u32 = 5;
+/// How often an unknown commit is looked up before the caller is told.
+const LOOKUPS: u32 = 10;
+
+/// Runs handlers idempotently without Kafka, with the state they ask for.
+///
+/// ```no_run
+/// # async fn example<S: idem_runtime::Store, H>(store: S, event: idem_runtime::EventOf<H>)
+/// # -> idem_runtime::Result<()>
+/// # where H: idem_runtime::KeyedByEvent<Store = S> {
+/// use idem_runtime::Processor;
+///
+/// let processor = Processor::new(store).state("a mailer");
+/// let outcome = processor.process::<H>(event).await?;
+/// # Ok(()) }
+/// ```
+#[derive(Debug, Clone)]
+pub struct Processor<S> {
+    store: S,
+    states: States,
+    metadata: Option<Value>,
+}
+
+impl<S: Store> Processor<S> {
+    /// A processor on this store.
+    pub fn new(store: S) -> Self {
+        Self { store, states: States::default(), metadata: None }
+    }
+
+    /// Gives a value to the handlers that have a `State<T>` parameter.
+    #[must_use]
+    pub fn state<T: Send + Sync + 'static>(mut self, value: T) -> Self {
+        self.states.insert(value);
+        self
+    }
+
+    /// Keeps this beside the markers it writes.
+    #[must_use]
+    pub fn metadata(mut self, metadata: Value) -> Self {
+        self.metadata = Some(metadata);
+        self
+    }
+
+    /// Runs the handler for this event, once for its key.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Handler`] with what the handler returned: nothing is kept then.
+    /// [`ErrorKind::Key`] when the event has no key. [`ErrorKind::Config`] when the handler needs
+    /// state that was not given. Otherwise the database failed; when
+    /// [`is_retryable`](Error::is_retryable), the same call with the same event is safe.
+    pub async fn process<H>(&self, event: EventOf<H>) -> Result<Outcome>
+    where
+        H: KeyedByEvent + Handler<Store = S>,
+    {
+        let mut needs = Needs::default();
+        H::needs(&mut needs);
+        if let Some(need) = needs.0.iter().find(|need| !self.states.has(need)) {
+            return Err(Error::new(
+                ErrorKind::Config,
+                format!(
+                    "the handler `{}` needs a State<{}>: run it with \
+                     `Processor::new(store).state(..).process::<{}>(event)`",
+                    H::SCOPE,
+                    need.name,
+                    H::SCOPE
+                ),
+            ));
+        }
+        let key = H::key(&event, None).map_err(|error| refused(H::SCOPE, error))?;
+        let cx = Context::new(H::SCOPE, key.clone());
+        let metadata = self.metadata.as_ref();
+        once(&self.store, H::SCOPE, &key, metadata, async |tx: &mut S::Tx| {
+            let input = H::Input::next(&mut std::iter::once(event))
+                .ok_or_else(|| Failure::new("the handler takes no event"))?;
+            H::handle(input, Call::new(tx, &cx, &self.states)).await
+        })
+        .await
+    }
+}
+
+/// What `bill::process(&store, event)` calls.
+///
+/// # Errors
+/// As [`Processor::process`].
+pub async fn process<H: KeyedByEvent>(store: &H::Store, event: EventOf<H>) -> Result<Outcome> {
+    Processor::new(store.clone()).process::<H>(event).await
+}
+
+pub(crate) fn checked(scope: &str, key: impl IntoKey) -> Result<Key> {
+    check_scope(scope)?;
+    key.into_key().map_err(|error| refused(scope, error))
+}
+
+pub(crate) async fn mark<S: Store>(
+    store: &S,
+    scope: &str,
+    key: Key,
+    metadata: Option<Value>,
+) -> Result<Outcome> {
+    once(store, scope, &key, metadata.as_ref(), async |_: &mut S::Tx| Ok(())).await
+}
+
+pub(crate) async fn closure<S: Store, T>(
+    store: &S,
+    scope: &str,
+    key: Key,
+    effects: impl AsyncFnOnce(&mut S::Connection) -> Result<T, Failure>,
+) -> Result<Outcome<T>> {
+    once(store, scope, &key, None, async move |tx: &mut S::Tx| {
+        effects(<S as Lends<S::Connection>>::lend(tx)).await
+    })
+    .await
+}
+
+/// Claim, run, seal, commit, for one key.
+async fn once<S: Store, T>(
+    store: &S,
+    scope: &str,
+    key: &Key,
+    metadata: Option<&Value>,
+    effects: impl AsyncFnOnce(&mut S::Tx) -> Result<T, Failure>,
+) -> Result<Outcome<T>> {
+    let attempt = Uuid::new_v4();
+    let writer = Writer::Direct { attempt };
+    let place = |error: Error| error.context(format_args!("scope {scope}, key {key}"));
+
+    let claim = Claim { scope, key, offset: None, metadata };
+    let Some(mut tx) = claimed(store, &writer, &claim).await.map_err(place)? else {
+        tracing::debug!(scope, key = %key, outcome = "duplicate", "idem");
+        return Ok(Outcome::Duplicate(None));
+    };
+    let value = match effects(&mut tx).await {
+        Ok(value) => value,
+        Err(failure) => {
+            store.rollback(tx).await;
+            return Err(place(failed::<S>(failure)));
+        }
+    };
+    match store.seal(&mut tx, &writer, None).await {
+        Ok(Sealed::Yes) => {}
+        Ok(Sealed::No) => {
+            store.rollback(tx).await;
+            return Err(place(handler_broke()));
+        }
+        Err(error) => {
+            store.rollback(tx).await;
+            return Err(place(error));
+        }
+    }
+    match store.commit(tx).await {
+        Ok(()) => {}
+        Err(error) if error.kind() == ErrorKind::UnknownCommit => {
+            if !landed(store, scope, key, attempt, &error).await.map_err(place)? {
+                return Err(place(Error::new(
+                    ErrorKind::Transient,
+                    "the connection was lost in the commit and nothing was kept: call again",
+                )));
+            }
+        }
+        Err(error) => return Err(place(error)),
+    }
+    tracing::debug!(scope, key = %key, outcome = "processed", "idem");
+    Ok(Outcome::Processed(value))
+}
+
+/// Begins and claims; `None` for a duplicate. Nothing of the user's has run yet, so that a passing
+/// failure is tried again here.
+async fn claimed<S: Store>(
+    store: &S,
+    writer: &Writer<'_>,
+    claim: &Claim<'_>,
+) -> Result<Option<S::Tx>> {
+    let mut backoff = crate::backoff::Backoff::for_store();
+    loop {
+        let result = async {
+            let mut tx = store.begin(writer).await?;
+            match store.claim(&mut tx, writer, std::slice::from_ref(claim)).await {
+                Ok(Claimed::Keys(new)) if new.first() == Some(&true) => Ok(Some(tx)),
+                Ok(_) => {
+                    store.rollback(tx).await;
+                    Ok(None)
+                }
+                Err(error) => {
+                    store.rollback(tx).await;
+                    Err(error)
+                }
+            }
+        }
+        .await;
+        match result {
+            Err(error) if error.is_retryable() && backoff.tries() < CLAIM_TRIES => {
+                backoff.wait().await;
+            }
+            other => return other,
+        }
+    }
+}
+
+/// Whether a commit whose answer was lost had landed. Claiming the key again waits for the lost
+/// connection's transaction, if the server is still at it; then the marker tells who wrote it.
+async fn landed<S: Store>(
+    store: &S,
+    scope: &str,
+    key: &Key,
+    attempt: Uuid,
+    lost: &Error,
+) -> Result<bool> {
+    let writer = Writer::Direct { attempt };
+    let mut backoff = crate::backoff::Backoff::for_store();
+    loop {
+        let claim = Claim { scope, key, offset: None, metadata: None };
+        let answer = match claimed(store, &writer, &claim).await {
+            Ok(Some(tx)) => {
+                store.rollback(tx).await;
+                return Ok(false);
+            }
+            Ok(None) => store.marker(scope, key).await,
+            Err(error) => Err(error),
+        };
+        match answer {
+            Ok(marker) => return Ok(marker.is_some_and(|it| it.attempt == Some(attempt))),
+            Err(error) if error.is_retryable() && backoff.tries() < LOOKUPS => {
+                backoff.wait().await;
+            }
+            Err(error) => {
+                return Err(Error::new(
+                    ErrorKind::UnknownCommit,
+                    format!(
+                        "{lost}, and the database cannot be asked whether it was kept: call again \
+                         with the same event, which has its effect once"
+                    ),
+                )
+                .with_source(error));
+            }
+        }
+    }
+}
+
+pub(crate) fn handler_broke() -> Error {
+    Error::new(
+        ErrorKind::HandlerBroke,
+        "the handler ended the transaction it was lent (COMMIT or ROLLBACK): that is a bug in the \
+         handler, remove the statement; nothing of this attempt was kept beside its marker",
+    )
+}
+
+fn failed<S: Store>(failure: Failure) -> Error {
+    let panicked = failure.panicked();
+    let (kind, message) = match S::fault(failure.error()) {
+        Fault::Transient => (ErrorKind::Transient, "the database failed in the handler"),
+        Fault::HandlerBroke => return handler_broke().with_source(failure.error),
+        Fault::Handler if panicked => (ErrorKind::Handler, "the handler panicked"),
+        Fault::Handler => (ErrorKind::Handler, "the handler failed"),
+    };
+    Error::new(kind, message).with_source(failure.error)
+}
+
+fn refused(scope: &str, error: crate::key::KeyError) -> Error {
+    Error::new(ErrorKind::Key, format!("scope {scope}: {error}"))
+}

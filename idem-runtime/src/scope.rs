@@ -1,0 +1,185 @@
+//! Which group owns which scopes: decided here, recorded by the store.
+//!
+//! A scope is the memory of keys. If a second group used it, each would take the other's events for
+//! duplicates; if a renamed group or handler began a new one, it would do everything again. Both
+//! are refused until somebody says which it is.
+
+use crate::error::{Error, ErrorKind};
+use crate::marker::MarkerMode;
+
+/// The longest scope, in bytes.
+pub const MAX_SCOPE_LEN: usize = 255;
+
+/// The scopes of a group at start.
+#[derive(Debug, Clone)]
+pub struct Registration<'a> {
+    /// The group.
+    pub group: &'a str,
+    /// Its scopes.
+    pub scopes: &'a [(&'a str, MarkerMode)],
+    /// Scopes that may be taken over from another group.
+    pub adopt: &'a [String],
+    /// Scopes of this group whose handler is gone for good.
+    pub retire: &'a [String],
+}
+
+/// A scope as the database has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ScopeRow {
+    /// The scope.
+    pub scope: String,
+    /// The group it belongs to.
+    pub group: String,
+    /// How its markers are kept.
+    pub mode: MarkerMode,
+}
+
+/// What a store writes for a registration.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct ScopePlan {
+    /// Scopes to record for the group.
+    pub insert: Vec<(String, MarkerMode)>,
+    /// Scopes to move to the group.
+    pub adopt: Vec<String>,
+    /// Scopes to record as retired.
+    pub retire: Vec<String>,
+}
+
+impl Registration<'_> {
+    /// Compares the registration with what is recorded: the rows of its scopes (whoever owns them)
+    /// and all rows of its group that are not retired.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Scope`] when a scope is another group's, changed its mode, or seems renamed.
+    pub fn review(&self, recorded: &[ScopeRow]) -> Result<ScopePlan, Error> {
+        let refuse = |message: String| Err(Error::new(ErrorKind::Scope, message));
+        let mut plan = ScopePlan::default();
+        for &(scope, mode) in self.scopes {
+            let Some(row) = recorded.iter().find(|row| row.scope == scope) else {
+                plan.insert.push((scope.to_owned(), mode));
+                continue;
+            };
+            if row.mode != mode {
+                return refuse(format!(
+                    "scope `{scope}` keeps its markers as `{}` in the database, the handler now \
+                     asks for `{}`: put the key back, or give the handler a new scope and `start`",
+                    row.mode.as_str(),
+                    mode.as_str()
+                ));
+            }
+            if row.group != self.group {
+                if !self.adopt.iter().any(|it| it == scope) {
+                    return refuse(format!(
+                        "scope `{scope}` belongs to group `{}`, but group `{}` brings it: name the \
+                         group as before, or, when the group was renamed and its old consumers are \
+                         gone, call `.adopt_scope(\"{scope}\")` on the builder; a second handler \
+                         that works independently needs a `scope = \"..\"` of its own",
+                        row.group, self.group
+                    ));
+                }
+                plan.adopt.push(scope.to_owned());
+            }
+        }
+        let orphans = || {
+            recorded.iter().filter(|row| {
+                row.group == self.group && !self.scopes.iter().any(|(scope, _)| *scope == row.scope)
+            })
+        };
+        plan.retire.extend(
+            orphans().map(|row| row.scope.clone()).filter(|scope| self.retire.contains(scope)),
+        );
+        let gone: Vec<_> = orphans()
+            .filter(|row| !plan.retire.contains(&row.scope))
+            .map(|row| format!("`{}`", row.scope))
+            .collect();
+        if let (Some((new, _)), false) = (plan.insert.first(), gone.is_empty()) {
+            return refuse(format!(
+                "group `{}` no longer has a handler for scope {}, and scope `{new}` is new: was a \
+                 handler renamed? If so, keep its memory with `scope = \"..\"` in the attribute; if \
+                 it is gone for good, call `.retire_scope(\"..\")` on the builder",
+                self.group,
+                gone.join(", ")
+            ));
+        }
+        Ok(plan)
+    }
+}
+
+/// Checks a scope's name.
+pub(crate) fn check_scope(scope: &str) -> Result<(), Error> {
+    let wrong = if scope.is_empty() {
+        "is empty"
+    } else if scope.len() > MAX_SCOPE_LEN {
+        "is longer than 255 bytes"
+    } else if scope.contains(['\0', ',', ' ']) {
+        "has a NUL, a comma or a space"
+    } else {
+        return Ok(());
+    };
+    Err(Error::new(ErrorKind::Config, format!("scope `{}` {wrong}", scope.replace('\0', "\\0"))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(scope: &str, group: &str) -> ScopeRow {
+        ScopeRow { scope: scope.into(), group: group.into(), mode: MarkerMode::Rows }
+    }
+
+    fn review(
+        scopes: &[&str],
+        adopt: &[&str],
+        retire: &[&str],
+        recorded: &[ScopeRow],
+    ) -> Result<ScopePlan, Error> {
+        let scopes: Vec<_> = scopes.iter().map(|scope| (*scope, MarkerMode::Rows)).collect();
+        let owned = |names: &[&str]| names.iter().map(|it| (*it).to_owned()).collect::<Vec<_>>();
+        Registration { group: "g", scopes: &scopes, adopt: &owned(adopt), retire: &owned(retire) }
+            .review(recorded)
+    }
+
+    #[test]
+    fn a_first_start_records_everything() {
+        let plan = review(&["a", "b"], &[], &[], &[]).unwrap();
+        assert_eq!(plan.insert.len(), 2);
+    }
+
+    #[test]
+    fn another_groups_scope_is_refused_until_it_is_adopted() {
+        let recorded = [row("a", "old")];
+        let error = review(&["a"], &[], &[], &recorded).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Scope);
+        assert!(error.to_string().contains("adopt_scope(\"a\")"), "{error}");
+        assert_eq!(review(&["a"], &["a"], &[], &recorded).unwrap().adopt, ["a"]);
+    }
+
+    #[test]
+    fn a_scope_that_vanished_beside_a_new_one_asks_whether_it_was_renamed() {
+        let recorded = [row("a", "g")];
+        let error = review(&["b"], &[], &[], &recorded).unwrap_err();
+        assert!(error.to_string().contains("renamed"), "{error}");
+        let plan = review(&["b"], &[], &["a"], &recorded).unwrap();
+        assert_eq!((plan.retire, plan.insert.len()), (vec!["a".to_owned()], 1));
+    }
+
+    #[test]
+    fn an_instance_of_the_old_version_still_starts_in_a_rolling_deployment() {
+        let recorded = [row("a", "g"), row("b", "g")];
+        assert_eq!(review(&["a"], &[], &[], &recorded).unwrap(), ScopePlan::default());
+    }
+
+    #[test]
+    fn a_changed_mode_is_refused() {
+        let recorded = [ScopeRow { mode: MarkerMode::Offset, ..row("a", "g") }];
+        assert!(review(&["a"], &[], &[], &recorded).unwrap_err().to_string().contains("`offset`"));
+    }
+
+    #[test]
+    fn a_scope_has_a_name_that_fits_a_commits_metadata() {
+        assert!(check_scope("billing.bill").is_ok());
+        for bad in ["", "a,b", "a b", "a\0"] {
+            assert_eq!(check_scope(bad).unwrap_err().kind(), ErrorKind::Config);
+        }
+    }
+}
