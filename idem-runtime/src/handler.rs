@@ -8,6 +8,7 @@ use std::future::Future;
 use crate::context::Context;
 use crate::error::Failure;
 use crate::event::{DecodeError, Event};
+use crate::group::{Handlers, Registered};
 use crate::key::{Key, KeyError};
 use crate::state::{Needs, State, States};
 use crate::store::{Lends, Store};
@@ -190,7 +191,14 @@ impl<'a, H: Handler, T: Send + Sync + 'static> Param<'a, H> for State<T> {
     note = "call `.store(..)` with the handler's store before `.handler::<{H}>()`; the handler \
             names it with `store = ..`"
 )]
-pub trait Serves<H: Handler>: Store {}
+pub trait Serves<H: Subscriber>: Store {
+    #[doc(hidden)]
+    fn register(handlers: &mut Handlers<Self>);
+}
 
 #[diagnostic::do_not_recommend]
-impl<H: Handler> Serves<H> for H::Store {}
+impl<H: Subscriber> Serves<H> for H::Store {
+    fn register(handlers: &mut Handlers<Self>) {
+        handlers.0.push(Registered::of::<H>());
+    }
+}

@@ -7,29 +7,48 @@
 //! any broker.
 
 mod backoff;
+#[cfg(feature = "kafka")]
+mod builder;
 mod context;
 mod error;
 mod event;
+mod group;
 mod handler;
+#[cfg(feature = "kafka")]
+mod kafka;
 mod key;
 pub mod lane;
 mod marker;
+#[cfg(any(test, feature = "testing"))]
+pub mod memory;
+pub mod migration;
 mod outcome;
+mod pipeline;
 mod process;
+#[cfg(feature = "kafka")]
+mod run;
 mod scope;
 mod state;
 pub mod store;
 
+#[cfg(feature = "kafka")]
+pub use builder::{Builder, Current, NoStore, With};
 pub use context::Context;
 pub use error::{BoxError, Error, ErrorKind, Failure, Result};
 pub use event::{DecodeError, Event, Headers, decode_json};
 pub use handler::{
     Call, EventOf, Handler, Input, KeySource, KeyedByEvent, One, Param, Serves, Subscriber,
 };
+#[cfg(feature = "kafka")]
+pub use kafka::Kafka;
 pub use key::{IntoKey, Key, KeyError, KeyPart, NeverMissing};
 pub use marker::{Marker, MarkerMode, MarkerState, Origin};
 pub use outcome::{Decision, Outcome};
+pub use pipeline::policy::{DatabaseLost, LogChanged, Start};
+pub use pipeline::stats::Counts;
 pub use process::{Processor, process};
+#[cfg(feature = "kafka")]
+pub use run::{Idem, RunHandle};
 pub use scope::{MAX_SCOPE_LEN, Registration, ScopePlan, ScopeRow};
 pub use state::{Needs, State, States};
 pub use store::{Lends, Store};

@@ -1,0 +1,423 @@
+//! The builder: what a program registers, and every mistake in it at once.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::group::{Group, Handlers};
+use crate::handler::{Serves, Subscriber};
+use crate::kafka::Kafka;
+use crate::pipeline::policy::{DatabaseLost, LaneSettings, LogChanged, RetryPolicy, Start};
+use crate::run::{GroupRunner, Idem, Runner, RunnerSettings};
+use crate::scope::check_scope;
+use crate::state::{Need, States};
+use crate::store::Store;
+
+/// Registers handlers with Kafka and their stores.
+///
+/// Settings apply to the group that is being described; [`group`](Builder::group) begins one. The
+/// handlers of a group share its lanes, their order and their transactions; handlers that must not
+/// wait for each other belong in groups of their own. All handlers of a group use one store.
+///
+/// ```no_run
+/// # async fn example<S, H>(store: S) -> idem_runtime::Result<()>
+/// # where S: idem_runtime::Store + idem_runtime::Serves<H>, H: idem_runtime::Subscriber {
+/// use idem_runtime::{Builder, Kafka};
+///
+/// let idem = Builder::new()
+///     .kafka(Kafka::new("127.0.0.1:9092"))
+///     .group("billing")
+///     .store(store)
+///     .handler::<H>()
+///     .build()?;
+/// let counts = idem.run().await?;
+/// # Ok(()) }
+/// ```
+#[must_use = "a builder does nothing until it is built and run"]
+pub struct Builder<C = NoStore> {
+    kafka: Option<Kafka>,
+    states: States,
+    closed: Vec<Box<dyn Closed>>,
+    mistakes: Vec<String>,
+    open: Open,
+    current: C,
+}
+
+/// The builder has no store yet: name one with `.store(..)` before the first handler.
+#[derive(Debug, Clone, Copy)]
+pub struct NoStore;
+
+/// The builder's current store, and the handlers of the current group.
+pub struct With<S: Store> {
+    store: S,
+    handlers: Handlers<S>,
+}
+
+/// The group that is being described.
+#[derive(Debug, Clone, Default)]
+struct Open {
+    name: Option<String>,
+    lanes: LaneSettings,
+    runner: RunnerSettings,
+    topics: Option<Vec<String>>,
+    adopt: Vec<String>,
+    retire: Vec<String>,
+}
+
+impl Default for Builder {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Builder {
+    /// A builder with nothing.
+    pub fn new() -> Self {
+        Self {
+            kafka: None,
+            states: States::default(),
+            closed: Vec::new(),
+            mistakes: Vec::new(),
+            open: Open::default(),
+            current: NoStore,
+        }
+    }
+}
+
+impl<C: Current> Builder<C> {
+    /// How to reach Kafka. One for all groups.
+    pub fn kafka(mut self, kafka: Kafka) -> Self {
+        self.kafka = Some(kafka);
+        self
+    }
+
+    /// Gives a value to every handler that has a `State<T>` parameter.
+    pub fn state<T: Send + Sync + 'static>(mut self, value: T) -> Self {
+        self.states.insert(value);
+        self
+    }
+
+    /// Begins a consumer group. Its name is what Kafka keeps offsets under and what scopes belong
+    /// to: choose it once.
+    pub fn group(mut self, name: impl Into<String>) -> Self {
+        self.close();
+        self.open = Open { name: Some(name.into()), ..Open::default() };
+        self
+    }
+
+    /// The store of the handlers that follow.
+    pub fn store<S: Store>(mut self, store: S) -> Builder<With<S>> {
+        if self.current.has_handlers() {
+            self.close();
+            self.open = Open::default();
+        }
+        let Self { kafka, states, closed, mistakes, open, .. } = self;
+        let current = With { store, handlers: Handlers::default() };
+        Builder { kafka, states, closed, mistakes, open, current }
+    }
+
+    /// Where the group starts in a topic it has no position in. Default: at the oldest event; but
+    /// when the group committed offsets before it used idem, it must be said.
+    pub fn start(mut self, start: Start) -> Self {
+        self.open.lanes.policies.start = Some(start);
+        self
+    }
+
+    /// What to do when the log in Kafka is not the one the position was taken from. Default: stop.
+    pub fn log_changed(mut self, policy: LogChanged) -> Self {
+        self.open.lanes.policies.log_changed = policy;
+        self
+    }
+
+    /// What to do when the database lost a position that Kafka says it had. Default: refuse.
+    pub fn database_lost(mut self, policy: DatabaseLost) -> Self {
+        self.open.lanes.policies.database_lost = policy;
+        self
+    }
+
+    /// Takes a scope over from the group it belonged to, after a group was renamed. The old group's
+    /// consumers must be gone.
+    pub fn adopt_scope(mut self, scope: impl Into<String>) -> Self {
+        self.open.adopt.push(scope.into());
+        self
+    }
+
+    /// Says that the handler of this scope is gone for good.
+    pub fn retire_scope(mut self, scope: impl Into<String>) -> Self {
+        self.open.retire.push(scope.into());
+        self
+    }
+
+    /// Names the topics the group reads, to have them checked: each must have a handler, and each
+    /// handler's topic must be among them.
+    pub fn topics<T: Into<String>>(mut self, topics: impl IntoIterator<Item = T>) -> Self {
+        self.open.topics = Some(topics.into_iter().map(Into::into).collect());
+        self
+    }
+
+    /// The most events in one transaction. Default: 500.
+    pub fn max_batch(mut self, events: usize) -> Self {
+        if events == 0 {
+            self.mistakes.push("`.max_batch(0)` leaves nothing to work: use 1 or more".into());
+        }
+        self.open.lanes.max_batch = events.max(1);
+        self
+    }
+
+    /// How long a batch that is not full waits for more events. Default: not at all, a batch is
+    /// what is waiting.
+    pub fn linger(mut self, time: Duration) -> Self {
+        self.open.lanes.linger = time;
+        self
+    }
+
+    /// The first and the longest pause before a failed event is tried again; pauses double in
+    /// between. Default: 200 ms to 30 s.
+    pub fn retry_pause(mut self, first: Duration, longest: Duration) -> Self {
+        self.open.lanes.retry = RetryPolicy { first, longest: longest.max(first) };
+        self
+    }
+
+    /// How many bytes of waiting events the group keeps in memory, over all partitions. Default:
+    /// 32 MiB. The client's own buffers (16 MiB unless set) come on top.
+    pub fn queue_bytes(mut self, bytes: usize) -> Self {
+        self.open.runner.queue_bytes = bytes;
+        self
+    }
+
+    /// How long a running transaction may take when its partition is revoked, or at shutdown;
+    /// then it is dropped. Default: 5 s.
+    pub fn drain_timeout(mut self, time: Duration) -> Self {
+        self.open.runner.drain = time;
+        self
+    }
+
+    /// How often offsets are committed to Kafka. They follow the database and only save the next
+    /// owner a look. Default: 1 s.
+    pub fn commit_interval(mut self, time: Duration) -> Self {
+        self.open.runner.commit_interval = time.max(Duration::from_millis(10));
+        self
+    }
+
+    /// How often every lane is compared with the database, which is how an idle lane notices that
+    /// the database went back. Default: 3 s.
+    pub fn check_interval(mut self, time: Duration) -> Self {
+        self.open.runner.check_interval = time.max(Duration::from_millis(10));
+        self
+    }
+
+    /// Checks everything that can be checked without Kafka and the database.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] with all mistakes, one a line, each with its fix.
+    pub fn build(mut self) -> Result<Idem> {
+        self.close();
+        let mut mistakes = self.mistakes;
+        let kafka = self.kafka.unwrap_or_else(|| {
+            mistakes.push("no Kafka settings: add `.kafka(Kafka::new(\"host:9092\"))`".into());
+            Kafka::new("none:0")
+        });
+        mistakes.extend(kafka.mistakes());
+        if self.closed.is_empty() {
+            mistakes.push(
+                "no handler: add `.group(\"..\").store(..).handler::<your_function>()`".into(),
+            );
+        }
+        let mut scopes = BTreeMap::<String, String>::new();
+        let mut groups = BTreeMap::<String, ()>::new();
+        for group in &self.closed {
+            let facts = group.facts();
+            if groups.insert(facts.name.clone(), ()).is_some() {
+                mistakes.push(format!(
+                    "group `{}` is described twice: put its handlers together",
+                    facts.name
+                ));
+            }
+            mistakes.extend(facts.mistakes(&self.states, &mut scopes));
+        }
+        if !mistakes.is_empty() {
+            return Err(Error::new(ErrorKind::Config, mistakes.join("\n")));
+        }
+        let kafka = Arc::new(kafka);
+        let states = Arc::new(self.states);
+        let runners = self.closed.into_iter().map(|group| group.runner(&kafka, &states)).collect();
+        Ok(Idem::new(runners))
+    }
+
+    fn close(&mut self) {
+        let open = std::mem::take(&mut self.open);
+        match (self.current.has_handlers(), &open.name) {
+            (true, Some(_)) => self.closed.extend(self.current.close(open)),
+            (true, None) => {
+                let handlers = self.current.scopes().join("`, `");
+                let _ = self.current.close(open);
+                self.mistakes.push(format!(
+                    "the handlers `{handlers}` have no group: call `.group(\"..\")` before them; \
+                     handlers of a second store need a group of their own"
+                ));
+            }
+            (false, Some(name)) => {
+                self.mistakes.push(format!(
+                    "group `{name}` has no handler: add `.handler::<..>()`, or remove the group"
+                ));
+            }
+            (false, None) => {}
+        }
+    }
+}
+
+impl<S: Store> Builder<With<S>> {
+    /// Registers a handler in the current group.
+    pub fn handler<H: Subscriber>(mut self) -> Self
+    where
+        S: Serves<H>,
+    {
+        <S as Serves<H>>::register(&mut self.current.handlers);
+        self
+    }
+}
+
+/// What a builder's type says about its store.
+pub trait Current: sealed::Sealed {
+    #[doc(hidden)]
+    fn has_handlers(&self) -> bool;
+    #[doc(hidden)]
+    fn scopes(&self) -> Vec<&'static str>;
+    #[doc(hidden)]
+    #[expect(private_interfaces, reason = "sealed: nobody else implements or calls it")]
+    fn close(&mut self, open: Open) -> Option<Box<dyn Closed>>;
+}
+
+mod sealed {
+    pub trait Sealed {}
+    impl Sealed for super::NoStore {}
+    impl<S: super::Store> Sealed for super::With<S> {}
+}
+
+#[expect(private_interfaces, reason = "sealed: nobody else implements or calls it")]
+impl Current for NoStore {
+    fn has_handlers(&self) -> bool {
+        false
+    }
+
+    fn scopes(&self) -> Vec<&'static str> {
+        Vec::new()
+    }
+
+    fn close(&mut self, _: Open) -> Option<Box<dyn Closed>> {
+        None
+    }
+}
+
+#[expect(private_interfaces, reason = "sealed: nobody else implements or calls it")]
+impl<S: Store> Current for With<S> {
+    fn has_handlers(&self) -> bool {
+        !self.handlers.0.is_empty()
+    }
+
+    fn scopes(&self) -> Vec<&'static str> {
+        self.handlers.0.iter().map(|handler| handler.scope).collect()
+    }
+
+    fn close(&mut self, open: Open) -> Option<Box<dyn Closed>> {
+        let handlers = std::mem::take(&mut self.handlers);
+        Some(Box::new(Finished { store: self.store.clone(), handlers, open }))
+    }
+}
+
+/// A group that is described.
+trait Closed {
+    fn facts(&self) -> Facts<'_>;
+    fn runner(self: Box<Self>, kafka: &Arc<Kafka>, states: &Arc<States>) -> Box<dyn Runner>;
+}
+
+struct Finished<S: Store> {
+    store: S,
+    handlers: Handlers<S>,
+    open: Open,
+}
+
+impl<S: Store> Closed for Finished<S> {
+    fn facts(&self) -> Facts<'_> {
+        Facts {
+            name: self.open.name.clone().unwrap_or_default(),
+            topics: self.open.topics.as_deref(),
+            handlers: self
+                .handlers
+                .0
+                .iter()
+                .map(|handler| (handler.scope, handler.topics, &*handler.needs.0))
+                .collect(),
+        }
+    }
+
+    fn runner(self: Box<Self>, kafka: &Arc<Kafka>, states: &Arc<States>) -> Box<dyn Runner> {
+        let Open { name, lanes, runner, adopt, retire, .. } = self.open;
+        Box::new(GroupRunner {
+            group: Arc::new(Group {
+                name: name.unwrap_or_default().into(),
+                store: self.store,
+                handlers: self.handlers.0,
+                states: Arc::clone(states),
+            }),
+            kafka: Arc::clone(kafka),
+            lanes,
+            settings: runner,
+            adopt,
+            retire,
+        })
+    }
+}
+
+/// What can be wrong with a group.
+struct Facts<'a> {
+    name: String,
+    topics: Option<&'a [String]>,
+    handlers: Vec<(&'static str, &'static [&'static str], &'a [Need])>,
+}
+
+impl Facts<'_> {
+    fn mistakes(&self, states: &States, scopes: &mut BTreeMap<String, String>) -> Vec<String> {
+        let mut mistakes = Vec::new();
+        let group = &self.name;
+        if group.is_empty() || group.len() > 255 {
+            mistakes.push(format!("group `{group}`: a group's name has 1 to 255 bytes"));
+        }
+        for (scope, topics, needs) in &self.handlers {
+            if let Err(error) = check_scope(scope) {
+                mistakes.push(error.to_string());
+            }
+            if let Some(other) = scopes.insert((*scope).to_owned(), group.clone()) {
+                mistakes.push(format!(
+                    "two handlers have the scope `{scope}` (groups `{other}` and `{group}`): they \
+                     would take each other's events for duplicates; give one a `scope = \"..\"` of \
+                     its own"
+                ));
+            }
+            for need in needs.iter().filter(|need| !states.has(need)) {
+                mistakes.push(format!(
+                    "the handler `{scope}` needs a State<{}>: add `.state(..)` with one",
+                    need.name
+                ));
+            }
+            let unnamed =
+                |topic: &&&str| self.topics.is_some_and(|it| !it.iter().any(|t| t == **topic));
+            for topic in topics.iter().filter(unnamed) {
+                mistakes.push(format!(
+                    "the handler `{scope}` reads topic `{topic}`, which `.topics(..)` of group \
+                     `{group}` does not name: add it there, or correct the handler"
+                ));
+            }
+        }
+        for topic in self.topics.unwrap_or_default() {
+            if !self.handlers.iter().any(|(_, topics, _)| topics.contains(&topic.as_str())) {
+                mistakes.push(format!(
+                    "topic `{topic}` of group `{group}` has no handler: register one with `topic = \
+                     \"{topic}\"`, or remove it from `.topics(..)`"
+                ));
+            }
+        }
+        mistakes
+    }
+}

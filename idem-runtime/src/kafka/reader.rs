@@ -1,0 +1,301 @@
+//! The reader: the thread that polls the consumer, hands events to lanes in chunks, and commits
+//! offsets behind them.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::{Arc, Mutex, TryLockError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use rdkafka::Message as _;
+use rdkafka::consumer::{CommitMode, Consumer};
+use rdkafka::error::KafkaError;
+use rdkafka::message::{BorrowedMessage, Headers as _};
+use rdkafka::types::RDKafkaErrorCode;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::event::{Event, Headers};
+use crate::kafka::context::Callbacks;
+use crate::kafka::ffi;
+use crate::kafka::keeper::Keeping;
+use crate::kafka::settings::{Kafka, created, kafka_error};
+use crate::kafka::source::{Client, KafkaSource, commit_list, one, partitions_of};
+use crate::lane::{LaneId, Position};
+use crate::pipeline::queue::Pressure;
+use crate::pipeline::source::{Seat, Source};
+
+/// How long a poll waits when there is nothing: also how late a paused partition is resumed.
+const POLL: Duration = Duration::from_millis(10);
+/// The most messages that are moved before they are handed over.
+const CHUNK: usize = 2_000;
+/// How often the same trouble is logged.
+const QUIET: Duration = Duration::from_secs(30);
+/// How long the end waits for calls that are still under way.
+const LAST_CALLS: Duration = Duration::from_secs(8);
+
+pub(crate) struct Reader {
+    consumer: Arc<Client>,
+    keeper: Arc<dyn Keeping>,
+    commit_interval: Duration,
+    sent: HashMap<LaneId, Position>,
+    pressed: Vec<Arc<Seat>>,
+    told: HashMap<String, Instant>,
+}
+
+impl Reader {
+    /// A consumer of the group, not yet subscribed.
+    pub(crate) fn new(
+        kafka: &Kafka,
+        keeper: Arc<dyn Keeping>,
+        mark: Arc<str>,
+        commit_interval: Duration,
+    ) -> Result<Self> {
+        let callbacks = Callbacks {
+            keeper: Arc::clone(&keeper),
+            mark,
+            control: Mutex::new(()),
+            commit_failed: AtomicBool::new(false),
+        };
+        let config = kafka.consumer(keeper.group());
+        let consumer = created(config.create_with_context(callbacks))?;
+        Ok(Self {
+            consumer: Arc::new(consumer),
+            keeper,
+            commit_interval,
+            sent: HashMap::new(),
+            pressed: Vec::new(),
+            told: HashMap::new(),
+        })
+    }
+
+    /// The consumer as a source for lanes.
+    pub(crate) fn source(&self) -> Arc<dyn Source> {
+        Arc::new(KafkaSource { consumer: Arc::clone(&self.consumer) })
+    }
+
+    /// Checks that the broker answers and has the topics; then subscribes.
+    pub(crate) fn subscribe(&self, topics: &[&str], bootstrap: &str) -> Result<()> {
+        for topic in topics {
+            partitions_of(&self.consumer, topic).map_err(|error| match error.kind() {
+                ErrorKind::Kafka => error.context(format_args!(
+                    "no answer from Kafka at {bootstrap}; check the address, the port and the \
+                     security settings"
+                )),
+                _ => error,
+            })?;
+        }
+        self.consumer
+            .subscribe(topics)
+            .map_err(|error| kafka_error("the topics cannot be subscribed", error))
+    }
+
+    /// Reads until told to stop; then ends the lanes, commits and leaves the group.
+    ///
+    /// # Errors
+    /// When the client cannot go on, such as after another instance took its name.
+    pub(crate) fn run(mut self, stop: &AtomicBool) -> Result<()> {
+        let mut next_commit = Instant::now() + self.commit_interval;
+        let mut chunk = Vec::with_capacity(CHUNK);
+        let mut result = Ok(());
+        while !stop.load(SeqCst) {
+            if let Err(error) = self.fill(&mut chunk) {
+                result = Err(error);
+                break;
+            }
+            self.deliver(&mut chunk);
+            self.relieve();
+            if Instant::now() >= next_commit {
+                self.commit(CommitMode::Async);
+                next_commit = Instant::now() + self.commit_interval;
+            }
+        }
+        self.leave();
+        result
+    }
+
+    /// Moves what is there; waits a moment when nothing is.
+    fn fill(&mut self, chunk: &mut Vec<Event>) -> Result<()> {
+        let mut wait = POLL;
+        let mut topic: Option<Arc<str>> = None;
+        let mut troubles = Vec::new();
+        while chunk.len() < CHUNK {
+            match self.consumer.poll(wait) {
+                Some(Ok(message)) => {
+                    let name = match &topic {
+                        Some(name) if **name == *message.topic() => Arc::clone(name),
+                        _ => Arc::clone(topic.insert(Arc::from(message.topic()))),
+                    };
+                    chunk.push(event(&message, name));
+                }
+                Some(Err(error)) => {
+                    troubles.push(error);
+                    break;
+                }
+                None => break,
+            }
+            wait = Duration::ZERO;
+        }
+        troubles.into_iter().try_for_each(|error| self.trouble(error))
+    }
+
+    /// Hands the chunk over, a run of one partition at a time.
+    fn deliver(&mut self, chunk: &mut Vec<Event>) {
+        while let Some(first) = chunk.first() {
+            let (topic, partition) = (Arc::clone(&first.topic), first.partition);
+            let run = chunk
+                .iter()
+                .take_while(|event| event.partition == partition && *event.topic == *topic)
+                .count();
+            let Some(seat) = self.keeper.seat(&topic, partition) else {
+                chunk.drain(..run);
+                continue;
+            };
+            let pressure = seat.queue.push(chunk.drain(..run));
+            if pressure == Pressure::High && !self.pressed.iter().any(|it| Arc::ptr_eq(it, &seat)) {
+                self.press(seat);
+            }
+        }
+    }
+
+    /// Pauses a partition whose queue is full. When its lane is just being started, the next chunk
+    /// tries again.
+    fn press(&mut self, seat: Arc<Seat>) {
+        let _control = match self.consumer.context().control.try_lock() {
+            Ok(guard) => guard,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return,
+        };
+        if seat.queue.next().is_none() {
+            return;
+        }
+        match self.consumer.pause(&one(&seat.id)) {
+            Ok(()) => self.pressed.push(seat),
+            Err(error) => tracing::debug!(%error, "the partition could not be paused"),
+        }
+    }
+
+    /// Resumes partitions whose queue has room again.
+    fn relieve(&mut self) {
+        if self.pressed.is_empty() {
+            return;
+        }
+        let _control = match self.consumer.context().control.try_lock() {
+            Ok(guard) => guard,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return,
+        };
+        let consumer = &self.consumer;
+        self.pressed.retain(|seat| {
+            // A lane that is not started is resumed by its start.
+            if seat.is_vacated() || seat.queue.next().is_none() {
+                return false;
+            }
+            if seat.queue.pressure() != Pressure::Low {
+                return true;
+            }
+            consumer.resume(&one(&seat.id)).is_err()
+        });
+    }
+
+    /// Commits what lanes resolved since the last time.
+    fn commit(&mut self, mode: CommitMode) {
+        if self.consumer.context().commit_failed.swap(false, SeqCst) {
+            self.sent.clear();
+        }
+        let resolved: Vec<_> = self
+            .keeper
+            .seats()
+            .iter()
+            .filter_map(|seat| seat.resolved().map(|position| (seat.id.clone(), position)))
+            .filter(|(id, position)| self.sent.get(id) != Some(position))
+            .collect();
+        if resolved.is_empty() {
+            return;
+        }
+        let list = commit_list(&resolved, &self.consumer.context().mark);
+        match self.consumer.commit(&list, mode) {
+            Ok(()) => self.sent.extend(resolved),
+            Err(error) => tracing::debug!(%error, "offsets were not committed, trying again"),
+        }
+    }
+
+    /// Ends the lanes, commits what they did, and leaves the group.
+    fn leave(self) {
+        let resolved = self.keeper.revoke(None);
+        if !resolved.is_empty() {
+            let list = commit_list(&resolved, &self.consumer.context().mark);
+            if let Err(error) = self.consumer.commit(&list, CommitMode::Sync) {
+                tracing::debug!(%error, "the last offsets were not committed");
+            }
+        }
+        // The client leaves when its last user is gone: calls that are under way end first.
+        let deadline = Instant::now() + LAST_CALLS;
+        while Arc::strong_count(&self.consumer) > 1 && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        drop(self.consumer);
+    }
+
+    /// An error of the client: most pass by themselves, some mean that a lane should look.
+    fn trouble(&mut self, error: KafkaError) -> Result<()> {
+        if let Some((code, reason)) = self.consumer.client().fatal_error() {
+            return Err(Error::new(
+                ErrorKind::Kafka,
+                match code {
+                    RDKafkaErrorCode::FencedInstanceId => {
+                        "another process runs under the same instance name; this one ends. Give \
+                         each instance a name of its own with `.instance(..)`"
+                            .to_owned()
+                    }
+                    _ => format!("the Kafka client cannot go on: {reason}"),
+                },
+            )
+            .with_source(error));
+        }
+        let code = error.rdkafka_error_code();
+        if matches!(
+            code,
+            Some(
+                RDKafkaErrorCode::AutoOffsetReset
+                    | RDKafkaErrorCode::OffsetOutOfRange
+                    | RDKafkaErrorCode::UnknownTopicOrPartition
+                    | RDKafkaErrorCode::UnknownTopic
+                    | RDKafkaErrorCode::UnknownPartition
+            )
+        ) {
+            // The client does not say which partition: each lane looks for itself.
+            for seat in self.keeper.seats() {
+                seat.look();
+            }
+        }
+        if code == Some(RDKafkaErrorCode::LogTruncation) {
+            for seat in self.keeper.seats() {
+                seat.doubt();
+            }
+        }
+        let text = error.to_string();
+        let now = Instant::now();
+        if self.told.get(&text).is_none_or(|last| now - *last >= QUIET) {
+            tracing::warn!(error = %text, "trouble with Kafka; trying again");
+            self.told.insert(text, now);
+        }
+        Ok(())
+    }
+}
+
+/// Copies a message out of the client's memory.
+fn event(message: &BorrowedMessage<'_>, topic: Arc<str>) -> Event {
+    let headers = message.headers().map_or_else(Headers::default, |headers| {
+        headers
+            .iter()
+            .map(|header| (header.key, header.value.map(Bytes::copy_from_slice)))
+            .collect()
+    });
+    let mut event = Event::new(topic, message.partition(), message.offset(), Bytes::new());
+    event.leader_epoch = ffi::leader_epoch(message);
+    event.timestamp = message.timestamp().to_millis();
+    event.message_key = message.key().map(Bytes::copy_from_slice);
+    event.payload = message.payload().map(Bytes::copy_from_slice);
+    event.headers = headers;
+    event
+}

@@ -1,0 +1,219 @@
+//! Kafka as the pipeline's source.
+
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::error::KafkaError;
+use rdkafka::types::RDKafkaErrorCode;
+use rdkafka::{Offset, TopicPartitionList};
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::kafka::context::Callbacks;
+use crate::kafka::ffi;
+use crate::kafka::settings::kafka_error;
+use crate::lane::{LaneId, LogIdentity, Position};
+use crate::pipeline::source::{Commit, Seat, Source, Survey};
+
+/// How long a question to the broker may take.
+const TIMEOUT: Duration = Duration::from_secs(5);
+/// How long the fetcher of a new assignment may take to start.
+const SEEK_DEADLINE: Duration = Duration::from_secs(10);
+
+pub(crate) type Client = BaseConsumer<Callbacks>;
+
+pub(crate) struct KafkaSource {
+    pub(crate) consumer: Arc<Client>,
+}
+
+impl KafkaSource {
+    /// Runs a call of the client that blocks.
+    async fn blocking<T: Send + 'static>(
+        &self,
+        call: impl FnOnce(&Client) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let consumer = Arc::clone(&self.consumer);
+        match tokio::task::spawn_blocking(move || call(&consumer)).await {
+            Ok(result) => result,
+            Err(error) => {
+                Err(Error::new(ErrorKind::Kafka, "a call of the Kafka client did not end")
+                    .with_source(error))
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl Source for KafkaSource {
+    async fn survey(&self, topic: &str, partition: Option<i32>) -> Result<Vec<Survey>> {
+        let topic = topic.to_owned();
+        self.blocking(move |consumer| survey(consumer, &topic, partition)).await
+    }
+
+    async fn identity(&self, topic: &str) -> Result<LogIdentity> {
+        let topic = topic.to_owned();
+        self.blocking(move |consumer| Ok(identity(consumer, &topic))).await
+    }
+
+    async fn start(&self, seat: &Seat, at: Position) -> Result<()> {
+        let id = seat.id.clone();
+        let deadline = Instant::now() + SEEK_DEADLINE;
+        loop {
+            if seat.is_vacated() {
+                return Err(Error::new(ErrorKind::Fenced, format!("{id}: revoked")));
+            }
+            let lane = id.clone();
+            let sought = self.blocking(move |consumer| seek(consumer, &lane, at)).await;
+            match sought {
+                Ok(()) => break,
+                Err(error) if Instant::now() >= deadline => return Err(error),
+                // The fetcher of a new assignment has not started yet.
+                Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+            }
+        }
+        // Accept before it flows, and only what comes after the seek.
+        seat.queue.arm(at.offset);
+        self.blocking(move |consumer| {
+            let _control = control(consumer);
+            consumer.resume(&one(&id)).map_err(|error| kafka_error(format!("{id}: resume"), error))
+        })
+        .await
+    }
+
+    async fn halt(&self, seat: &Seat) {
+        seat.queue.disarm();
+        if seat.is_vacated() {
+            return;
+        }
+        let id = seat.id.clone();
+        let paused = self
+            .blocking(move |consumer| {
+                let _control = control(consumer);
+                consumer
+                    .pause(&one(&id))
+                    .map_err(|error| kafka_error(format!("{id}: pause"), error))
+            })
+            .await;
+        if let Err(error) = paused {
+            tracing::debug!(error = %error.report(), "the partition could not be paused");
+        }
+    }
+
+    async fn mark(&self, seat: &Seat, at: Position) -> Result<()> {
+        let id = seat.id.clone();
+        self.blocking(move |consumer| {
+            let list = commit_list(&[(id.clone(), at)], &consumer.context().mark);
+            consumer
+                .commit(&list, CommitMode::Sync)
+                .map_err(|error| kafka_error(format!("{id}: the commit cannot be marked"), error))
+        })
+        .await
+    }
+}
+
+/// The offsets to commit, each with the group's mark.
+pub(crate) fn commit_list(resolved: &[(LaneId, Position)], mark: &str) -> TopicPartitionList {
+    let mut list = TopicPartitionList::with_capacity(resolved.len());
+    for (id, position) in resolved {
+        let mut element = list.add_partition(&id.topic, id.partition);
+        let _ = element.set_offset(Offset::Offset(position.offset));
+        element.set_metadata(mark);
+        if let Some(epoch) = position.leader_epoch {
+            ffi::set_leader_epoch(&mut list, &id.topic, id.partition, epoch);
+        }
+    }
+    list
+}
+
+pub(crate) fn one(id: &LaneId) -> TopicPartitionList {
+    let mut list = TopicPartitionList::with_capacity(1);
+    list.add_partition(&id.topic, id.partition);
+    list
+}
+
+fn control(consumer: &Client) -> std::sync::MutexGuard<'_, ()> {
+    consumer.context().control.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn seek(consumer: &Client, id: &LaneId, at: Position) -> Result<()> {
+    let failed = |error| kafka_error(format!("{id}: seek to {}", at.offset), error);
+    let _control = control(consumer);
+    let mut list = one(id);
+    list.set_partition_offset(&id.topic, id.partition, Offset::Offset(at.offset))
+        .map_err(failed)?;
+    if let Some(epoch) = at.leader_epoch {
+        ffi::set_leader_epoch(&mut list, &id.topic, id.partition, epoch);
+    }
+    let sought = consumer.seek_partitions(list, TIMEOUT).map_err(failed)?;
+    for element in sought.elements() {
+        element.error().map_err(failed)?;
+    }
+    Ok(())
+}
+
+fn survey(consumer: &Client, topic: &str, partition: Option<i32>) -> Result<Vec<Survey>> {
+    let partitions = match partition {
+        Some(partition) => vec![partition],
+        None => partitions_of(consumer, topic)?,
+    };
+    let failed = |what: &str| {
+        let message = format!("topic {topic}: {what}");
+        move |error| kafka_error(message, error)
+    };
+    let mut list = TopicPartitionList::with_capacity(partitions.len());
+    for partition in &partitions {
+        list.add_partition(topic, *partition);
+    }
+    let committed = consumer
+        .committed_offsets(list, TIMEOUT)
+        .map_err(failed("the group's commits cannot be read"))?;
+    let identity = identity(consumer, topic);
+    let mut surveys = Vec::with_capacity(partitions.len());
+    for partition in partitions {
+        let (low, high) = consumer
+            .fetch_watermarks(topic, partition, TIMEOUT)
+            .map_err(failed("the log's bounds cannot be read"))?;
+        let element = committed.find_partition(topic, partition);
+        if let Some(element) = &element {
+            element.error().map_err(failed("the group's commit cannot be read"))?;
+        }
+        let commit = element.and_then(|element| match element.offset() {
+            Offset::Offset(offset) => {
+                Some(Commit { offset, metadata: element.metadata().to_owned() })
+            }
+            _ => None,
+        });
+        surveys.push(Survey { partition, commit, low, high, identity: identity.clone() });
+    }
+    Ok(surveys)
+}
+
+fn identity(consumer: &Client, topic: &str) -> LogIdentity {
+    LogIdentity {
+        cluster_id: consumer.client().fetch_cluster_id(TIMEOUT),
+        topic_id: ffi::topic_id(consumer.client(), topic, TIMEOUT),
+    }
+}
+
+/// The partitions of a topic.
+pub(crate) fn partitions_of(consumer: &Client, topic: &str) -> Result<Vec<i32>> {
+    let metadata = consumer.fetch_metadata(Some(topic), TIMEOUT).map_err(|error| {
+        kafka_error(format!("topic {topic}: the broker cannot be asked"), error)
+    })?;
+    let found = metadata.topics().iter().find(|it| it.name() == topic);
+    let error = found.and_then(|it| it.error()).map(RDKafkaErrorCode::from);
+    match (found, error) {
+        (Some(found), None) if !found.partitions().is_empty() => {
+            Ok(found.partitions().iter().map(rdkafka::metadata::MetadataPartition::id).collect())
+        }
+        (_, Some(error)) if error != RDKafkaErrorCode::UnknownTopicOrPartition => Err(kafka_error(
+            format!("topic {topic}: the broker refuses to describe it"),
+            KafkaError::MetadataFetch(error),
+        )),
+        _ => Err(Error::new(
+            ErrorKind::Config,
+            format!("topic {topic} does not exist: create it, or correct its name in the handler"),
+        )),
+    }
+}

@@ -1,0 +1,97 @@
+//! What is committed: the tables.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use uuid::Uuid;
+
+use crate::error::Error;
+use crate::key::Key;
+use crate::lane::{LaneId, LaneRow, Owner};
+use crate::marker::Marker;
+use crate::scope::{Registration, ScopeRow};
+use crate::store::Opening;
+
+/// A state of the whole database, to come back to.
+#[derive(Debug, Clone)]
+pub struct Snapshot(pub(super) Data);
+
+/// A row of a user's table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Row {
+    pub(super) table: String,
+    pub(super) value: String,
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct Lane {
+    pub(super) row: LaneRow,
+    /// Who took it; `None` after a clean release.
+    pub(super) owner: Option<Owner>,
+}
+
+#[derive(Debug, Clone, Default)]
+pub(super) struct Data {
+    /// `None` until the store is migrated.
+    pub(super) id: Option<Uuid>,
+    pub(super) markers: BTreeMap<(String, Key), Marker>,
+    pub(super) lanes: BTreeMap<i64, Lane>,
+    next_lane: i64,
+    scopes: Vec<ScopeRow>,
+    retired: BTreeSet<String>,
+    pub(super) rows: Vec<Row>,
+}
+
+impl Data {
+    pub(super) fn migrate(&mut self) {
+        self.id.get_or_insert_with(Uuid::new_v4);
+    }
+
+    pub(super) fn lane_mut(&mut self, id: &LaneId) -> Option<&mut Lane> {
+        self.lanes.values_mut().find(|lane| lane.row.id == *id)
+    }
+
+    pub(super) fn drop_lane(&mut self, id: &LaneId) -> bool {
+        let before = self.lanes.len();
+        self.lanes.retain(|_, lane| lane.row.id != *id);
+        self.lanes.len() < before
+    }
+
+    pub(super) fn open_topic(&mut self, opening: &Opening<'_>) {
+        for &(partition, position) in opening.lanes {
+            let id = LaneId { group: opening.group.into(), topic: opening.topic.into(), partition };
+            if self.lane_mut(&id).is_none() {
+                self.next_lane += 1;
+                let number = self.next_lane;
+                let row = LaneRow::new(id, number, position, opening.identity.clone());
+                self.lanes.insert(number, Lane { row, owner: None });
+            }
+        }
+    }
+
+    pub(super) fn register(&mut self, registration: &Registration<'_>) -> Result<(), Error> {
+        let asked = |row: &ScopeRow| registration.scopes.iter().any(|(it, _)| *it == row.scope);
+        let recorded: Vec<_> = self
+            .scopes
+            .iter()
+            .filter(|row| {
+                asked(row) || row.group == registration.group && !self.retired.contains(&row.scope)
+            })
+            .cloned()
+            .collect();
+        let plan = registration.review(&recorded)?;
+        for row in self.scopes.iter_mut().filter(|row| plan.adopt.contains(&row.scope)) {
+            registration.group.clone_into(&mut row.group);
+        }
+        self.scopes.extend(plan.insert.into_iter().map(|(scope, mode)| ScopeRow {
+            scope,
+            group: registration.group.to_owned(),
+            mode,
+        }));
+        self.retired.extend(plan.retire);
+        // A retired handler that came back is a handler again.
+        for (scope, _) in registration.scopes {
+            self.retired.remove(*scope);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,275 @@
+//! The life of a lane: take it, work batches, leave it; and take it again when it was lost.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tracing::Instrument as _;
+
+use crate::backoff::Backoff;
+use crate::error::{Error, ErrorKind};
+use crate::event::Event;
+use crate::group::Group;
+use crate::lane::{LaneRow, Owner, Standing};
+use crate::pipeline::policy::LaneSettings;
+use crate::pipeline::source::{Seat, Source};
+use crate::pipeline::stats::Stats;
+use crate::pipeline::stop::{Stop, StopSignal};
+use crate::pipeline::take::Taking;
+use crate::store::Store;
+
+/// How long a clean leave may take in the database.
+const RELEASE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// A lane at work.
+pub(crate) struct Lane<S: Store> {
+    pub(crate) group: Arc<Group<S>>,
+    pub(crate) owner: Owner,
+    pub(crate) seat: Arc<Seat>,
+    pub(crate) source: Arc<dyn Source>,
+    pub(crate) settings: LaneSettings,
+    pub(crate) stats: Arc<Stats>,
+    pub(crate) stop: StopSignal,
+}
+
+/// How a lane's life ended.
+#[derive(Debug)]
+pub(crate) enum LaneEnd {
+    /// It was asked to leave.
+    Left,
+    /// It stands at an event, or at a position, that needs a person.
+    Stopped(Error),
+}
+
+/// How one holding of the lane ended.
+pub(super) enum Tenure {
+    Left,
+    Lost(Standing),
+    Failed(Error),
+}
+
+impl<S: Store> Lane<S> {
+    /// Works until asked to leave, or until it stops at something.
+    pub(crate) async fn run(mut self) -> LaneEnd {
+        let mut stop = self.stop.clone();
+        let seat = Arc::clone(&self.seat);
+        let end = tokio::select! {
+            biased;
+            // The work is dropped where it stands, and its connection with it.
+            () = stop.asked(Stop::Abandon) => LaneEnd::Left,
+            end = self.live() => end,
+        };
+        seat.hold(None);
+        end
+    }
+
+    async fn live(&mut self) -> LaneEnd {
+        let mut passing = Backoff::for_store();
+        // A former owner that woke up late must not fight for the lane: by the time it tries
+        // again, its client knows that the partition is another's.
+        let mut fenced = Backoff::new(Duration::from_secs(2), Duration::from_secs(10));
+        loop {
+            let pause = match self.tenure(&mut passing).await {
+                Tenure::Left => return LaneEnd::Left,
+                Tenure::Lost(standing) => {
+                    self.say_lost(standing);
+                    match standing {
+                        Standing::Fenced => fenced.next(),
+                        _ => passing.next(),
+                    }
+                }
+                Tenure::Failed(error) if error.kind() == ErrorKind::Fenced => fenced.next(),
+                Tenure::Failed(error) if error.is_retryable() => {
+                    let pause = passing.next();
+                    self.warn(&error, "the lane cannot be taken now, trying again", pause);
+                    pause
+                }
+                Tenure::Failed(error) => {
+                    self.source.halt(&self.seat).await;
+                    tracing::error!(
+                        group = %self.seat.id.group,
+                        topic = %self.seat.id.topic,
+                        partition = self.seat.id.partition,
+                        error = %error.report(),
+                        "the lane stopped; nothing was skipped, other lanes go on"
+                    );
+                    return LaneEnd::Stopped(error);
+                }
+            };
+            self.seat.hold(None);
+            self.source.halt(&self.seat).await;
+            if self.pause(pause).await {
+                return LaneEnd::Left;
+            }
+        }
+    }
+
+    /// Takes the lane and works it until it is lost or left.
+    async fn tenure(&mut self, passing: &mut Backoff) -> Tenure {
+        let taking = Taking {
+            group: &self.group,
+            owner: &self.owner,
+            seat: &self.seat,
+            source: &*self.source,
+            policies: &self.settings.policies,
+            stats: &self.stats,
+        };
+        let mut stop = self.stop.clone();
+        let taken = tokio::select! {
+            biased;
+            () = stop.asked(Stop::Finish) => return Tenure::Left,
+            taken = taking.take() => taken,
+        };
+        let mut row = match taken {
+            Ok(row) => row,
+            Err(error) => return Tenure::Failed(error),
+        };
+        self.seat.hold(Some((row.held(), row.identity.clone())));
+        if let Err(error) = self.source.start(&self.seat, row.position).await {
+            return Tenure::Failed(error);
+        }
+        passing.reset();
+        tracing::info!(
+            group = %row.id.group,
+            topic = %row.id.topic,
+            partition = row.id.partition,
+            position = row.position.offset,
+            "lane taken"
+        );
+        let end = self.work(&mut row).await;
+        if matches!(end, Tenure::Left) {
+            let held = row.held();
+            let release = self.group.store.release(&held);
+            // Only a courtesy to the next owner.
+            if let Ok(Err(error)) = tokio::time::timeout(RELEASE_TIMEOUT, release).await {
+                tracing::debug!(error = %error.report(), "the lane's release was not recorded");
+            }
+        }
+        end
+    }
+
+    /// Works batches.
+    async fn work(&self, row: &mut LaneRow) -> Tenure {
+        let mut stop = self.stop.clone();
+        loop {
+            tokio::select! {
+                biased;
+                () = stop.asked(Stop::Finish) => return Tenure::Left,
+                () = self.seat.asked_to_look() => {
+                    if let Some(lost) = self.look(row).await {
+                        return lost;
+                    }
+                    continue;
+                }
+                () = self.seat.queue.ready() => {}
+            }
+            let events = self.gather(&mut stop).await;
+            let Some(first) = events.first() else { continue };
+            let span = tracing::info_span!(
+                "batch",
+                group = %row.id.group,
+                topic = %row.id.topic,
+                partition = row.id.partition,
+                first = first.offset,
+                events = events.len(),
+            );
+            if let Some(end) = self.batch(row, events).instrument(span).await {
+                return end;
+            }
+        }
+    }
+
+    /// Takes what is waiting; a batch that is not full waits for more, as long as configured.
+    async fn gather(&self, stop: &mut StopSignal) -> Vec<Event> {
+        let LaneSettings { max_batch, linger, .. } = self.settings;
+        let mut events = self.seat.queue.take(max_batch);
+        if linger.is_zero() || events.len() >= max_batch {
+            return events;
+        }
+        let deadline = tokio::time::sleep(linger);
+        tokio::pin!(deadline);
+        while events.len() < max_batch {
+            tokio::select! {
+                biased;
+                () = stop.asked(Stop::Finish) => break,
+                () = &mut deadline => break,
+                () = self.seat.queue.ready() => {}
+            }
+            events.extend(self.seat.queue.take(max_batch - events.len()));
+        }
+        events
+    }
+
+    /// Compares the lane with the database and with the log; what is found is decided by taking the
+    /// lane again.
+    async fn look(&self, row: &LaneRow) -> Option<Tenure> {
+        let standing = match self.standing(row).await {
+            Ok((Standing::Held, _)) => None,
+            Ok((standing, _)) => Some(standing),
+            Err(end) => return Some(end),
+        };
+        if let Some(standing) = standing {
+            return Some(Tenure::Lost(standing));
+        }
+        let id = &row.id;
+        if self.seat.take_doubt() {
+            return Some(Tenure::Failed(Error::new(
+                ErrorKind::Kafka,
+                format!("{id}: a log of this group was truncated"),
+            )));
+        }
+        let surveys = self.source.survey(&id.topic, Some(id.partition)).await.ok()?;
+        let survey = surveys.into_iter().find(|survey| survey.partition == id.partition)?;
+        let next = self.seat.queue.next().unwrap_or(row.position.offset);
+        let fits = row.identity.difference(&survey.identity).is_none()
+            && next >= survey.low
+            && next <= survey.high;
+        // Taking the lane again looks at the log and either explains or goes on.
+        (!fits).then(|| {
+            Tenure::Failed(Error::new(ErrorKind::Kafka, format!("{id}: the log has changed")))
+        })
+    }
+
+    /// Waits; answers whether the lane was asked to leave meanwhile.
+    pub(super) async fn pause(&self, pause: Duration) -> bool {
+        let mut stop = self.stop.clone();
+        tokio::select! {
+            biased;
+            () = stop.asked(Stop::Finish) => true,
+            () = tokio::time::sleep(pause) => false,
+        }
+    }
+
+    fn say_lost(&self, standing: Standing) {
+        let id = &self.seat.id;
+        let what = match standing {
+            Standing::Fenced => {
+                Stats::add(&self.stats.fenced, 1);
+                "another owner took the lane; what this one had not committed is not kept"
+            }
+            Standing::WentBack => {
+                Stats::add(&self.stats.went_back, 1);
+                "the database went back to an earlier state; reading the lost events again"
+            }
+            Standing::Gone => "the lane's row is gone from the database",
+            Standing::Ahead | Standing::Held => "the lane's row was moved; taking it again",
+        };
+        tracing::warn!(
+            group = %id.group,
+            topic = %id.topic,
+            partition = id.partition,
+            "{what}"
+        );
+    }
+
+    pub(super) fn warn(&self, error: &Error, what: &str, pause: Duration) {
+        let id = &self.seat.id;
+        tracing::warn!(
+            group = %id.group,
+            topic = %id.topic,
+            partition = id.partition,
+            error = %error.report(),
+            pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX),
+            "{what}"
+        );
+    }
+}

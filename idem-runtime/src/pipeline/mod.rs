@@ -1,0 +1,24 @@
+//! The pipeline: from a queue of events to committed effects.
+//!
+//! It knows neither Kafka nor SQL. A [`Source`](source::Source) delivers events into a lane's
+//! [`Queue`](queue::Queue); a [`Store`](crate::Store) keeps what is done. Read it in this order:
+//!
+//! 1. [`attempt`]: one transaction, as a sentence of named steps;
+//! 2. [`isolate`]: what is tried next when an attempt failed;
+//! 3. [`lane`]: the life of a lane, from taking it to leaving it;
+//! 4. [`start`]: where a lane starts, as a table.
+
+pub(crate) mod attempt;
+pub(crate) mod batch;
+pub(crate) mod isolate;
+pub(crate) mod lane;
+pub(crate) mod mark;
+pub(crate) mod policy;
+pub(crate) mod queue;
+pub(crate) mod source;
+pub(crate) mod start;
+pub(crate) mod stats;
+pub(crate) mod stop;
+pub(crate) mod take;
+pub(crate) mod watch;
+pub(crate) mod work;

@@ -1,0 +1,106 @@
+//! What the user decides once: where to start, what to do when a log or the database lost
+//! something, and how a failed event is tried again.
+
+use std::time::Duration;
+
+use crate::backoff::Backoff;
+use crate::error::Error;
+
+/// Where a group starts in a topic it has no position in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Start {
+    /// At the oldest event that is there.
+    Earliest,
+    /// At what is written from now on. Resolved once for all partitions of the topic; a partition
+    /// that is added later starts at its beginning.
+    Latest,
+    /// At the offsets that the group committed before it used idem; where there is none, at the
+    /// oldest event.
+    Committed,
+}
+
+/// What to do when Kafka's log is not the one the position was taken from: the topic was created
+/// again, retention deleted events that were not read, the log lost its tail, or the cluster is
+/// another one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum LogChanged {
+    /// Stop the lane with an error that names the gap.
+    #[default]
+    Stop,
+    /// Start again at the oldest event that is there, and say so.
+    Earliest,
+}
+
+/// What to do when Kafka's commit says that this database had a position, and it has none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum DatabaseLost {
+    /// Stop the lane with an error that says so.
+    #[default]
+    Refuse,
+    /// Start there. Markers that the database lost with the position cannot find duplicates.
+    StartAt(Start),
+}
+
+/// What a group was told.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Policies {
+    pub(crate) start: Option<Start>,
+    pub(crate) log_changed: LogChanged,
+    pub(crate) database_lost: DatabaseLost,
+}
+
+/// Sizes and times of a lane.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct LaneSettings {
+    /// The most events in one transaction.
+    pub(crate) max_batch: usize,
+    /// How long a batch that is not full waits for more.
+    pub(crate) linger: Duration,
+    pub(crate) retry: RetryPolicy,
+    pub(crate) policies: Policies,
+}
+
+impl Default for LaneSettings {
+    fn default() -> Self {
+        Self {
+            max_batch: 500,
+            linger: Duration::ZERO,
+            retry: RetryPolicy::default(),
+            policies: Policies::default(),
+        }
+    }
+}
+
+/// How a failed event is tried again.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct RetryPolicy {
+    pub(crate) first: Duration,
+    pub(crate) longest: Duration,
+}
+
+impl Default for RetryPolicy {
+    fn default() -> Self {
+        Self { first: Duration::from_millis(200), longest: Duration::from_secs(30) }
+    }
+}
+
+/// What happens to an event that failed alone.
+#[derive(Debug)]
+pub(crate) enum Verdict {
+    /// It is tried again in place after this pause; its lane waits, others go on.
+    RetryAfter(Duration),
+}
+
+impl RetryPolicy {
+    pub(crate) fn backoff(self) -> Backoff {
+        Backoff::new(self.first, self.longest)
+    }
+
+    /// Judges a failure. `backoff` is the event's own.
+    pub(crate) fn verdict(self, _failure: &Error, backoff: &mut Backoff) -> Verdict {
+        Verdict::RetryAfter(backoff.next())
+    }
+}

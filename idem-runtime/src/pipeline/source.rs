@@ -1,0 +1,133 @@
+//! What the pipeline asks of a source of events.
+
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use tokio::sync::Notify;
+
+use crate::error::Result;
+use crate::lane::{Held, LaneId, LogIdentity, Position};
+use crate::pipeline::queue::Queue;
+
+/// A source of events, as a lane sees it.
+#[async_trait]
+pub(crate) trait Source: Send + Sync + 'static {
+    /// What the source knows of these partitions of a topic; of all of them for `None`.
+    async fn survey(&self, topic: &str, partition: Option<i32>) -> Result<Vec<Survey>>;
+
+    /// The identity of a topic's log.
+    async fn identity(&self, topic: &str) -> Result<LogIdentity>;
+
+    /// Delivers from this position on into the seat's queue, which it arms.
+    async fn start(&self, seat: &Seat, at: Position) -> Result<()>;
+
+    /// Delivers nothing more and empties the queue.
+    async fn halt(&self, seat: &Seat);
+
+    /// Commits this position with the group's mark and waits for the answer.
+    async fn mark(&self, seat: &Seat, at: Position) -> Result<()>;
+}
+
+/// What a source knows of a partition.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Survey {
+    pub(crate) partition: i32,
+    /// The group's commit.
+    pub(crate) commit: Option<Commit>,
+    /// The oldest offset that is there.
+    pub(crate) low: i64,
+    /// The next offset to be written, as far as this reader may see.
+    pub(crate) high: i64,
+    pub(crate) identity: LogIdentity,
+}
+
+/// An offset commit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Commit {
+    pub(crate) offset: i64,
+    pub(crate) metadata: String,
+}
+
+/// A lane's seat: what the lane and its source share during one assignment.
+///
+/// A new assignment, even of the same partition, gets a new seat, so that nothing of an older one
+/// can be taken for it.
+#[derive(Debug)]
+pub(crate) struct Seat {
+    pub(crate) id: LaneId,
+    pub(crate) queue: Queue,
+    held: Mutex<Option<(Held, LogIdentity)>>,
+    resolved: Mutex<Option<Position>>,
+    look: Notify,
+    doubted: AtomicBool,
+    vacated: AtomicBool,
+}
+
+impl Seat {
+    pub(crate) fn new(id: LaneId, queue_bytes: usize) -> Self {
+        Self {
+            id,
+            queue: Queue::new(queue_bytes),
+            held: Mutex::default(),
+            resolved: Mutex::default(),
+            look: Notify::new(),
+            doubted: AtomicBool::new(false),
+            vacated: AtomicBool::new(false),
+        }
+    }
+
+    /// Publishes what the lane holds, for the watch that compares it with the database.
+    pub(crate) fn hold(&self, held: Option<(Held, LogIdentity)>) {
+        *lock(&self.held) = held;
+    }
+
+    pub(crate) fn held(&self) -> Option<(Held, LogIdentity)> {
+        lock(&self.held).clone()
+    }
+
+    /// Everything below is committed in the database: the source may be told.
+    pub(crate) fn resolve(&self, position: Position) {
+        *lock(&self.resolved) = Some(position);
+    }
+
+    /// The position to commit to the source, if the lane resolved one.
+    pub(crate) fn resolved(&self) -> Option<Position> {
+        *lock(&self.resolved)
+    }
+
+    /// Asks the lane to compare itself with database and log.
+    pub(crate) fn look(&self) {
+        self.look.notify_one();
+    }
+
+    /// Some log lost its tail under a position, and the client does not say which: the lane starts
+    /// again at its position, which is validated against the log.
+    pub(crate) fn doubt(&self) {
+        self.doubted.store(true, SeqCst);
+        self.look();
+    }
+
+    pub(crate) fn take_doubt(&self) -> bool {
+        self.doubted.swap(false, SeqCst)
+    }
+
+    pub(crate) async fn asked_to_look(&self) {
+        self.look.notified().await;
+    }
+
+    /// The assignment is over: what still comes for this seat is not for its lane.
+    pub(crate) fn vacate(&self) {
+        self.vacated.store(true, SeqCst);
+        self.queue.disarm();
+    }
+
+    pub(crate) fn is_vacated(&self) -> bool {
+        self.vacated.load(SeqCst)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // No code that can panic runs while it is held.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

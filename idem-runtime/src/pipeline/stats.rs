@@ -1,0 +1,57 @@
+//! Counters of a run.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+/// Counts of what happened, for a report and for tests.
+#[derive(Debug, Default)]
+pub(crate) struct Stats {
+    pub(crate) delivered: AtomicU64,
+    pub(crate) processed: AtomicU64,
+    pub(crate) duplicates: AtomicU64,
+    pub(crate) retried: AtomicU64,
+    pub(crate) batches: AtomicU64,
+    pub(crate) fenced: AtomicU64,
+    pub(crate) went_back: AtomicU64,
+    pub(crate) rewinds: AtomicU64,
+}
+
+/// What happened since the start, summed over all lanes of this process.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Counts {
+    /// Events that were worked to a confirmed commit. One read again counts again.
+    pub delivered: u64,
+    /// Handler runs whose effects are committed.
+    pub processed: u64,
+    /// Events, per handler, that had been processed before.
+    pub duplicates: u64,
+    /// Handler runs that failed and were tried again.
+    pub retried: u64,
+    /// Transactions that were committed.
+    pub batches: u64,
+    /// How often another owner had taken a lane from under this process.
+    pub fenced: u64,
+    /// How often the database was found to have gone back to an earlier state.
+    pub went_back: u64,
+    /// How often an operator's rewind was followed.
+    pub rewinds: u64,
+}
+
+impl Stats {
+    pub(crate) fn add(counter: &AtomicU64, count: usize) {
+        counter.fetch_add(count as u64, Relaxed);
+    }
+
+    pub(crate) fn counts(&self) -> Counts {
+        Counts {
+            delivered: self.delivered.load(Relaxed),
+            processed: self.processed.load(Relaxed),
+            duplicates: self.duplicates.load(Relaxed),
+            retried: self.retried.load(Relaxed),
+            batches: self.batches.load(Relaxed),
+            fenced: self.fenced.load(Relaxed),
+            went_back: self.went_back.load(Relaxed),
+            rewinds: self.rewinds.load(Relaxed),
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! Taking a lane: the row first, then what Kafka knows, then the decision of [`start`].
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::group::Group;
+use crate::lane::{LaneRow, Owner};
+use crate::pipeline::policy::Policies;
+use crate::pipeline::source::{Seat, Source, Survey};
+use crate::pipeline::start::{self, Decided, Moves};
+use crate::pipeline::stats::Stats;
+use crate::store::{Opening, Reposition, Store};
+
+/// How often a position past the log's end is looked at again: after a leader change the end can
+/// seem lower for a moment.
+const LOOKS: u32 = 4;
+
+pub(crate) struct Taking<'a, S: Store> {
+    pub(crate) group: &'a Group<S>,
+    pub(crate) owner: &'a Owner,
+    pub(crate) seat: &'a Seat,
+    pub(crate) source: &'a dyn Source,
+    pub(crate) policies: &'a Policies,
+    pub(crate) stats: &'a Stats,
+}
+
+impl<S: Store> Taking<'_, S> {
+    /// Takes the lane and answers its row, positioned where it starts.
+    ///
+    /// # Errors
+    /// Retryable ones pass by themselves; any other is for a person, and the lane stops with it.
+    pub(crate) async fn take(&self) -> Result<LaneRow> {
+        let id = &self.seat.id;
+        loop {
+            let Some(mut row) = self.group.store.take(id, self.owner).await? else {
+                self.open().await?;
+                continue;
+            };
+            let (decided, survey) = self.decide(&row).await?;
+            if let Some(warning) = &decided.warning {
+                tracing::warn!(
+                    group = %id.group,
+                    topic = %id.topic,
+                    partition = id.partition,
+                    "{warning}"
+                );
+            }
+            let before = decided.moves.filter(|moves| *moves != Moves::Opening);
+            if let Some(moves) = before {
+                self.reposition(&mut row, &decided, &survey, moves).await?;
+            }
+            if decided.mark {
+                // Before any event is worked: an unmarked commit below the row is a rewind, and
+                // would be one again at the next start.
+                self.source.mark(self.seat, decided.position).await?;
+            }
+            if decided.moves == Some(Moves::Opening) {
+                self.reposition(&mut row, &decided, &survey, Moves::Opening).await?;
+            }
+            return Ok(row);
+        }
+    }
+
+    async fn decide(&self, row: &LaneRow) -> Result<(Decided, Survey)> {
+        let mut backoff = crate::backoff::Backoff::for_store();
+        loop {
+            let survey = self.survey().await?;
+            let beyond = row.position.offset > survey.high;
+            if beyond && backoff.tries() < LOOKS {
+                backoff.wait().await;
+                continue;
+            }
+            return Ok((start::with_row(row, &survey, self.policies)?, survey));
+        }
+    }
+
+    async fn survey(&self) -> Result<Survey> {
+        let id = &self.seat.id;
+        let surveys = self.source.survey(&id.topic, Some(id.partition)).await?;
+        surveys.into_iter().find(|survey| survey.partition == id.partition).ok_or_else(|| {
+            Error::new(ErrorKind::Kafka, format!("{id}: the broker does not know this partition"))
+        })
+    }
+
+    async fn reposition(
+        &self,
+        row: &mut LaneRow,
+        decided: &Decided,
+        survey: &Survey,
+        moves: Moves,
+    ) -> Result<()> {
+        let new_log = moves == Moves::LogChanged;
+        let to = Reposition { position: decided.position, identity: &survey.identity, new_log };
+        if !self.group.store.reposition(&row.held(), &to).await? {
+            return Err(Error::new(
+                ErrorKind::Fenced,
+                format!("{}: another owner took the lane", row.id),
+            ));
+        }
+        row.revision += 1;
+        row.position = decided.position;
+        row.identity = survey.identity.clone();
+        if new_log {
+            row.offset_marks.clear();
+        }
+        if moves == Moves::Rewind {
+            Stats::add(&self.stats.rewinds, 1);
+        }
+        Ok(())
+    }
+
+    /// Creates the lanes of all partitions of the topic that have none, in one transaction, so that
+    /// `start` is resolved once and a partition that is added later can be told.
+    async fn open(&self) -> Result<()> {
+        let id = &self.seat.id;
+        let rows = self.group.store.lanes(&id.group, &id.topic).await?;
+        let surveys = self.source.survey(&id.topic, None).await?;
+        let scopes: Vec<_> = self.group.scopes().into_iter().map(|(scope, _)| scope).collect();
+        let mut lanes = Vec::new();
+        let mut identity = None;
+        for survey in &surveys {
+            if rows.iter().any(|row| row.id.partition == survey.partition) {
+                continue;
+            }
+            let lane = crate::lane::LaneId { partition: survey.partition, ..id.clone() };
+            let known = !rows.is_empty();
+            let position = start::without_row(&lane, survey, self.policies, &scopes, known)?;
+            lanes.push((survey.partition, position));
+            identity.get_or_insert_with(|| survey.identity.clone());
+        }
+        let identity = identity.filter(|_| lanes.iter().any(|(it, _)| *it == id.partition));
+        let Some(identity) = identity else {
+            return Err(Error::new(
+                ErrorKind::Kafka,
+                format!("{id}: the broker does not know this partition"),
+            ));
+        };
+        let opening =
+            Opening { group: &id.group, topic: &id.topic, identity: &identity, lanes: &lanes };
+        self.group.store.open_topic(&opening).await
+    }
+}
