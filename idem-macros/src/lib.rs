@@ -1,1 +1,45 @@
-//! idem-macros
+//! `#[idempotent]`, the attribute of idem.
+//!
+//! Depend on `idem-kafka`, which re-exports it: what it writes names only `::idem::__private`.
+//!
+//! One file for each stage: the words are read (`attr.rs`, `value.rs`, `key.rs`), the function is
+//! read (`function.rs`), both are checked (`check.rs`) and become a model (`model.rs`), which is
+//! written down (`expand.rs`), or, with mistakes, something that causes no others (`fallback.rs`).
+
+mod attr;
+mod check;
+mod errors;
+mod expand;
+mod fallback;
+mod function;
+mod key;
+mod model;
+mod nearest;
+#[cfg(test)]
+mod snapshots;
+mod value;
+
+use proc_macro2::TokenStream;
+
+/// doc
+#[proc_macro_attribute]
+pub fn idempotent(
+    words: proc_macro::TokenStream,
+    item: proc_macro::TokenStream,
+) -> proc_macro::TokenStream {
+    idempotent_fn(words.into(), item.into()).into()
+}
+
+/// read the words, read the function, check both, write.
+fn idempotent_fn(words: TokenStream, item: TokenStream) -> TokenStream {
+    let mut errors = errors::Errors::default();
+    let attr = attr::Attr::parse(words, &mut errors);
+    let function = match function::read(item) {
+        Ok(function) => function,
+        Err(not_a_function) => return not_a_function,
+    };
+    match check::check(attr, function, errors) {
+        Ok(model) => expand::expand(&model),
+        Err(rejected) => fallback::fallback(*rejected),
+    }
+}

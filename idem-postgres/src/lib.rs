@@ -1,1 +1,115 @@
-//! idem-postgres
+//! The PostgreSQL store of idem: markers, lanes and scopes in the database of the effects they
+//! guard, written in the same transaction.
+//!
+//! ```no_run
+//! use idem_postgres::Postgres;
+//! # use idem_runtime::Store;
+//!
+//! # async fn example() -> idem_runtime::Result<()> {
+//! let store = Postgres::connect("postgres://app:secret@localhost/shop").await?;
+//! store.migrate().await?; // or apply the SQL of `Postgres::migrations` with your own tool
+//!
+//! let outcome = store
+//!     .process_if_new("webhook", "evt_1", async |tx| {
+//!         sqlx::query("insert into receipts (id) values ('evt_1')").execute(tx).await?;
+//!         Ok(())
+//!     })
+//!     .await?;
+//! assert!(outcome.is_processed());
+//! # Ok(()) }
+//! ```
+//!
+//! # Connections
+//!
+//! The store has a pool of its own, never the application's: its sessions are read-only by default
+//! and each transaction says `read write`, so that a statement after a handler's own `COMMIT` or
+//! `ROLLBACK` cannot write. They also have time limits and keepalives, which the server keeps for
+//! clients that are frozen or gone; see [`Builder`]. For TLS, add `tls-rustls` or `tls-native-tls`
+//! to the features of your own `sqlx` dependency.
+//!
+//! PostgreSQL 13 or later.
+//!
+//! # What a handler must leave alone
+//!
+//! The end of the transaction. A `COMMIT` fails (and so does `SET CONSTRAINTS ALL IMMEDIATE`, which
+//! checks at once what idem checks at the commit: name the constraints instead), a `ROLLBACK` and
+//! an error that was swallowed are found at the end. Nothing is kept then, and the error is of the
+//! kind [`HandlerBroke`](idem_runtime::ErrorKind::HandlerBroke). Savepoints are fine:
+//! `tx.begin().await?` opens one.
+//!
+//! Not here: what to do with a failure, retries, Kafka (see `idem-runtime`).
+
+mod builder;
+mod check;
+mod claim;
+mod error;
+mod fault;
+mod lanes;
+mod markers;
+mod migrate;
+mod pool;
+mod schema;
+mod scopes;
+mod seal;
+mod session;
+mod statements;
+mod store;
+mod tx;
+mod zombie;
+
+use std::fmt;
+use std::sync::Arc;
+
+pub use builder::Builder;
+pub use idem_runtime::migration::MigrationFile;
+pub use tx::Tx;
+
+use pool::Pools;
+use schema::Schema;
+use statements::Statements;
+
+/// The PostgreSQL store. Cheap to clone; clones share their connections.
+#[derive(Clone)]
+pub struct Postgres {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    pools: Pools,
+    schema: Schema,
+    sql: Statements,
+    /// How long a claim waits before it looks for a former owner that holds it up.
+    patience: std::time::Duration,
+}
+
+impl Postgres {
+    /// Connects with the defaults. [`builder`](Self::builder) has the choices.
+    ///
+    /// # Errors
+    /// [`Config`](idem_runtime::ErrorKind::Config) when the URL is not one,
+    /// [`Connection`](idem_runtime::ErrorKind::Connection) when the server cannot be reached or
+    /// refuses the credentials.
+    pub async fn connect(url: &str) -> idem_runtime::Result<Self> {
+        Self::builder(url).connect().await
+    }
+
+    /// The name of its schema.
+    pub fn schema(&self) -> &str {
+        self.inner.schema.name()
+    }
+
+    /// Closes the connections. Whatever is still to be done fails.
+    pub async fn close(&self) {
+        self.inner.pools.close().await;
+    }
+}
+
+impl fmt::Debug for Postgres {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Not the options, which hold the password.
+        f.debug_struct("Postgres")
+            .field("database", &self.inner.pools.target())
+            .field("schema", &self.schema())
+            .finish()
+    }
+}

@@ -34,9 +34,9 @@ impl<S: Store> Group<S> {
     }
 
     /// The topics, each once, in order.
-    pub(crate) fn topics(&self) -> Vec<&'static str> {
+    pub(crate) fn topics(&self) -> Vec<Arc<str>> {
         let mut topics: Vec<_> =
-            self.handlers.iter().flat_map(|handler| handler.topics.iter().copied()).collect();
+            self.handlers.iter().flat_map(|handler| handler.topics.iter().cloned()).collect();
         topics.sort_unstable();
         topics.dedup();
         topics
@@ -55,7 +55,8 @@ impl<S: Store> Default for Handlers<S> {
 /// A handler of a group.
 pub(crate) struct Registered<S: Store> {
     pub(crate) scope: &'static str,
-    pub(crate) topics: &'static [&'static str],
+    /// The topics as Kafka names them.
+    pub(crate) topics: Vec<Arc<str>>,
     pub(crate) key: KeySource,
     pub(crate) needs: Needs,
     /// An empty batch for the handler.
@@ -68,7 +69,7 @@ impl<S: Store> Registered<S> {
         H::needs(&mut needs);
         Self {
             scope: H::SCOPE,
-            topics: H::TOPICS,
+            topics: H::TOPICS.iter().map(|topic| Arc::from(*topic)).collect(),
             key: H::KEY,
             needs,
             work: || Box::new(Typed::<H> { scope: H::SCOPE.into(), slots: Vec::new() }),

@@ -232,13 +232,53 @@ pub trait KeyPart {
     fn write(&self, text: &mut String) -> Result<(), KeyError>;
 }
 
-/// A key that is always there and always equal to itself. No type implements it for itself: it
-/// exists so that the compiler can say why an `Option` or a float is not a key.
-#[diagnostic::on_unimplemented(
-    message = "`{Self}` may be missing or unequal to itself, so it cannot be an idempotency key"
-)]
+/// What an `Option` would need to hold to be a key. No type implements it: it exists so that the
+/// compiler can say why an `Option` is not a key, instead of that it is not.
 #[doc(hidden)]
+#[diagnostic::on_unimplemented(
+    message = "`Option<{Self}>` cannot be an idempotency key: an event without it would have none",
+    label = "may be missing",
+    note = "make the field a `{Self}`, so that an event without it is refused when it is decoded, \
+            or choose a field that every event has"
+)]
 pub trait NeverMissing {}
+
+/// Never usable: see [`NeverMissing`].
+impl<T: NeverMissing> KeyPart for Option<T> {
+    fn write(&self, _: &mut String) -> Result<(), KeyError> {
+        Err(KeyError::new("the key is an `Option`"))
+    }
+}
+
+/// What a float would need to be a key. Nothing implements it, as with [`NeverMissing`].
+#[doc(hidden)]
+#[diagnostic::on_unimplemented(
+    message = "`{T}` cannot be an idempotency key: two floats that look equal may not be, and one \
+               may not be equal to itself",
+    label = "a float",
+    note = "choose an identifier: a string, an integer, a `Uuid`; for an amount of money use an \
+            integer number of cents"
+)]
+pub trait AlwaysEqual<T> {}
+
+/// What [`AlwaysEqual`] is asked of: the compiler explains a bound only when it is asked of another
+/// type than the one the impl is for.
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct Float;
+
+macro_rules! float {
+    ($($type:ty)*) => {$(
+        /// Never usable: see `AlwaysEqual`. The lifetime puts off the question until it is asked.
+        impl KeyPart for $type where for<'a> &'a Float: AlwaysEqual<$type> {
+            fn write(&self, _: &mut String) -> Result<(), KeyError> {
+                Err(KeyError::new("the key is a float"))
+            }
+        }
+    )*};
+}
+
+float! { f32 f64 }
 
 macro_rules! display {
     ($($type:ty)*) => {$(

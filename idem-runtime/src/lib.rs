@@ -9,6 +9,8 @@
 mod backoff;
 #[cfg(feature = "kafka")]
 mod builder;
+#[cfg(any(test, feature = "testing"))]
+pub mod conformance;
 mod context;
 mod error;
 mod event;

@@ -222,7 +222,7 @@ pub trait Store: Lends<Self::Connection> + Clone + Send + Sync + 'static {
 
 /// A store that lends connections of type `C` to handlers.
 #[diagnostic::on_unimplemented(
-    message = "the store `{Self}` does not lend a `{C}`",
+    message = "the store `{Self}` does not lend `{C}` to its handlers",
     label = "not a connection of the handler's store",
     note = "use the connection type of the store the attribute names: `&mut PgConnection` for \
             `store = \"postgres\"`, `&mut SqliteConnection` for `store = \"sqlite\"`"

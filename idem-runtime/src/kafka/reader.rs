@@ -74,7 +74,7 @@ impl Reader {
     }
 
     /// Checks that the broker answers and has the topics; then subscribes.
-    pub(crate) fn subscribe(&self, topics: &[&str], bootstrap: &str) -> Result<()> {
+    pub(crate) fn subscribe(&self, topics: &[Arc<str>], bootstrap: &str) -> Result<()> {
         for topic in topics {
             partitions_of(&self.consumer, topic).map_err(|error| match error.kind() {
                 ErrorKind::Kafka => error.context(format_args!(
@@ -84,8 +84,9 @@ impl Reader {
                 _ => error,
             })?;
         }
+        let names: Vec<_> = topics.iter().map(|topic| &**topic).collect();
         self.consumer
-            .subscribe(topics)
+            .subscribe(&names)
             .map_err(|error| kafka_error("the topics cannot be subscribed", error))
     }
 

@@ -190,7 +190,7 @@ impl State {
         claims: &[Claim<'_>],
         claiming: &mut Claiming,
     ) -> Result<Option<Claimed>, Error> {
-        self.sound(id)?.waits_for = None;
+        self.sound(id)?;
         if !claiming.checked {
             claiming.checked = true;
             self.counts.claims += 1;
@@ -222,6 +222,7 @@ impl State {
             claiming.new.push(new);
         }
         self.version += 1;
+        self.tx(id)?.waits_for = None;
         Ok(Some(Claimed::Keys(std::mem::take(&mut claiming.new))))
     }
 
@@ -256,7 +257,8 @@ impl State {
                 row.position = seal.position;
                 row.revision += 1;
                 for scope in seal.offset_scopes {
-                    row.offset_marks.insert((*scope).to_owned(), seal.position.offset);
+                    let mark = row.offset_marks.entry((*scope).to_owned()).or_insert(0);
+                    *mark = seal.position.offset.max(*mark);
                 }
                 Some(row)
             }

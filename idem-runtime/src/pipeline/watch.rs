@@ -51,9 +51,9 @@ pub(crate) async fn watch<S: Store>(
             continue;
         }
         for topic in group.topics() {
-            let Ok(now) = source.identity(topic).await else { continue };
+            let Ok(now) = source.identity(&topic).await else { continue };
             for (seat, held, identity) in &expected {
-                if *held.id.topic == *topic && identity.difference(&now).is_some() {
+                if held.id.topic == topic && identity.difference(&now).is_some() {
                     seat.look();
                 }
             }

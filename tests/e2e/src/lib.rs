@@ -1,1 +1,15 @@
-//! e2e
+//! What the end-to-end tests share: a world of its own for each test, and a consumer that can be
+//! run in the test's process or in one of its own, to be killed.
+//!
+//! Not here: the services themselves (`idem-test-services`) and the tests (`tests/`).
+
+pub mod handlers;
+pub mod kafka;
+pub mod process;
+pub mod settings;
+pub mod world;
+
+pub use handlers::Order;
+pub use process::ConsumerProcess;
+pub use settings::Settings;
+pub use world::{World, until};

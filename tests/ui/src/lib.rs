@@ -1,1 +1,125 @@
-//! ui
+//! What the compile cases share: two stores that keep nothing, with a connection each.
+
+use std::error::Error as StdError;
+
+use idem_runtime::lane::{Held, LaneId, LaneRow, Observed, Owner};
+use idem_runtime::store::{
+    Claim, Claimed, Fault, Lends, Opening, Reposition, Seal, Sealed, Writer,
+};
+use idem_runtime::{Error, Key, Marker, Registration, Store};
+use uuid::Uuid;
+
+macro_rules! stub {
+    ($store:ident $connection:ident) => {
+        /// A store for compile cases: it has a connection's type and keeps nothing.
+        #[derive(Debug, Clone, Copy)]
+        pub struct $store;
+
+        /// Its connection.
+        #[derive(Debug)]
+        pub struct $connection;
+
+        impl $connection {
+            /// A connection to call a handler with.
+            #[must_use]
+            pub fn new() -> Self {
+                Self
+            }
+
+            /// What an effect looks like.
+            ///
+            /// # Errors
+            /// Never.
+            #[allow(clippy::unused_async)]
+            pub async fn execute(&mut self, _sql: &str) -> Result<(), std::io::Error> {
+                Ok(())
+            }
+        }
+
+        #[diagnostic::do_not_recommend]
+        impl Lends<$connection> for $store {
+            fn lend(tx: &mut $connection) -> &mut $connection {
+                tx
+            }
+        }
+
+        // Not in the compiler's lists of stores.
+        #[diagnostic::do_not_recommend]
+        impl Store for $store {
+            type Tx = $connection;
+            type Connection = $connection;
+            const NAME: &'static str = "stub";
+
+            async fn check(&self) -> Result<Uuid, Error> {
+                unimplemented!()
+            }
+            async fn register(&self, _: &Registration<'_>) -> Result<(), Error> {
+                unimplemented!()
+            }
+            async fn lanes(&self, _: &str, _: &str) -> Result<Vec<LaneRow>, Error> {
+                unimplemented!()
+            }
+            async fn open_topic(&self, _: &Opening<'_>) -> Result<(), Error> {
+                unimplemented!()
+            }
+            async fn take(&self, _: &LaneId, _: &Owner) -> Result<Option<LaneRow>, Error> {
+                unimplemented!()
+            }
+            async fn read(&self, _: &Held) -> Result<Option<LaneRow>, Error> {
+                unimplemented!()
+            }
+            async fn observe(&self, _: &Owner, _: &[i64]) -> Result<Vec<Observed>, Error> {
+                unimplemented!()
+            }
+            async fn reposition(&self, _: &Held, _: &Reposition<'_>) -> Result<bool, Error> {
+                unimplemented!()
+            }
+            async fn release(&self, _: &Held) -> Result<(), Error> {
+                unimplemented!()
+            }
+            async fn begin(&self, _: &Writer<'_>) -> Result<$connection, Error> {
+                unimplemented!()
+            }
+            async fn claim(
+                &self,
+                _: &mut $connection,
+                _: &Writer<'_>,
+                _: &[Claim<'_>],
+            ) -> Result<Claimed, Error> {
+                unimplemented!()
+            }
+            async fn seal(
+                &self,
+                _: &mut $connection,
+                _: &Writer<'_>,
+                _: Option<&Seal<'_>>,
+            ) -> Result<Sealed, Error> {
+                unimplemented!()
+            }
+            async fn commit(&self, _: $connection) -> Result<(), Error> {
+                unimplemented!()
+            }
+            async fn rollback(&self, _: $connection) {
+                unimplemented!()
+            }
+            async fn marker(&self, _: &str, _: &Key) -> Result<Option<Marker>, Error> {
+                unimplemented!()
+            }
+            fn fault(_: &(dyn StdError + 'static)) -> Fault {
+                unimplemented!()
+            }
+        }
+    };
+}
+
+/// An event, for cases whose lints or names a derive does not survive.
+#[derive(Debug, serde::Deserialize)]
+pub struct OrderPlaced {
+    /// The key.
+    pub event_id: String,
+    /// What else there is.
+    pub order_id: i64,
+}
+
+stub! { Stub StubConnection }
+stub! { Other OtherConnection }

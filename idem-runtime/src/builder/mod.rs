@@ -1,18 +1,22 @@
 //! The builder: what a program registers, and every mistake in it at once.
 
+mod current;
+mod facts;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::group::{Group, Handlers};
 use crate::handler::{Serves, Subscriber};
 use crate::kafka::Kafka;
 use crate::pipeline::policy::{DatabaseLost, LaneSettings, LogChanged, RetryPolicy, Start};
-use crate::run::{GroupRunner, Idem, Runner, RunnerSettings};
-use crate::scope::check_scope;
-use crate::state::{Need, States};
+use crate::run::{Idem, RunnerSettings};
+use crate::state::States;
 use crate::store::Store;
+
+use self::current::Closed;
+pub use self::current::{Current, NoStore, With};
 
 /// Registers handlers with Kafka and their stores.
 ///
@@ -44,23 +48,14 @@ pub struct Builder<C = NoStore> {
     current: C,
 }
 
-/// The builder has no store yet: name one with `.store(..)` before the first handler.
-#[derive(Debug, Clone, Copy)]
-pub struct NoStore;
-
-/// The builder's current store, and the handlers of the current group.
-pub struct With<S: Store> {
-    store: S,
-    handlers: Handlers<S>,
-}
-
 /// The group that is being described.
 #[derive(Debug, Clone, Default)]
-struct Open {
+pub(crate) struct Open {
     name: Option<String>,
     lanes: LaneSettings,
     runner: RunnerSettings,
     topics: Option<Vec<String>>,
+    names: BTreeMap<String, String>,
     adopt: Vec<String>,
     retire: Vec<String>,
 }
@@ -113,7 +108,7 @@ impl<C: Current> Builder<C> {
             self.open = Open::default();
         }
         let Self { kafka, states, closed, mistakes, open, .. } = self;
-        let current = With { store, handlers: Handlers::default() };
+        let current = With::new(store);
         Builder { kafka, states, closed, mistakes, open, current }
     }
 
@@ -153,6 +148,17 @@ impl<C: Current> Builder<C> {
     /// handler's topic must be among them.
     pub fn topics<T: Into<String>>(mut self, topics: impl IntoIterator<Item = T>) -> Self {
         self.open.topics = Some(topics.into_iter().map(Into::into).collect());
+        self
+    }
+
+    /// Reads the topic that the handlers call `handlers_name` under another name: for environments
+    /// that share a broker and prefix their topics. The database keeps the real name.
+    pub fn topic_name(
+        mut self,
+        handlers_name: impl Into<String>,
+        real_name: impl Into<String>,
+    ) -> Self {
+        self.open.names.insert(handlers_name.into(), real_name.into());
         self
     }
 
@@ -273,151 +279,7 @@ impl<S: Store> Builder<With<S>> {
     where
         S: Serves<H>,
     {
-        <S as Serves<H>>::register(&mut self.current.handlers);
+        <S as Serves<H>>::register(self.current.handlers());
         self
-    }
-}
-
-/// What a builder's type says about its store.
-pub trait Current: sealed::Sealed {
-    #[doc(hidden)]
-    fn has_handlers(&self) -> bool;
-    #[doc(hidden)]
-    fn scopes(&self) -> Vec<&'static str>;
-    #[doc(hidden)]
-    #[expect(private_interfaces, reason = "sealed: nobody else implements or calls it")]
-    fn close(&mut self, open: Open) -> Option<Box<dyn Closed>>;
-}
-
-mod sealed {
-    pub trait Sealed {}
-    impl Sealed for super::NoStore {}
-    impl<S: super::Store> Sealed for super::With<S> {}
-}
-
-#[expect(private_interfaces, reason = "sealed: nobody else implements or calls it")]
-impl Current for NoStore {
-    fn has_handlers(&self) -> bool {
-        false
-    }
-
-    fn scopes(&self) -> Vec<&'static str> {
-        Vec::new()
-    }
-
-    fn close(&mut self, _: Open) -> Option<Box<dyn Closed>> {
-        None
-    }
-}
-
-#[expect(private_interfaces, reason = "sealed: nobody else implements or calls it")]
-impl<S: Store> Current for With<S> {
-    fn has_handlers(&self) -> bool {
-        !self.handlers.0.is_empty()
-    }
-
-    fn scopes(&self) -> Vec<&'static str> {
-        self.handlers.0.iter().map(|handler| handler.scope).collect()
-    }
-
-    fn close(&mut self, open: Open) -> Option<Box<dyn Closed>> {
-        let handlers = std::mem::take(&mut self.handlers);
-        Some(Box::new(Finished { store: self.store.clone(), handlers, open }))
-    }
-}
-
-/// A group that is described.
-trait Closed {
-    fn facts(&self) -> Facts<'_>;
-    fn runner(self: Box<Self>, kafka: &Arc<Kafka>, states: &Arc<States>) -> Box<dyn Runner>;
-}
-
-struct Finished<S: Store> {
-    store: S,
-    handlers: Handlers<S>,
-    open: Open,
-}
-
-impl<S: Store> Closed for Finished<S> {
-    fn facts(&self) -> Facts<'_> {
-        Facts {
-            name: self.open.name.clone().unwrap_or_default(),
-            topics: self.open.topics.as_deref(),
-            handlers: self
-                .handlers
-                .0
-                .iter()
-                .map(|handler| (handler.scope, handler.topics, &*handler.needs.0))
-                .collect(),
-        }
-    }
-
-    fn runner(self: Box<Self>, kafka: &Arc<Kafka>, states: &Arc<States>) -> Box<dyn Runner> {
-        let Open { name, lanes, runner, adopt, retire, .. } = self.open;
-        Box::new(GroupRunner {
-            group: Arc::new(Group {
-                name: name.unwrap_or_default().into(),
-                store: self.store,
-                handlers: self.handlers.0,
-                states: Arc::clone(states),
-            }),
-            kafka: Arc::clone(kafka),
-            lanes,
-            settings: runner,
-            adopt,
-            retire,
-        })
-    }
-}
-
-/// What can be wrong with a group.
-struct Facts<'a> {
-    name: String,
-    topics: Option<&'a [String]>,
-    handlers: Vec<(&'static str, &'static [&'static str], &'a [Need])>,
-}
-
-impl Facts<'_> {
-    fn mistakes(&self, states: &States, scopes: &mut BTreeMap<String, String>) -> Vec<String> {
-        let mut mistakes = Vec::new();
-        let group = &self.name;
-        if group.is_empty() || group.len() > 255 {
-            mistakes.push(format!("group `{group}`: a group's name has 1 to 255 bytes"));
-        }
-        for (scope, topics, needs) in &self.handlers {
-            if let Err(error) = check_scope(scope) {
-                mistakes.push(error.to_string());
-            }
-            if let Some(other) = scopes.insert((*scope).to_owned(), group.clone()) {
-                mistakes.push(format!(
-                    "two handlers have the scope `{scope}` (groups `{other}` and `{group}`): they \
-                     would take each other's events for duplicates; give one a `scope = \"..\"` of \
-                     its own"
-                ));
-            }
-            for need in needs.iter().filter(|need| !states.has(need)) {
-                mistakes.push(format!(
-                    "the handler `{scope}` needs a State<{}>: add `.state(..)` with one",
-                    need.name
-                ));
-            }
-            let unnamed =
-                |topic: &&&str| self.topics.is_some_and(|it| !it.iter().any(|t| t == **topic));
-            for topic in topics.iter().filter(unnamed) {
-                mistakes.push(format!(
-                    "the handler `{scope}` reads topic `{topic}`, which `.topics(..)` of group \
-                     `{group}` does not name: add it there, or correct the handler"
-                ));
-            }
-        }
-        for topic in self.topics.unwrap_or_default() {
-            if !self.handlers.iter().any(|(_, topics, _)| topics.contains(&topic.as_str())) {
-                mistakes.push(format!(
-                    "topic `{topic}` of group `{group}` has no handler: register one with `topic = \
-                     \"{topic}\"`, or remove it from `.topics(..)`"
-                ));
-            }
-        }
-        mistakes
     }
 }

@@ -1,0 +1,255 @@
+//! The expansion: the function as it is, and beside it a type that implements the contract.
+//!
+//! Small on purpose: constants, a key function, a call. Work lives in `idem-runtime`. Questions to
+//! the compiler are asked on the user's tokens, so that its answers are shown there.
+
+use proc_macro2::{Span, TokenStream};
+use quote::{quote, quote_spanned};
+use syn::spanned::Spanned as _;
+use syn::{Ident, LitStr, Type};
+
+use crate::function::Function;
+use crate::key::{Field, Key};
+use crate::model::Model;
+
+/// Writes the model down.
+pub(crate) fn expand(model: &Model) -> TokenStream {
+    let function = model.function.item();
+    let kind = handler_type(&model.function);
+    let handler = handler(model);
+    let subscriber = model.topics.as_ref().map(|topics| subscriber(model, topics));
+    let direct = direct(model);
+    let connections = one_connection(model);
+    quote!(#function #kind #handler #subscriber #direct #connections)
+}
+
+/// The function's name as the name of the type. The span shows the user's token; its hygiene says
+/// that no hand wrote the type, so that no lint asks for camel case.
+pub(crate) fn type_name(function: &Function) -> Ident {
+    let name = &function.sig.ident;
+    let mut type_name = name.clone();
+    type_name.set_span(Span::mixed_site().located_at(name.span()));
+    type_name
+}
+
+/// The type beside the function: it has no values, only a name.
+pub(crate) fn handler_type(function: &Function) -> TokenStream {
+    let (attrs, vis, name) = (function.shared_attrs(), &function.vis, type_name(function));
+    quote_spanned!(Span::mixed_site()=> #(#attrs)* #vis enum #name {})
+}
+
+fn handler(model: &Model) -> TokenStream {
+    let Model { event, scope, .. } = model;
+    let (cfgs, name) = (model.function.cfgs(), type_name(&model.function));
+    let store = model.store.to_type();
+    // An event that cannot be one is shown at its type.
+    let input = quote_spanned!(mixed(event)=> type Input = ::idem::__private::One<#event>;);
+    let (needs, key, handle) = (needs(model), key(model), handle(model));
+    let source = match &model.key {
+        Key::Fields(_) => quote!(Event),
+        Key::Header(header) => quote!(Header(#header)),
+        Key::Offset(_) => quote!(Offset),
+    };
+    quote_spanned! {Span::mixed_site()=>
+        #(#cfgs)*
+        impl ::idem::__private::Handler for #name {
+            type Store = #store;
+            #input
+            const SCOPE: ::idem::__private::Text = #scope;
+            const KEY: ::idem::__private::KeySource = ::idem::__private::KeySource::#source;
+            #needs
+            #key
+            #handle
+        }
+    }
+}
+
+fn needs(model: &Model) -> TokenStream {
+    let asks = model.params.iter().map(|param| {
+        quote_spanned!(mixed(param)=>
+            <#param as ::idem::__private::Param<'_, Self>>::needs(needs);
+        )
+    });
+    let needs = if model.params.is_empty() { quote!(_) } else { quote_spanned!(here()=> needs) };
+    quote_spanned! {here()=>
+        fn needs(#needs: &mut ::idem::__private::Needs) { #(#asks)* }
+    }
+}
+
+fn key(model: &Model) -> TokenStream {
+    let event = &model.event;
+    let (event_name, source_name, body) = match &model.key {
+        Key::Fields(fields) => {
+            let (event_name, body) = key_of_fields(fields);
+            (event_name, quote!(_), body)
+        }
+        Key::Header(header) => {
+            let body = quote_spanned!(here()=> ::idem::__private::key_of_header(source, #header));
+            (quote!(_), quote_spanned!(here()=> source), body)
+        }
+        Key::Offset(_) => {
+            let body = quote_spanned!(here()=> ::idem::__private::key_of_offset(source));
+            (quote!(_), quote_spanned!(here()=> source), body)
+        }
+    };
+    quote_spanned! {here()=>
+        fn key(
+            #event_name: &#event,
+            #source_name: ::idem::__private::Option<&::idem::__private::Event>,
+        ) -> ::idem::__private::Result<::idem::__private::Key, ::idem::__private::KeyError> {
+            #body
+        }
+    }
+}
+
+/// The name of the event in the key function, and the key made of its fields.
+///
+/// A whole expression `event.order.id` has one hygiene, that of the user's tokens: with two the
+/// compiler would show the attribute in place of the field, and suggest nothing.
+fn key_of_fields(fields: &[Field]) -> (TokenStream, TokenStream) {
+    if let [field] = fields {
+        let event = Ident::new("event", field.span);
+        let value = field_of(field, &event);
+        let at = Span::mixed_site().located_at(field.span);
+        return (quote!(#event), quote_spanned!(at=> ::idem::__private::Key::of(#value)));
+    }
+    let names: Vec<Ident> =
+        (1..).zip(fields).map(|(n, field)| Ident::new(&format!("event{n}"), field.span)).collect();
+    let parts = fields.iter().zip(&names).map(|(field, name)| {
+        let value = field_of(field, name);
+        let at = Span::mixed_site().located_at(field.span);
+        quote_spanned!(at=> ::idem::__private::key_part(#value))
+    });
+    let count = fields.len();
+    let body = quote_spanned! {here()=>
+        let [#(#names),*] = [event; #count];
+        ::idem::__private::Key::composite(&[#(#parts),*])
+    };
+    (quote_spanned!(here()=> event), body)
+}
+
+fn field_of(field: &Field, event: &Ident) -> TokenStream {
+    let path = &field.path;
+    quote_spanned!(field.span=> &#event #(.#path)*)
+}
+
+fn handle(model: &Model) -> TokenStream {
+    let Model { event, output, .. } = model;
+    let function = &model.function.sig.ident;
+    let params = model.params.iter().map(|param| {
+        quote_spanned!(mixed(param)=>
+            <#param as ::idem::__private::Param<'_, Self>>::take(&mut call)?
+        )
+    });
+    let call = if model.params.is_empty() { quote!(_) } else { quote_spanned!(here()=> mut call) };
+    // The whole signature stands at the function's name: a future that is not `Send` is shown there.
+    let at = type_name(&model.function).span();
+    let signature = quote_spanned! {at=>
+        async fn handle(
+            ::idem::__private::One(event): ::idem::__private::One<#event>,
+            #call: ::idem::__private::Call<'_, Self>,
+        ) -> ::idem::__private::Result<(), ::idem::__private::Failure>
+    };
+    let finish = quote_spanned!(mixed(output)=>
+        <#output as ::idem::__private::Returned>::finish
+    );
+    quote_spanned! {at=>
+        #signature { #finish(#function(event, #(#params),*).await) }
+    }
+}
+
+fn subscriber(model: &Model, topics: &[LitStr]) -> TokenStream {
+    let event = &model.event;
+    let (cfgs, name) = (model.function.cfgs(), type_name(&model.function));
+    quote_spanned! {here()=>
+        #(#cfgs)*
+        impl ::idem::__private::Subscriber for #name {
+            const TOPICS: ::idem::__private::Texts = &[#(#topics),*];
+            fn decode(
+                event: &::idem::__private::Event,
+            ) -> ::idem::__private::Decoded<Self> {
+                ::idem::__private::decode_json::<#event>(event)
+            }
+        }
+    }
+}
+
+/// What makes the handler usable without Kafka.
+///
+/// Where the key is not in the event, `process` exists all the same, with a condition that is not
+/// met: so the compiler says why it cannot be called, instead of that there is no such function.
+fn direct(model: &Model) -> TokenStream {
+    let event = &model.event;
+    let (vis, name) = (&model.function.vis, type_name(&model.function));
+    let cfgs: Vec<_> = model.function.cfgs().collect();
+    let (keyed, condition) = match &model.key {
+        Key::Fields(_) => {
+            let keyed = quote_spanned! {here()=>
+                #(#cfgs)*
+                impl ::idem::__private::KeyedByEvent for #name {}
+            };
+            (Some(keyed), None)
+        }
+        Key::Header(_) | Key::Offset(_) => {
+            // The lifetime puts off the question until somebody calls it.
+            let condition = quote_spanned! {here()=>
+                where for<'a> Self: ::idem::__private::KeyedByEvent
+            };
+            (None, Some(condition))
+        }
+    };
+    quote_spanned! {here()=>
+        #keyed
+        #(#cfgs)*
+        impl #name {
+            /// Runs the handler for this event, once for its key, without Kafka.
+            ///
+            /// # Errors
+            /// As `idem::Processor::process`.
+            #vis async fn process(
+                store: &<Self as ::idem::__private::Handler>::Store,
+                event: #event,
+            ) -> ::idem::__private::Processed
+            #condition
+            {
+                ::idem::__private::process::<Self>(store, event).await
+            }
+        }
+    }
+}
+
+/// A const item that fails when two parameters are connections. Not an inline const: that one is
+/// looked at by `cargo build`, but not by `cargo check`.
+fn one_connection(model: &Model) -> Option<TokenStream> {
+    let params = &model.params;
+    let last = params.get(1..)?.last()?;
+    let (cfgs, name) = (model.function.cfgs(), type_name(&model.function));
+    let flags = params.iter().map(|param| {
+        quote_spanned!(mixed(param)=>
+            <#param as ::idem::__private::Param<'_, #name>>::IS_CONNECTION
+        )
+    });
+    // Which one is too many only the compiler knows; the spelling is a good guess at where to point.
+    let second = params
+        .iter()
+        .filter(|param| matches!(param, Type::Reference(it) if it.mutability.is_some()))
+        .nth(1);
+    let at = match second.unwrap_or(last) {
+        Type::Reference(reference) => mixed(&reference.elem),
+        other => mixed(other),
+    };
+    Some(quote_spanned! {at=>
+        #(#cfgs)*
+        const _: () = ::idem::__private::one_connection(&[#(#flags),*]);
+    })
+}
+
+/// The hygiene of generated code.
+fn here() -> Span {
+    Span::mixed_site()
+}
+
+/// The hygiene of generated code, the place of the user's.
+fn mixed(tokens: &Type) -> Span {
+    Span::mixed_site().located_at(tokens.span())
+}

@@ -1,0 +1,152 @@
+//! What the expansion looks like, one rule a file in `src/snapshots`. `UPDATE_SNAPSHOTS=1` rewrites.
+//!
+//! Not here: whether it compiles. That is `tests/ui`.
+
+use std::path::Path;
+
+use proc_macro2::TokenStream;
+use quote::quote;
+
+use crate::idempotent_fn;
+
+/// The lines a handler may add to its function.
+const MAX_LINES: usize = 60;
+
+fn snapshot(name: &str, words: TokenStream, item: TokenStream) {
+    let expansion = idempotent_fn(words, item.clone());
+    let file = syn::parse2(expansion).expect("the expansion is a list of items");
+    let text = prettyplease::unparse(&file);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("src/snapshots/{name}.rs"));
+    if std::env::var_os("UPDATE_SNAPSHOTS").is_some() {
+        std::fs::write(&path, &text).expect("the snapshot is written");
+    }
+    let expected = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(
+        text == expected,
+        "the expansion is not {}; run with UPDATE_SNAPSHOTS=1 if this is right:\n{text}",
+        path.display()
+    );
+    assert!(text.lines().count() <= MAX_LINES, "the expansion is too long");
+}
+
+#[test]
+fn the_simple_form() {
+    snapshot(
+        "the_simple_form",
+        quote!(key = "event_id", store = "postgres", topic = "orders"),
+        quote! {
+            /// Bills an order.
+            pub async fn bill(event: OrderPlaced, tx: &mut PgConnection) -> Result<(), Error> {
+                insert(event, tx).await
+            }
+        },
+    );
+}
+
+#[test]
+fn each_parameter_is_asked_for_by_its_type() {
+    snapshot(
+        "each_parameter_is_asked_for_by_its_type",
+        quote!(key = "event_id", store = "sqlite", topic = "orders"),
+        quote! {
+            async fn bill(event: OrderPlaced, cx: &Context, tx: &mut Db, mailer: State<Mailer>)
+            -> Result<(), Error> {
+                insert(event, tx).await
+            }
+        },
+    );
+}
+
+#[test]
+fn a_key_of_several_fields_is_composite() {
+    snapshot(
+        "a_key_of_several_fields_is_composite",
+        quote!(key = ("tenant", order.id), store = db::Store, topics = ["a", "b"], scope = "s"),
+        quote! {
+            async fn bill(event: OrderPlaced, tx: &mut Db) -> Result<(), Error> {
+                insert(event, tx).await
+            }
+        },
+    );
+}
+
+#[test]
+fn a_key_in_a_header_puts_a_condition_on_process() {
+    snapshot(
+        "a_key_in_a_header_puts_a_condition_on_process",
+        quote!(key = header("id"), store = "postgres", topic = "orders"),
+        quote! {
+            async fn bill(event: OrderPlaced, tx: &mut Db) -> Result<(), Error> {
+                insert(event, tx).await
+            }
+        },
+    );
+}
+
+#[test]
+fn without_a_topic_there_is_no_subscriber() {
+    snapshot(
+        "without_a_topic_there_is_no_subscriber",
+        quote!(key = "event_id", store = "postgres"),
+        quote! {
+            async fn bill(event: OrderPlaced) -> Result<(), Error> {
+                insert(event).await
+            }
+        },
+    );
+}
+
+#[test]
+fn a_condition_of_the_function_is_on_every_item() {
+    snapshot(
+        "a_condition_of_the_function_is_on_every_item",
+        quote!(key = "event_id", store = "postgres", topic = "orders"),
+        quote! {
+            #[cfg(unix)]
+            #[tracing::instrument]
+            pub(crate) async fn bill(event: OrderPlaced, cx: &Context, tx: &mut Db)
+            -> Result<(), Error> {
+                insert(event, tx).await
+            }
+        },
+    );
+}
+
+#[test]
+fn a_mistake_keeps_the_function_and_its_type() {
+    snapshot(
+        "a_mistake_keeps_the_function_and_its_type",
+        quote!(kye = "event_id", store = "postgres", topic = "orders"),
+        quote! {
+            async fn bill(event: OrderPlaced, tx: &mut PgConnection) -> Result<(), Error> {
+                insert(event, tx).await
+            }
+        },
+    );
+}
+
+#[test]
+fn without_a_store_a_mistake_stands_in_its_place() {
+    snapshot(
+        "without_a_store_a_mistake_stands_in_its_place",
+        quote!(key = "event_id"),
+        quote! {
+            pub async fn bill(event: &OrderPlaced, tx: &mut Db) -> Result<(), Error> {
+                insert(event, tx).await
+            }
+        },
+    );
+}
+
+#[test]
+fn a_method_is_left_as_it_is() {
+    snapshot(
+        "a_method_is_left_as_it_is",
+        quote!(key = "event_id", store = "postgres"),
+        quote! {
+            async fn bill(&self, event: OrderPlaced) -> Result<(), Error> {
+                self.insert(event).await
+            }
+        },
+    );
+}

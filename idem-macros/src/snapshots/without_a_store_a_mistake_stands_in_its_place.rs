@@ -1,0 +1,40 @@
+pub async fn bill(event: &OrderPlaced, tx: &mut Db) -> Result<(), Error> {
+    insert(event, tx).await
+}
+pub enum bill {}
+::core::compile_error! {
+    "the store is missing: name the database that the handler writes to, `store = \"postgres\"`"
+}
+impl ::idem::__private::Handler for bill {
+    type Store = [(); ::core::compile_error! {
+        "the first parameter is the event, owned: take it by value, and put connections and `&Context` after it"
+    }];
+    type Input = ::idem::__private::One<()>;
+    const SCOPE: ::idem::__private::Text = "";
+    const KEY: ::idem::__private::KeySource = ::idem::__private::KeySource::Event;
+    fn needs(_: &mut ::idem::__private::Needs) {}
+    fn key(
+        _: &(),
+        _: ::idem::__private::Option<&::idem::__private::Event>,
+    ) -> ::idem::__private::Result<::idem::__private::Key, ::idem::__private::KeyError> {
+        loop {}
+    }
+    async fn handle(
+        _: ::idem::__private::One<()>,
+        _: ::idem::__private::Call<'_, Self>,
+    ) -> ::idem::__private::Result<(), ::idem::__private::Failure> {
+        loop {}
+    }
+}
+impl ::idem::__private::Subscriber for bill {
+    const TOPICS: ::idem::__private::Texts = &[];
+    fn decode(_: &::idem::__private::Event) -> ::idem::__private::Decoded<Self> {
+        loop {}
+    }
+}
+impl ::idem::__private::KeyedByEvent for bill {}
+impl bill {
+    pub async fn process<S, E>(_: &S, _: E) -> ::idem::__private::Processed {
+        loop {}
+    }
+}

@@ -1,0 +1,165 @@
+//! What the values of the words may be, but for the key (`key.rs`). Each value is checked by itself
+//! and keeps its tokens.
+
+use proc_macro2::Span;
+use syn::parse::ParseStream;
+use syn::spanned::Spanned as _;
+use syn::{Expr, ExprLit, Lit, LitStr, Type};
+
+use crate::errors::Errors;
+use crate::nearest::nearest;
+
+/// The store.
+pub(crate) enum Store {
+    /// One that idem brings, by its name.
+    Known { name: &'static str, span: Span },
+    /// A type.
+    Type(Box<Type>),
+}
+
+const STORES: &[&str] = &["postgres", "sqlite"];
+
+pub(crate) fn store(input: ParseStream<'_>, _: &mut Errors) -> syn::Result<Store> {
+    if !input.peek(LitStr) {
+        let start = input.span();
+        let wrong = |span| {
+            syn::Error::new(
+                span,
+                "a store is `\"postgres\"`, `\"sqlite\"` or the path of a type that implements \
+                 `idem::Store`",
+            )
+        };
+        return match ungroup_type(input.parse().map_err(|_| wrong(start))?) {
+            // `store = postgres`, without the quotes.
+            Type::Path(path) if path.path.get_ident().is_some_and(|it| known(it).is_some()) => {
+                let ident = &path.path.segments[0].ident;
+                known(ident)
+                    .map(|name| Store::Known { name, span: ident.span() })
+                    .ok_or_else(|| wrong(start))
+            }
+            path @ Type::Path(_) => Ok(Store::Type(Box::new(path))),
+            other => Err(wrong(other.span())),
+        };
+    }
+    let text: LitStr = input.parse()?;
+    let (value, span) = (text.value(), text.span());
+    if let Some(name) = known(&value) {
+        return Ok(Store::Known { name, span });
+    }
+    let hint = match nearest(&value, STORES) {
+        Some(near) => format!("did you mean \"{near}\"?"),
+        None => "the stores are \"postgres\" and \"sqlite\"; a store of your own is given as the \
+                 path of its type, without quotes"
+            .to_owned(),
+    };
+    Err(syn::Error::new(span, format!("there is no store \"{value}\"; {hint}")))
+}
+
+fn known<T: PartialEq<str> + ?Sized>(name: &T) -> Option<&'static str> {
+    STORES.iter().copied().find(|known| name == *known)
+}
+
+pub(crate) fn topic(input: ParseStream<'_>, errors: &mut Errors) -> syn::Result<Vec<LitStr>> {
+    const FORM: &str = "a topic is a string: `topic = \"orders\"`; for several write \
+                        `topics = [\"orders\", \"returns\"]`";
+    let start = input.span();
+    let expr: Expr = input.parse().map_err(|_| syn::Error::new(start, FORM))?;
+    let name = literal(&expr).ok_or_else(|| syn::Error::new_spanned(&expr, FORM))?;
+    check_topic(name, errors);
+    Ok(vec![name.clone()])
+}
+
+pub(crate) fn topics(input: ParseStream<'_>, errors: &mut Errors) -> syn::Result<Vec<LitStr>> {
+    const FORM: &str = "topics are a list of strings: `topics = [\"orders\", \"returns\"]`";
+    let start = input.span();
+    let expr: Expr = input.parse().map_err(|_| syn::Error::new(start, FORM))?;
+    let Expr::Array(array) = ungroup(&expr) else {
+        return Err(syn::Error::new_spanned(&expr, FORM));
+    };
+    if array.elems.is_empty() {
+        errors.on(array, "the list of topics is empty: name the topics the handler reads");
+    }
+    let mut names: Vec<LitStr> = Vec::new();
+    for elem in &array.elems {
+        match literal(elem) {
+            None => errors.on(elem, FORM),
+            Some(name) if names.iter().any(|it| it.value() == name.value()) => {
+                errors.on(name, format!("the topic \"{}\" is named twice; keep one", name.value()));
+            }
+            Some(name) => {
+                check_topic(name, errors);
+                names.push(name.clone());
+            }
+        }
+    }
+    Ok(names)
+}
+
+/// Kafka's own rules for a topic's name.
+fn check_topic(name: &LitStr, errors: &mut Errors) {
+    const MAX_LEN: usize = 249;
+    let value = name.value();
+    let legal = |it: char| it.is_ascii_alphanumeric() || matches!(it, '.' | '_' | '-');
+    let wrong = if value.is_empty() {
+        "a topic's name cannot be empty".to_owned()
+    } else if value.len() > MAX_LEN {
+        format!("a topic's name has at most {MAX_LEN} bytes, this one has {}", value.len())
+    } else if value == "." || value == ".." {
+        format!("Kafka does not allow a topic to be called \"{value}\"")
+    } else if let Some(letter) = value.chars().find(|it| !legal(*it)) {
+        format!(
+            "a topic's name has only the characters a-z, A-Z, 0-9, `.`, `_` and `-`, this one has \
+             {letter:?}"
+        )
+    } else {
+        return;
+    };
+    errors.on(name, wrong);
+}
+
+pub(crate) fn scope(input: ParseStream<'_>, errors: &mut Errors) -> syn::Result<LitStr> {
+    const FORM: &str = "a scope is a string: `scope = \"billing\"`";
+    let start = input.span();
+    let expr: Expr = input.parse().map_err(|_| syn::Error::new(start, FORM))?;
+    let scope = literal(&expr).ok_or_else(|| syn::Error::new_spanned(&expr, FORM))?;
+    check_scope(&scope.value(), scope.span(), errors);
+    Ok(scope.clone())
+}
+
+/// The rules of `idem_runtime`'s scopes.
+pub(crate) fn check_scope(scope: &str, span: Span, errors: &mut Errors) {
+    const MAX_LEN: usize = 255;
+    if scope.is_empty() {
+        errors.at(span, "a scope cannot be empty; without one it is the function's name");
+    } else if scope.len() > MAX_LEN {
+        errors
+            .at(span, format!("a scope has at most {MAX_LEN} bytes, this one has {}", scope.len()));
+    } else if let Some(letter) = scope.chars().find(|it| matches!(it, '\0' | ',' | ' ')) {
+        errors.at(span, format!("a scope has no comma, space or NUL, this one has {letter:?}"));
+    }
+}
+
+pub(crate) fn literal(expr: &Expr) -> Option<&LitStr> {
+    match ungroup(expr) {
+        Expr::Lit(ExprLit { lit: Lit::Str(text), attrs }) if attrs.is_empty() => Some(text),
+        _ => None,
+    }
+}
+
+/// Looks through the invisible groups that `macro_rules!` puts around what it was given, and
+/// through parentheses.
+pub(crate) fn ungroup(expr: &Expr) -> &Expr {
+    match expr {
+        Expr::Group(group) => ungroup(&group.expr),
+        Expr::Paren(paren) => ungroup(&paren.expr),
+        other => other,
+    }
+}
+
+/// As [`ungroup`], for a type.
+pub(crate) fn ungroup_type(ty: Type) -> Type {
+    match ty {
+        Type::Group(group) => ungroup_type(*group.elem),
+        other => other,
+    }
+}

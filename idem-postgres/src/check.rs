@@ -1,0 +1,85 @@
+//! What is checked at start, each with an error that names the fix.
+
+use idem_runtime::migration::check;
+use idem_runtime::{Error, ErrorKind, Result};
+use uuid::Uuid;
+
+use crate::Postgres;
+use crate::error::{failed, lacks_rights};
+use crate::fault::Class;
+use crate::migrate::MIGRATIONS;
+use crate::tx::Session;
+
+const DOING: &str = "checking the store";
+
+/// The store's identity, whether the server is a replica, and whether nothing is written outside of
+/// a transaction that says so.
+pub(crate) const IDENTITY: &str = "
+select id, pg_is_in_recovery(), current_setting('default_transaction_read_only') = 'on'
+from {schema}.store
+";
+
+/// The rights that the role lacks, in words.
+pub(crate) const LACKING_RIGHTS: &str = "
+select string_agg(privilege || ' on ' || name, ', ' order by name, privilege)
+from unnest(array['scopes', 'lanes', 'owners', 'offset_marks', 'lane_slices', 'markers',
+                  'open_batches']) as name
+cross join unnest(array['select', 'insert', 'update', 'delete']) as privilege
+where not has_table_privilege(format('{schema}.%I', name), privilege)
+";
+
+impl Postgres {
+    pub(crate) async fn check_store(&self) -> Result<Uuid> {
+        let store = &self.inner;
+        let mut session = store.pools.read().await?;
+        session.check_version()?;
+        let applied = self.applied(&mut session).await?;
+        check(MIGRATIONS, applied.as_deref()).map_err(|error| {
+            error.context(format_args!("schema `{}` of {}", self.schema(), store.pools.target()))
+        })?;
+        let id = self.identity(&mut session).await?;
+        let lacking = sqlx::query_as(store.sql.lacking_rights.clone());
+        let lacking: Option<(Option<String>,)> =
+            session.optional(lacking).await.map_err(|error| failed(DOING, error))?;
+        if let Some((Some(lacking),)) = lacking {
+            return Err(lacks_rights(&store.schema, &lacking));
+        }
+        session.finish(DOING).await?;
+        Ok(id)
+    }
+
+    async fn identity(&self, session: &mut Session) -> Result<Uuid> {
+        let store = &self.inner;
+        let identity = sqlx::query_as::<_, (Uuid, bool, bool)>(store.sql.identity.clone());
+        let row = session.optional(identity).await.map_err(|error| {
+            match error.as_database_error().map(Class::of_error) {
+                Some(Class::Permission) => {
+                    lacks_rights(&store.schema, "select on store").with_source(error)
+                }
+                _ => failed(DOING, error),
+            }
+        })?;
+        let Some((id, replica, guarded)) = row else {
+            return Err(Error::new(
+                ErrorKind::Migration,
+                format!(
+                    "the table `store` of schema `{}` is empty: restore its row, or drop the \
+                     schema and migrate again",
+                    self.schema()
+                ),
+            ));
+        };
+        if replica {
+            let message =
+                format!("the database {} is a replica and cannot write", store.pools.target());
+            return Err(Error::new(ErrorKind::Connection, message));
+        }
+        if !guarded && !store.pools.pooler() {
+            tracing::warn!(
+                "the sessions are not read-only, though idem asked for it: is there a pooler that \
+                 drops settings? Call `.pgbouncer(true)` then; until then a guard is off"
+            );
+        }
+        Ok(id)
+    }
+}

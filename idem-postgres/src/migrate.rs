@@ -1,0 +1,238 @@
+//! Migrations: applied by idem, or printed for the team's own tool.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use idem_runtime::migration::{Entry, Migration, MigrationFile, review};
+use idem_runtime::{Error, ErrorKind, Result};
+use sqlx::{AssertSqlSafe, SqlSafeStr as _};
+
+use crate::Postgres;
+use crate::error::{failed, lacks_rights};
+use crate::fault::Class;
+use crate::schema::Schema;
+use crate::tx::Session;
+
+/// The migrations of this release.
+pub(crate) const MIGRATIONS: &[Migration] = &[Migration {
+    version: 1,
+    name: "markers_and_lanes",
+    sql: include_str!("../migrations/0001_markers_and_lanes.sql"),
+}];
+
+const READING: &str = "reading the migrations";
+
+pub(crate) const HAS_LEDGER: &str = "select to_regclass('{schema}.migrations') is not null";
+
+pub(crate) const APPLIED: &str =
+    "select version, name, checksum from {schema}.migrations order by version";
+
+pub(crate) const RECORD: &str =
+    "insert into {schema}.migrations (version, name, checksum) values ($1, $2, $3)";
+
+/// One migrator at a time, for as long as its transaction lasts.
+pub(crate) const LOCK: &str =
+    "select pg_advisory_xact_lock(hashtextextended('idem migrations {schema}', 0))";
+
+/// A migration may take its time, and waits for another migrator, but does not stand for ever in
+/// the way of those who work.
+const UNHURRIED: &str = "set local statement_timeout = 0; set local lock_timeout = '60s'";
+
+impl Postgres {
+    /// Creates or upgrades the tables. Safe to call by several processes at once; does nothing when
+    /// there is nothing to do.
+    ///
+    /// The role needs the right to create: a schema in the database, when it is not there, and
+    /// tables in it. A production role without it uses what another has migrated, with `usage` on
+    /// the schema and `select, insert, update, delete` on its tables.
+    ///
+    /// # Errors
+    /// [`Migration`](ErrorKind::Migration) when the database is ahead of this program or a
+    /// migration was changed, [`Config`](ErrorKind::Config) when the role may not create, and when
+    /// the database fails.
+    pub async fn migrate(&self) -> Result<()> {
+        while let Some(migration) = self.migrate_one().await? {
+            tracing::info!(
+                schema = self.schema(),
+                version = migration.version,
+                name = migration.name,
+                "migrated the tables of idem"
+            );
+        }
+        Ok(())
+    }
+
+    /// Applies the first migration that is pending, in a transaction of its own.
+    async fn migrate_one(&self) -> Result<Option<&'static Migration>> {
+        const DOING: &str = "migrating";
+        let store = &self.inner;
+        let failed = |error: sqlx::Error| self.not_migrated(DOING, error);
+        if self.pending().await?.is_empty() {
+            return Ok(None);
+        }
+        let mut session = store.pools.write().await?;
+        session.check_version()?;
+        let unhurried = AssertSqlSafe(UNHURRIED).into_sql_str();
+        session.script(unhurried, None).await.map_err(failed)?;
+        session.execute(sqlx::query(store.sql.lock_migrations.clone())).await.map_err(failed)?;
+        // Another migrator may have been faster.
+        let pending = self.review(&mut session).await?;
+        let Some(migration) = pending.into_iter().next() else {
+            session.finish(DOING).await?;
+            return Ok(None);
+        };
+        let statements = AssertSqlSafe(migration.statements(store.schema.quoted())).into_sql_str();
+        session.script(statements, None).await.map_err(failed)?;
+        let entry = migration.entry();
+        let record = sqlx::query(store.sql.record_migration.clone())
+            .bind(entry.version)
+            .bind(entry.name)
+            .bind(entry.checksum);
+        session.execute(record).await.map_err(failed)?;
+        session.finish(DOING).await?;
+        Ok(Some(migration))
+    }
+
+    /// The migrations that [`migrate`](Self::migrate) would apply, as plain SQL.
+    ///
+    /// # Errors
+    /// [`Migration`](ErrorKind::Migration) when the database is ahead of this program or a
+    /// migration was changed, and when the database fails.
+    pub async fn pending_migrations(&self) -> Result<Vec<MigrationFile>> {
+        let pending = self.pending().await?;
+        Ok(pending.into_iter().map(|it| file(it, &self.inner.schema)).collect())
+    }
+
+    async fn pending(&self) -> Result<Vec<&'static Migration>> {
+        let mut session = self.inner.pools.read().await?;
+        let pending = self.review(&mut session).await?;
+        session.finish(READING).await?;
+        Ok(pending)
+    }
+
+    async fn review(&self, session: &mut Session) -> Result<Vec<&'static Migration>> {
+        let applied = self.applied(session).await?.unwrap_or_default();
+        review(MIGRATIONS, &applied)
+            .map_err(|error| error.context(format_args!("schema `{}`", self.schema())))
+    }
+
+    /// The ledger, or `None` when there is none.
+    pub(crate) async fn applied(&self, session: &mut Session) -> Result<Option<Vec<Entry>>> {
+        let store = &self.inner;
+        let failed = |error: sqlx::Error| {
+            match error.as_database_error().map(Class::of_error) {
+                Some(Class::Permission) => {
+                    lacks_rights(&store.schema, "select on migrations").with_source(error)
+                }
+                _ => failed(READING, error),
+            }
+        };
+        let exists = sqlx::query_as(store.sql.has_ledger.clone());
+        if session.optional::<(bool,)>(exists).await.map_err(failed)? != Some((true,)) {
+            return Ok(None);
+        }
+        let applied = sqlx::query_as::<_, (i64, String, i64)>(store.sql.applied.clone());
+        let rows = session.all(applied).await.map_err(failed)?;
+        let entry = |(version, name, checksum)| Entry { version, name, checksum };
+        Ok(Some(rows.into_iter().map(entry).collect()))
+    }
+
+    fn not_migrated(&self, doing: &str, error: sqlx::Error) -> Error {
+        if error.as_database_error().map(Class::of_error) != Some(Class::Permission) {
+            return failed(doing, error);
+        }
+        let schema = self.schema();
+        let message = format!(
+            "the role may not create idem's tables in the schema `{schema}`: migrate as its owner, \
+             or have the SQL of `Postgres::migrations(\"{schema}\")` applied"
+        );
+        Error::new(ErrorKind::Config, message).with_source(error)
+    }
+
+    /// The migrations of this release for a schema, as plain SQL files for a tool of your own.
+    /// Applied in the order of their names they leave the same tables as
+    /// [`migrate`](Self::migrate), and the same ledger; applied twice they fail and change nothing.
+    ///
+    /// ```
+    /// let files = idem_postgres::Postgres::migrations("idem")?;
+    /// assert!(files[0].sql.contains("create table \"idem\".markers"));
+    /// # Ok::<(), idem_runtime::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Config`](ErrorKind::Config) when the schema's name is not one.
+    pub fn migrations(schema: &str) -> Result<Vec<MigrationFile>> {
+        let schema = Schema::new(schema)?;
+        Ok(MIGRATIONS.iter().map(|migration| file(migration, &schema)).collect())
+    }
+
+    /// Writes [`migrations`](Self::migrations) into a folder, which is created when it is not
+    /// there, and returns the paths of the files that were not there before.
+    ///
+    /// # Errors
+    /// [`Config`](ErrorKind::Config) when the schema's name is not one, when a file of that name
+    /// has another content, or when it cannot be written.
+    pub fn write_migrations(schema: &str, folder: impl AsRef<Path>) -> Result<Vec<PathBuf>> {
+        let folder = folder.as_ref();
+        let failed = |path: &Path, error: std::io::Error| {
+            let message = format!("cannot write {}", path.display());
+            Error::new(ErrorKind::Config, message).with_source(error)
+        };
+        let files = Self::migrations(schema)?;
+        fs::create_dir_all(folder).map_err(|error| failed(folder, error))?;
+        let mut written = Vec::new();
+        for file in files {
+            let path = folder.join(&file.name);
+            match fs::read_to_string(&path) {
+                Ok(there) if there == file.sql => continue,
+                Ok(_) => {
+                    let message = format!(
+                        "{} is there with another content: a migration never changes; remove the \
+                         file, or write into another folder",
+                        path.display()
+                    );
+                    return Err(Error::new(ErrorKind::Config, message));
+                }
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                Err(error) => return Err(failed(&path, error)),
+            }
+            fs::write(&path, &file.sql).map_err(|error| failed(&path, error))?;
+            written.push(path);
+        }
+        Ok(written)
+    }
+}
+
+fn file(migration: &Migration, schema: &Schema) -> MigrationFile {
+    migration.file(schema.quoted(), &schema.render("{schema}.migrations"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn released_migrations_do_not_change() {
+        let checksums: Vec<_> = MIGRATIONS.iter().map(|it| (it.version, it.checksum())).collect();
+        // A line here is written once, when its migration is released.
+        assert_eq!(checksums, [(1, 0)]);
+    }
+
+    #[test]
+    fn files_are_written_once_and_never_over_another_content() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path().join("new");
+        let written = Postgres::write_migrations("idem", &folder).unwrap();
+        assert_eq!(written, [folder.join("0001_markers_and_lanes.sql")]);
+        assert!(Postgres::write_migrations("idem", &folder).unwrap().is_empty());
+        let error = Postgres::write_migrations("other", &folder).unwrap_err();
+        assert!(error.to_string().contains("another content"), "{error}");
+    }
+
+    #[test]
+    fn nothing_of_the_template_is_left_in_a_file() {
+        for file in Postgres::migrations("idem").unwrap() {
+            assert!(!file.sql.contains('{'), "{}", file.sql);
+        }
+    }
+}

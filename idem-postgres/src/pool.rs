@@ -1,0 +1,164 @@
+//! Connections: idem's own, never the application's.
+//!
+//! Two pools: one for transactions with effects, and a small one for everything else, so that a
+//! partition can be taken over, watched and left while all others work.
+
+use std::future::Future;
+use std::io;
+use std::time::Duration;
+
+use idem_runtime::store::Writer;
+use idem_runtime::{Error, ErrorKind, Result};
+use sqlx::postgres::{PgConnection, PgPoolOptions};
+use sqlx::{AssertSqlSafe, Connection as _, PgPool, SqlSafeStr as _, SqlStr};
+
+use crate::error::unreachable;
+use crate::fault::ends_connection;
+use crate::session::Sessions;
+use crate::tx::Session;
+
+/// Connections beside those of the transactions with effects.
+const OWN: u32 = 2;
+
+pub(crate) struct Pools {
+    batches: PgPool,
+    own: PgPool,
+    sessions: Sessions,
+    acquire_timeout: Duration,
+    target: String,
+}
+
+impl Pools {
+    pub(crate) fn new(sessions: Sessions, batches: u32, acquire_timeout: Duration) -> Self {
+        let pool = |connections: u32| {
+            let mut pool = PgPoolOptions::new()
+                .max_connections(connections)
+                .acquire_timeout(acquire_timeout)
+                // `begin` is the test: a stale connection is replaced there, and it costs no round
+                // trip.
+                .test_before_acquire(false);
+            if !sessions.pooler {
+                pool = pool
+                    .after_connect(|connection, _| Box::pin(watch_client(connection)));
+            }
+            pool.connect_lazy_with(sessions.options.clone())
+        };
+        let target = sessions.target();
+        Self { batches: pool(batches), own: pool(OWN), sessions, acquire_timeout, target }
+    }
+
+    pub(crate) fn target(&self) -> &str {
+        &self.target
+    }
+
+    /// Whether sessions are shared by a pooler.
+    pub(crate) fn pooler(&self) -> bool {
+        self.sessions.pooler
+    }
+
+    pub(crate) async fn close(&self) {
+        self.batches.close().await;
+        self.own.close().await;
+    }
+
+    /// Connects once, without a pool, whose retries would hide why it failed.
+    pub(crate) async fn try_once(&self) -> Result<()> {
+        let connect = PgConnection::connect_with(&self.sessions.options);
+        let connection = match tokio::time::timeout(self.acquire_timeout, connect).await {
+            Ok(connection) => connection,
+            Err(_) => Err(no_answer()),
+        };
+        let connection = connection.map_err(|error| unreachable(&self.target, error))?;
+        // Whether the goodbye arrives is of no interest.
+        let _ = connection.close().await;
+        Ok(())
+    }
+
+    /// Begins a transaction with effects.
+    pub(crate) async fn batch(&self, writer: &Writer<'_>) -> Result<Session> {
+        self.begin(&self.batches, self.sessions.begin_batch(writer)).await
+    }
+
+    /// Begins a transaction of idem's own that writes.
+    pub(crate) async fn write(&self) -> Result<Session> {
+        self.begin(&self.own, self.sessions.begin_own(true)).await
+    }
+
+    /// A connection to read with. Behind a pooler it is in a transaction, so that a statement and
+    /// its parameters meet the same server session.
+    pub(crate) async fn read(&self) -> Result<Session> {
+        if self.sessions.pooler {
+            return self.begin(&self.own, self.sessions.begin_own(false)).await;
+        }
+        self.acquire(&self.own).await
+    }
+
+    async fn acquire(&self, pool: &PgPool) -> Result<Session> {
+        let connection = pool.acquire().await.map_err(|error| unreachable(&self.target, error))?;
+        Ok(Session::new(connection, self.sessions.answer_within, self.sessions.pooler))
+    }
+
+    /// Nothing has happened on the connection yet, so that a stale one is replaced: after a restart
+    /// of the server every connection of the pool is.
+    async fn begin(&self, pool: &PgPool, statement: String) -> Result<Session> {
+        let statement = AssertSqlSafe(statement).into_sql_str();
+        let mut stale = pool.size();
+        loop {
+            let mut session = self.acquire(pool).await?;
+            match session.begin(statement.clone()).await {
+                Ok(()) => return Ok(session),
+                Err(error) if stale > 0 && is_stale(&error) => stale -= 1,
+                Err(error) => return Err(self.not_begun(error)),
+            }
+        }
+    }
+
+    fn not_begun(&self, error: sqlx::Error) -> Error {
+        let code = error.as_database_error().and_then(|it| it.code());
+        // After a fail-over the old connection may lead to a server that is a replica now.
+        if matches!(code.as_deref(), Some("0A000" | "25006")) {
+            let message = format!("the database {} is a replica and cannot write", self.target);
+            return Error::new(ErrorKind::Connection, message).with_source(error);
+        }
+        crate::error::failed("begin", error)
+    }
+}
+
+fn is_stale(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(error) => error.kind() != io::ErrorKind::TimedOut,
+        error => error.as_database_error().is_some() && ends_connection(error),
+    }
+}
+
+/// Waits for the server's answer, but not for ever: a network that swallows everything says
+/// nothing.
+pub(crate) async fn answer<T>(
+    within: Option<Duration>,
+    question: impl Future<Output = sqlx::Result<T>>,
+) -> sqlx::Result<T> {
+    let Some(within) = within else { return question.await };
+    match tokio::time::timeout(within, question).await {
+        Ok(answer) => answer,
+        Err(_) => Err(no_answer()),
+    }
+}
+
+pub(crate) fn no_answer() -> sqlx::Error {
+    sqlx::Error::Io(io::Error::new(io::ErrorKind::TimedOut, "no answer in time"))
+}
+
+/// Asks the server to look now and then whether the client of a running statement is still there:
+/// a claim that waits for a lock would otherwise outlive its process. PostgreSQL 14 or later, on
+/// systems that can tell; a user's own value stays.
+async fn watch_client(connection: &mut PgConnection) -> sqlx::Result<()> {
+    const WATCH: SqlStr = SqlStr::from_static(
+        "select set_config('client_connection_check_interval', '2000', false) \
+         where current_setting('client_connection_check_interval', true) = '0'",
+    );
+    match sqlx::query(WATCH).persistent(false).execute(connection).await {
+        Err(error) if ends_connection(&error) => Err(error),
+        // Without it all is well, only slower.
+        _ => Ok(()),
+    }
+}

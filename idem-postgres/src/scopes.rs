@@ -1,0 +1,87 @@
+//! Which group owns which scopes.
+
+use idem_runtime::{Error, ErrorKind, MarkerMode, Registration, Result, ScopeRow};
+
+use crate::Inner;
+use crate::error::failed;
+
+const DOING: &str = "recording the scopes";
+
+/// One registration at a time: two groups that bring the same new scope must see each other.
+pub(crate) const LOCK: &str =
+    "select pg_advisory_xact_lock(hashtextextended('idem scopes {schema}', 0))";
+
+/// The scopes' rows, whoever owns them, and all of the group's that are not retired.
+pub(crate) const RECORDED: &str = "
+select scope, group_name, mode from {schema}.scopes
+where scope = any($1::text[]) or (group_name = $2 and state = 'active')
+order by scope
+";
+
+pub(crate) const INSERT: &str = "
+insert into {schema}.scopes (scope, mode, group_name)
+select scope, mode, $3 from unnest($1::text[], $2::text[]) as it (scope, mode)
+";
+
+pub(crate) const ADOPT: &str =
+    "update {schema}.scopes set group_name = $2 where scope = any($1::text[])";
+
+pub(crate) const RETIRE: &str =
+    "update {schema}.scopes set state = 'retired' where scope = any($1::text[])";
+
+/// A retired scope whose handler is registered again is one like all others.
+pub(crate) const REVIVE: &str = "
+update {schema}.scopes set state = 'active' where scope = any($1::text[]) and state = 'retired'
+";
+
+pub(crate) async fn register(store: &Inner, registration: &Registration<'_>) -> Result<()> {
+    let failed = |error| failed(DOING, error);
+    let scopes: Vec<&str> = registration.scopes.iter().map(|(scope, _)| *scope).collect();
+    let mut session = store.pools.write().await?;
+    session.execute(sqlx::query(store.sql.lock_scopes.clone())).await.map_err(failed)?;
+    // A later statement than the lock, so that it sees what was waited for.
+    let recorded =
+        sqlx::query_as(store.sql.recorded_scopes.clone()).bind(&scopes).bind(registration.group);
+    let recorded: Vec<(String, String, String)> = session.all(recorded).await.map_err(failed)?;
+    let recorded = recorded.into_iter().map(row).collect::<Result<Vec<_>>>()?;
+    let plan = match registration.review(&recorded) {
+        Ok(plan) => plan,
+        Err(refusal) => {
+            session.rollback().await;
+            return Err(refusal);
+        }
+    };
+
+    if !plan.insert.is_empty() {
+        let (scopes, modes): (Vec<&str>, Vec<&str>) =
+            plan.insert.iter().map(|(scope, mode)| (scope.as_str(), mode.as_str())).unzip();
+        let insert = sqlx::query(store.sql.insert_scopes.clone());
+        let insert = insert.bind(scopes).bind(modes).bind(registration.group);
+        session.execute(insert).await.map_err(failed)?;
+    }
+    if !plan.adopt.is_empty() {
+        let adopt = sqlx::query(store.sql.adopt_scopes.clone());
+        let adopt = adopt.bind(&plan.adopt).bind(registration.group);
+        session.execute(adopt).await.map_err(failed)?;
+    }
+    if !plan.retire.is_empty() {
+        let retire = sqlx::query(store.sql.retire_scopes.clone()).bind(&plan.retire);
+        session.execute(retire).await.map_err(failed)?;
+    }
+    let revive = sqlx::query(store.sql.revive_scopes.clone()).bind(&scopes);
+    session.execute(revive).await.map_err(failed)?;
+    session.finish(DOING).await
+}
+
+fn row((scope, group, mode): (String, String, String)) -> Result<ScopeRow> {
+    match MarkerMode::parse(&mode) {
+        Some(mode) => Ok(ScopeRow { scope, group, mode }),
+        None => Err(Error::new(
+            ErrorKind::Scope,
+            format!(
+                "scope `{scope}` keeps its markers as `{mode}`, which this release of idem does \
+                 not know: upgrade the program"
+            ),
+        )),
+    }
+}

@@ -1,0 +1,197 @@
+//! Connecting, and what is said when it does not work.
+
+mod common;
+
+use std::time::Duration;
+
+use common::{Fixture, on_schema, on_store, options, url};
+use idem_postgres::Postgres;
+use idem_runtime::store::Writer;
+use idem_runtime::{Error, ErrorKind, Registration, Store};
+use sqlx::Executor as _;
+use uuid::Uuid;
+
+async fn refusal(builder: idem_postgres::Builder) -> Error {
+    assert!(!format!("{builder:?}").contains("hunter2"));
+    let error = builder.acquire_timeout(Duration::from_secs(5)).connect().await.unwrap_err();
+    assert!(!format!("{error:?} {}", error.report()).contains("hunter2"), "{error:?}");
+    error
+}
+
+#[tokio::test]
+async fn a_connection_that_fails_says_why_and_never_the_password() {
+    let nobody = options().username("nobody_of_that_name").password("hunter2");
+    let error = refusal(Postgres::builder_with(nobody)).await;
+    assert_eq!(error.kind(), ErrorKind::Connection);
+    assert!(error.to_string().contains("refused the credentials"), "{error}");
+
+    let nowhere = options().database("no_database_of_that_name");
+    let error = refusal(Postgres::builder_with(nowhere)).await;
+    assert_eq!(error.kind(), ErrorKind::Connection);
+    assert!(error.to_string().contains("there is no database"), "{error}");
+
+    // A port that nobody listens on: the one of a listener that is gone.
+    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    drop(listener);
+    let closed = options().host("127.0.0.1").port(port).password("hunter2");
+    let error = refusal(Postgres::builder_with(closed)).await;
+    assert_eq!(error.kind(), ErrorKind::Connection);
+    assert!(error.to_string().contains("cannot be reached"), "{error}");
+
+    for bad in ["hunter2", "postgres://u:hunter2@host:port/db", "postgres://u:hunter2@h/d?sslmode=x"]
+    {
+        let error = refusal(Postgres::builder(bad)).await;
+        assert_eq!(error.kind(), ErrorKind::Config, "{bad}");
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_says_nothing_is_not_waited_for_for_ever() {
+    let silent = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let port = silent.local_addr().unwrap().port();
+    let options = options().host("127.0.0.1").port(port);
+    let error = Postgres::builder_with(options)
+        .acquire_timeout(Duration::from_millis(100))
+        .connect()
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Connection);
+}
+
+#[tokio::test]
+async fn a_lazy_store_reports_when_it_is_used() {
+    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    drop(listener);
+    let options = options().host("127.0.0.1").port(port);
+    let store = Postgres::builder_with(options)
+        .acquire_timeout(Duration::from_millis(200))
+        .connect_lazy()
+        .unwrap();
+    assert!(store.check().await.unwrap_err().is_retryable());
+}
+
+#[tokio::test]
+async fn debug_shows_the_database_and_not_the_password() {
+    on_store(async |_fixture: Fixture, store: Postgres| {
+        let shown = format!("{store:?}");
+        assert!(shown.contains("schema") && shown.contains('@'), "{shown}");
+        let password = url().split('@').next().and_then(|it| it.rsplit_once(':')).map(|it| it.1.to_owned());
+        if let Some(password) = password.filter(|it| it.len() > 3) {
+            assert!(!shown.contains(&password), "{shown}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn sessions_are_read_only_and_limited_whatever_the_user_forgot() {
+    on_store(async |_fixture: Fixture, store: Postgres| {
+        let writer = Writer::Direct { attempt: Uuid::new_v4() };
+        let mut tx = store.begin(&writer).await.unwrap();
+        let connection = common::lend(&mut tx);
+        for (setting, expected) in [
+            ("default_transaction_read_only", "on"),
+            ("transaction_read_only", "off"),
+            ("lock_timeout", "5s"),
+            ("statement_timeout", "1min"),
+            ("idle_in_transaction_session_timeout", "10s"),
+            ("application_name", "idem"),
+            ("client_connection_check_interval", "2s"),
+        ] {
+            let value: String = sqlx::query_scalar("select current_setting($1)")
+                .bind(setting)
+                .fetch_one(&mut *connection)
+                .await
+                .unwrap();
+            assert_eq!(value, expected, "{setting}");
+        }
+        store.rollback(tx).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_role_without_rights_to_create_does_everything_but_migrate() {
+    on_schema(async |fixture: Fixture| {
+        let role = format!("r_{}", fixture.schema);
+        fixture.run(&format!("create role {role} login password 'hunter2'")).await;
+        let options = options().username(&role).password("hunter2");
+        let builder = Postgres::builder_with(options).schema(&fixture.schema);
+        let store = builder.connect().await.unwrap();
+
+        let error = store.migrate().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Config, "{error:?}");
+        assert!(error.to_string().contains("may not create"), "{error}");
+
+        fixture.store().await.migrate().await.unwrap();
+        let error = store.check().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Config, "{error:?}");
+        assert!(error.to_string().contains("grant usage on schema"), "{error}");
+        fixture.run(&format!("grant usage on schema {{schema}} to {role}")).await;
+        let most = "grant select on all tables in schema {schema} to";
+        fixture.run(&format!("{most} {role}")).await;
+        let error = store.check().await.unwrap_err();
+        assert!(error.to_string().contains("insert on markers"), "{error}");
+
+        fixture
+            .run(&format!(
+                "grant select, insert, update, delete on all tables in schema {{schema}} to {role}"
+            ))
+            .await;
+        store.check().await.unwrap();
+        let scopes = [("bill", idem_runtime::MarkerMode::Rows)];
+        let registration =
+            Registration { group: "billing", scopes: &scopes, adopt: &[], retire: &[] };
+        store.register(&registration).await.unwrap();
+        assert!(store.mark_processed("bill", "1", None).await.unwrap().is_processed());
+        assert!(store.is_processed("bill", "1").await.unwrap());
+        let mut held = fixture.lane(&store, 0).await;
+        fixture.run("create table {schema}.effects (n bigint not null)").await;
+        fixture.run(&format!("grant insert on {{schema}}.effects to {role}")).await;
+        assert_eq!(common::batch(&store, &mut held, &["1", "2"]).await.unwrap(), [false, true]);
+        store.release(&held).await.unwrap();
+        store.close().await;
+        fixture.run(&format!("drop schema {{schema}} cascade; drop role {role}")).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn after_a_restart_of_the_server_stale_connections_are_replaced() {
+    on_store(async |fixture: Fixture, store: Postgres| {
+        // Several idle connections, which the server then ends, as a restart does.
+        let writer = Writer::Direct { attempt: Uuid::new_v4() };
+        let mut open = Vec::new();
+        let mut pids = Vec::new();
+        for _ in 0..4 {
+            let mut tx = store.begin(&writer).await.unwrap();
+            let pid: i32 = sqlx::query_scalar("select pg_backend_pid()")
+                .fetch_one(common::lend(&mut tx))
+                .await
+                .unwrap();
+            pids.push(pid.to_string());
+            open.push(tx);
+        }
+        for tx in open {
+            store.rollback(tx).await;
+        }
+        let pids = pids.join(", ");
+        let idle = format!(
+            "select count(*) from pg_stat_activity where pid in ({pids}) and state = 'idle'"
+        );
+        fixture.until("the connections are idle", &idle, 4).await;
+        let ended = format!("select pg_terminate_backend(pid) from unnest(array[{pids}]) as pid");
+        fixture.app.execute(sqlx::AssertSqlSafe(ended)).await.unwrap();
+        let gone = format!("select count(*) from pg_stat_activity where pid in ({pids})");
+        fixture.until("the connections are gone", &gone, 0).await;
+
+        for n in 0..4 {
+            let tx = store.begin(&writer).await;
+            store.rollback(tx.unwrap_or_else(|error| panic!("begin {n}: {error:?}"))).await;
+        }
+        assert!(store.mark_processed("bill", "1", None).await.unwrap().is_processed());
+    })
+    .await;
+}

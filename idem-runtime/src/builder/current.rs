@@ -1,0 +1,128 @@
+//! What a builder's type remembers: the current store, and the handlers that write through it.
+
+use std::sync::Arc;
+
+use crate::builder::Open;
+use crate::builder::facts::Facts;
+use crate::group::{Group, Handlers};
+use crate::kafka::Kafka;
+use crate::run::{GroupRunner, Runner};
+use crate::state::States;
+use crate::store::Store;
+
+/// The builder has no store yet: name one with `.store(..)` before the first handler.
+#[derive(Debug, Clone, Copy)]
+pub struct NoStore;
+
+/// The builder's current store, and the handlers of the current group.
+pub struct With<S: Store> {
+    store: S,
+    handlers: Handlers<S>,
+}
+
+impl<S: Store> With<S> {
+    pub(super) fn new(store: S) -> Self {
+        Self { store, handlers: Handlers::default() }
+    }
+
+    pub(super) fn handlers(&mut self) -> &mut Handlers<S> {
+        &mut self.handlers
+    }
+}
+
+/// What a builder's type says about its store.
+pub trait Current: sealed::Sealed {
+    #[doc(hidden)]
+    fn has_handlers(&self) -> bool;
+    #[doc(hidden)]
+    fn scopes(&self) -> Vec<&'static str>;
+    #[doc(hidden)]
+    #[expect(private_interfaces, reason = "sealed: nobody else implements or calls it")]
+    fn close(&mut self, open: Open) -> Option<Box<dyn Closed>>;
+}
+
+mod sealed {
+    pub trait Sealed {}
+    impl Sealed for super::NoStore {}
+    impl<S: super::Store> Sealed for super::With<S> {}
+}
+
+#[expect(private_interfaces, reason = "sealed: nobody else implements or calls it")]
+impl Current for NoStore {
+    fn has_handlers(&self) -> bool {
+        false
+    }
+
+    fn scopes(&self) -> Vec<&'static str> {
+        Vec::new()
+    }
+
+    fn close(&mut self, _: Open) -> Option<Box<dyn Closed>> {
+        None
+    }
+}
+
+#[expect(private_interfaces, reason = "sealed: nobody else implements or calls it")]
+impl<S: Store> Current for With<S> {
+    fn has_handlers(&self) -> bool {
+        !self.handlers.0.is_empty()
+    }
+
+    fn scopes(&self) -> Vec<&'static str> {
+        self.handlers.0.iter().map(|handler| handler.scope).collect()
+    }
+
+    fn close(&mut self, open: Open) -> Option<Box<dyn Closed>> {
+        let mut handlers = std::mem::take(&mut self.handlers);
+        for topic in handlers.0.iter_mut().flat_map(|handler| &mut handler.topics) {
+            if let Some(name) = open.names.get(&**topic) {
+                *topic = name.as_str().into();
+            }
+        }
+        Some(Box::new(Finished { store: self.store.clone(), handlers, open }))
+    }
+}
+
+/// A group that is described.
+pub(super) trait Closed {
+    fn facts(&self) -> Facts<'_>;
+    fn runner(self: Box<Self>, kafka: &Arc<Kafka>, states: &Arc<States>) -> Box<dyn Runner>;
+}
+
+struct Finished<S: Store> {
+    store: S,
+    handlers: Handlers<S>,
+    open: Open,
+}
+
+impl<S: Store> Closed for Finished<S> {
+    fn facts(&self) -> Facts<'_> {
+        Facts {
+            name: self.open.name.clone().unwrap_or_default(),
+            topics: self.open.topics.as_deref(),
+            handlers: self
+                .handlers
+                .0
+                .iter()
+                .map(|handler| (handler.scope, &*handler.topics, &*handler.needs.0))
+                .collect(),
+        }
+    }
+
+    fn runner(self: Box<Self>, kafka: &Arc<Kafka>, states: &Arc<States>) -> Box<dyn Runner> {
+        let Open { name, lanes, runner, adopt, retire, .. } = self.open;
+        Box::new(GroupRunner {
+            group: Arc::new(Group {
+                name: name.unwrap_or_default().into(),
+                store: self.store,
+                handlers: self.handlers.0,
+                states: Arc::clone(states),
+            }),
+            kafka: Arc::clone(kafka),
+            lanes,
+            settings: runner,
+            adopt,
+            retire,
+        })
+    }
+}

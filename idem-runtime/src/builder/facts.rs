@@ -1,0 +1,64 @@
+//! What can be found wrong before anything is started.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::scope::check_scope;
+use crate::state::{Need, States};
+
+/// What can be wrong with a group.
+pub(super) struct Facts<'a> {
+    pub(super) name: String,
+    pub(super) topics: Option<&'a [String]>,
+    pub(super) handlers: Vec<(&'static str, &'a [Arc<str>], &'a [Need])>,
+}
+
+impl Facts<'_> {
+    pub(super) fn mistakes(
+        &self,
+        states: &States,
+        scopes: &mut BTreeMap<String, String>,
+    ) -> Vec<String> {
+        let mut mistakes = Vec::new();
+        let group = &self.name;
+        if group.is_empty() || group.len() > 255 {
+            mistakes.push(format!("group `{group}`: a group's name has 1 to 255 bytes"));
+        }
+        for (scope, topics, needs) in &self.handlers {
+            if let Err(error) = check_scope(scope) {
+                mistakes.push(error.to_string());
+            }
+            if let Some(other) = scopes.insert((*scope).to_owned(), group.clone()) {
+                mistakes.push(format!(
+                    "two handlers have the scope `{scope}` (groups `{other}` and `{group}`): they \
+                     would take each other's events for duplicates; give one a `scope = \"..\"` of \
+                     its own"
+                ));
+            }
+            for need in needs.iter().filter(|need| !states.has(need)) {
+                mistakes.push(format!(
+                    "the handler `{scope}` needs a State<{}>: add `.state(..)` with one",
+                    need.name
+                ));
+            }
+            let unnamed = |topic: &&Arc<str>| {
+                self.topics.is_some_and(|it| !it.iter().any(|name| **name == ***topic))
+            };
+            for topic in topics.iter().filter(unnamed) {
+                mistakes.push(format!(
+                    "the handler `{scope}` reads topic `{topic}`, which `.topics(..)` of group \
+                     `{group}` does not name: add it there, or correct the handler"
+                ));
+            }
+        }
+        for topic in self.topics.unwrap_or_default() {
+            if !self.handlers.iter().any(|(_, topics, _)| topics.iter().any(|it| **it == **topic)) {
+                mistakes.push(format!(
+                    "topic `{topic}` of group `{group}` has no handler: register one with `topic = \
+                     \"{topic}\"`, or remove it from `.topics(..)`"
+                ));
+            }
+        }
+        mistakes
+    }
+}

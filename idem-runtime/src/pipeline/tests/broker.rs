@@ -1,0 +1,273 @@
+//! A source in memory: a topic with logs that can have holes, lose their head or tail and be created
+//! again, and the group's commits with their metadata.
+
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use async_trait::async_trait;
+use uuid::Uuid;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::event::Event;
+use crate::lane::{LogIdentity, Position};
+use crate::pipeline::mark;
+use crate::pipeline::source::{Commit, Seat, Source, Survey};
+
+pub(super) const TOPIC: &str = "orders";
+
+#[derive(Clone, Default)]
+pub(super) struct Broker(Arc<Mutex<State>>);
+
+#[derive(Default)]
+struct State {
+    logs: Vec<Log>,
+    identity: LogIdentity,
+    seats: Vec<(Arc<Seat>, bool)>,
+    failures: Vec<Call>,
+    marks: Vec<(i32, i64)>,
+}
+
+#[derive(Default)]
+struct Log {
+    events: Vec<Event>,
+    low: i64,
+    high: i64,
+    commit: Option<Commit>,
+}
+
+/// What a source can be made to fail at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Call {
+    Survey,
+    Start,
+    Mark,
+}
+
+impl Broker {
+    pub(super) fn new(partitions: usize) -> Self {
+        let broker = Self::default();
+        broker.state().identity = identity("T1");
+        broker.add_partitions(partitions);
+        broker
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap()
+    }
+
+    pub(super) fn add_partitions(&self, count: usize) {
+        self.state().logs.extend(std::iter::repeat_with(Log::default).take(count));
+    }
+
+    /// Appends events with these ids; answers the log's end.
+    pub(super) fn produce<I: AsRef<str>>(
+        &self,
+        partition: i32,
+        ids: impl IntoIterator<Item = I>,
+    ) -> i64 {
+        let payload = |id: &str| serde_json::json!({ "id": id }).to_string();
+        self.produce_raw(partition, ids.into_iter().map(|id| payload(id.as_ref())))
+    }
+
+    pub(super) fn produce_raw(
+        &self,
+        partition: i32,
+        payloads: impl IntoIterator<Item = String>,
+    ) -> i64 {
+        let mut state = self.state();
+        let log = state.log(partition);
+        for payload in payloads {
+            log.events.push(Event::new(TOPIC.into(), partition, log.high, payload));
+            log.high += 1;
+        }
+        let high = log.high;
+        state.deliver();
+        high
+    }
+
+    /// Offsets that no consumer sees: control records, or what compaction removed.
+    pub(super) fn hole(&self, partition: i32, offsets: i64) {
+        self.state().log(partition).high += offsets;
+    }
+
+    /// Retention deletes what is below.
+    pub(super) fn trim(&self, partition: i32, low: i64) {
+        let mut state = self.state();
+        let log = state.log(partition);
+        log.low = low;
+        log.events.retain(|event| event.offset >= low);
+    }
+
+    /// The log loses its tail.
+    pub(super) fn truncate(&self, partition: i32, high: i64) {
+        let mut state = self.state();
+        let log = state.log(partition);
+        log.high = high;
+        log.events.retain(|event| event.offset < high);
+    }
+
+    /// The topic is deleted and created again, empty. The group's commits stay.
+    pub(super) fn recreate(&self) {
+        let mut state = self.state();
+        state.identity = identity("T2");
+        for log in &mut state.logs {
+            *log = Log { commit: log.commit.take(), ..Log::default() };
+        }
+    }
+
+    /// The broker tells the topic's id, or does not.
+    pub(super) fn tells_identity(&self, tells: bool) {
+        self.state().identity = if tells { identity("T1") } else { LogIdentity::default() };
+    }
+
+    /// An operator resets the group with Kafka's own tools.
+    pub(super) fn reset(&self, partition: i32, offset: i64) {
+        let commit = Commit { offset, metadata: String::new() };
+        self.state().log(partition).commit = Some(commit);
+    }
+
+    /// Commits what the lane resolved, as the reader does.
+    pub(super) fn commit_resolved(&self, seat: &Seat) {
+        if let Some(position) = seat.resolved() {
+            self.state().log(seat.id.partition).commit = Some(ours(position.offset));
+        }
+    }
+
+    pub(super) fn commit(&self, partition: i32) -> Option<Commit> {
+        self.state().log(partition).commit.clone()
+    }
+
+    /// The commits that lanes asked to be marked.
+    pub(super) fn marks(&self) -> Vec<(i32, i64)> {
+        self.state().marks.clone()
+    }
+
+    /// What is in the log: offset and payload.
+    pub(super) fn events(&self, partition: i32) -> Vec<Event> {
+        self.state().log(partition).events.clone()
+    }
+
+    pub(super) fn high(&self, partition: i32) -> i64 {
+        self.state().log(partition).high
+    }
+
+    pub(super) fn partitions(&self) -> std::ops::Range<i32> {
+        0..i32::try_from(self.state().logs.len()).unwrap()
+    }
+
+    /// The next call of this kind fails as when the broker is away.
+    pub(super) fn fail(&self, call: Call) {
+        self.state().failures.push(call);
+    }
+
+    /// A seat that events may flow to, once its lane starts.
+    pub(super) fn assign(&self, seat: &Arc<Seat>) {
+        self.state().seats.push((Arc::clone(seat), false));
+    }
+
+    pub(super) fn revoke(&self, seat: &Seat) {
+        seat.vacate();
+        self.state().seats.retain(|(it, _)| !std::ptr::eq(&**it, seat));
+    }
+}
+
+impl State {
+    fn log(&mut self, partition: i32) -> &mut Log {
+        &mut self.logs[usize::try_from(partition).unwrap()]
+    }
+
+    /// Hands over what is there; the queues drop what they have.
+    fn deliver(&self) {
+        for (seat, _) in self.seats.iter().filter(|(_, flows)| *flows) {
+            let log = &self.logs[usize::try_from(seat.id.partition).unwrap()];
+            let next = seat.queue.next().unwrap_or(i64::MAX);
+            let from = log.events.partition_point(|event| event.offset < next);
+            seat.queue.push(log.events[from..].iter().cloned());
+        }
+    }
+
+    fn flow(&mut self, seat: &Seat, flows: bool) {
+        if let Some(entry) = self.seats.iter_mut().find(|(it, _)| std::ptr::eq(&**it, seat)) {
+            entry.1 = flows;
+        }
+    }
+}
+
+/// One process's connection to the broker.
+#[derive(Clone)]
+pub(super) struct Client {
+    broker: Broker,
+    cut_off: Arc<AtomicBool>,
+}
+
+impl Client {
+    pub(super) fn new(broker: &Broker) -> Self {
+        Self { broker: broker.clone(), cut_off: Arc::default() }
+    }
+
+    pub(super) fn cut_off(&self, cut_off: bool) {
+        self.cut_off.store(cut_off, SeqCst);
+    }
+
+    fn enter(&self, call: Call) -> Result<MutexGuard<'_, State>> {
+        let mut state = self.broker.state();
+        let failure = state.failures.iter().position(|it| *it == call);
+        if let Some(index) = failure {
+            state.failures.remove(index);
+        }
+        if failure.is_some() || self.cut_off.load(SeqCst) {
+            return Err(Error::new(ErrorKind::Kafka, format!("the test made {call:?} fail")));
+        }
+        Ok(state)
+    }
+}
+
+#[async_trait]
+impl Source for Client {
+    async fn survey(&self, _topic: &str, partition: Option<i32>) -> Result<Vec<Survey>> {
+        let state = self.enter(Call::Survey)?;
+        let surveys = (0..).zip(&state.logs).map(|(partition, log)| Survey {
+            partition,
+            commit: log.commit.clone(),
+            low: log.low,
+            high: log.high,
+            identity: state.identity.clone(),
+        });
+        Ok(surveys.filter(|it| partition.is_none_or(|wanted| it.partition == wanted)).collect())
+    }
+
+    async fn identity(&self, _topic: &str) -> Result<LogIdentity> {
+        Ok(self.enter(Call::Survey)?.identity.clone())
+    }
+
+    async fn start(&self, seat: &Seat, at: Position) -> Result<()> {
+        let mut state = self.enter(Call::Start)?;
+        if seat.is_vacated() {
+            return Err(Error::new(ErrorKind::Fenced, "revoked"));
+        }
+        seat.queue.arm(at.offset);
+        state.flow(seat, true);
+        state.deliver();
+        Ok(())
+    }
+
+    async fn halt(&self, seat: &Seat) {
+        seat.queue.disarm();
+        self.broker.state().flow(seat, false);
+    }
+
+    async fn mark(&self, seat: &Seat, at: Position) -> Result<()> {
+        let mut state = self.enter(Call::Mark)?;
+        state.log(seat.id.partition).commit = Some(ours(at.offset));
+        state.marks.push((seat.id.partition, at.offset));
+        Ok(())
+    }
+}
+
+pub(super) fn ours(offset: i64) -> Commit {
+    Commit { offset, metadata: mark::write(Uuid::nil(), &["bill", "audit", "count"]) }
+}
+
+fn identity(topic_id: &str) -> LogIdentity {
+    LogIdentity { cluster_id: Some("C".into()), topic_id: Some(topic_id.into()) }
+}

@@ -1,0 +1,20 @@
+//! The pipeline on a source and a store in memory. Time is virtual: a pause of 30 seconds costs
+//! nothing, and a test that waits in vain fails at once.
+
+mod broker;
+mod handlers;
+mod harness;
+
+mod duplicates;
+mod fence;
+mod group_commit;
+mod handler_broke;
+mod isolation;
+mod model;
+mod offset_mode;
+mod refused;
+mod starting;
+mod stopping;
+mod transient;
+mod unknown_commit;
+mod went_back;

@@ -1,0 +1,134 @@
+//! What generated code names. Not a public API: it changes with the macro, in any release.
+//!
+//! One door, with absolute paths, so that nothing in the user's scope (a `Result` of their own, a
+//! `mod core`) can change what a handler means.
+
+pub use idem_runtime::{
+    Call, Event, Failure, Handler, Key, KeyError, KeyPart, KeySource, KeyedByEvent, Needs, One,
+    Param, Subscriber, process,
+};
+pub use std::option::Option;
+pub use std::result::Result;
+
+pub mod stores;
+
+/// A text that lives as long as the program.
+pub type Text = &'static str;
+/// Several.
+pub type Texts = &'static [&'static str];
+
+/// What `decode` returns.
+pub type Decoded<H> = Result<idem_runtime::EventOf<H>, idem_runtime::DecodeError>;
+/// What `process` returns.
+pub type Processed = idem_runtime::Result<idem_runtime::Outcome>;
+
+/// Decodes a JSON payload.
+///
+/// # Errors
+/// As [`idem_runtime::decode_json`].
+pub fn decode_json<E: JsonEvent>(event: &Event) -> Result<E, idem_runtime::DecodeError> {
+    E::decode(event)
+}
+
+/// An event that can be decoded from JSON.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be decoded from the payload of a Kafka message",
+    label = "not `serde::Deserialize`",
+    note = "add `#[derive(serde::Deserialize)]` to it"
+)]
+pub trait JsonEvent: Sized {
+    /// Decodes it.
+    ///
+    /// # Errors
+    /// When the payload is not the JSON of such an event.
+    fn decode(event: &Event) -> Result<Self, idem_runtime::DecodeError>;
+}
+
+#[diagnostic::do_not_recommend]
+impl<E: serde::de::DeserializeOwned> JsonEvent for E {
+    fn decode(event: &Event) -> Result<Self, idem_runtime::DecodeError> {
+        idem_runtime::decode_json(event)
+    }
+}
+
+/// The key in a header of the message.
+///
+/// # Errors
+/// When there is no message, or no such key.
+pub fn key_of_header(source: Option<&Event>, name: &'static str) -> Result<Key, KeyError> {
+    Key::header(message(source)?, name)
+}
+
+/// The place of the message as a key.
+///
+/// # Errors
+/// When there is no message.
+pub fn key_of_offset(source: Option<&Event>) -> Result<Key, KeyError> {
+    Key::offset(message(source)?)
+}
+
+fn message(source: Option<&Event>) -> Result<&Event, KeyError> {
+    source.ok_or_else(|| KeyError::new("the key is in the Kafka message, and there is no message"))
+}
+
+/// A part of a key of several parts.
+pub fn key_part<P: KeyPart>(part: &P) -> &dyn KeyPart {
+    part
+}
+
+/// Fails to compile when more than one parameter is the transaction's connection.
+///
+/// # Panics
+/// When there is more than one.
+pub const fn one_connection(are_connections: &[bool]) {
+    let (mut seen, mut i) = (false, 0);
+    while i < are_connections.len() {
+        assert!(
+            !(seen && are_connections[i]),
+            "a handler has one connection: it is the transaction, and there is only one"
+        );
+        seen |= are_connections[i];
+        i += 1;
+    }
+}
+
+/// What a handler can return.
+#[diagnostic::on_unimplemented(
+    message = "a handler returns `Result<(), E>`, not `{Self}`",
+    label = "not what a handler returns",
+    note = "`Ok(())` says that its effects are complete; an error undoes them, and the event is \
+            tried again"
+)]
+pub trait Returned {
+    /// The result as the runtime takes it.
+    ///
+    /// # Errors
+    /// The handler's.
+    fn finish(self) -> Result<(), Failure>;
+}
+
+impl<E: HandlerError> Returned for Result<(), E> {
+    fn finish(self) -> Result<(), Failure> {
+        self.map_err(HandlerError::into_failure)
+    }
+}
+
+/// What a handler can fail with.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be a handler's error",
+    label = "not an error",
+    note = "implement `std::error::Error` for it (the crate `thiserror` derives it), or use a type \
+            that has it, such as `sqlx::Error`, `anyhow::Error` or `idem::Failure`; it has to be \
+            `Send + Sync + 'static` too"
+)]
+pub trait HandlerError {
+    /// The error as the runtime takes it.
+    fn into_failure(self) -> Failure;
+}
+
+#[diagnostic::do_not_recommend]
+impl<E: Into<Failure>> HandlerError for E {
+    fn into_failure(self) -> Failure {
+        self.into()
+    }
+}

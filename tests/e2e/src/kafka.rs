@@ -1,0 +1,173 @@
+//! Topics, producers and offsets, as a test needs them.
+
+use std::time::Duration;
+
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::config::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use rdkafka::{Offset, TopicPartitionList};
+
+use crate::handlers::Order;
+
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A broker.
+#[derive(Debug, Clone)]
+pub struct Kafka {
+    /// Its address.
+    pub bootstrap: String,
+}
+
+impl Kafka {
+    fn config(&self) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", &self.bootstrap);
+        config
+    }
+
+    fn admin(&self) -> AdminClient<DefaultClientContext> {
+        self.config().create().expect("an admin client")
+    }
+
+    /// Creates a topic with settings.
+    ///
+    /// # Panics
+    /// When the broker refuses.
+    pub async fn create_topic(&self, name: &str, partitions: i32, settings: &[(&str, &str)]) {
+        let mut topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
+        for (name, value) in settings {
+            topic = topic.set(name, value);
+        }
+        let results =
+            self.admin().create_topics([&topic], &AdminOptions::new()).await.expect("an answer");
+        for result in results {
+            result.expect("the topic is created");
+        }
+    }
+
+    /// Deletes a topic.
+    ///
+    /// # Panics
+    /// When the broker refuses.
+    pub async fn delete_topic(&self, name: &str) {
+        let results =
+            self.admin().delete_topics(&[name], &AdminOptions::new()).await.expect("an answer");
+        for result in results {
+            result.expect("the topic is deleted");
+        }
+    }
+
+    /// An idempotent producer.
+    ///
+    /// # Panics
+    /// When it cannot be made.
+    pub fn producer(&self) -> BaseProducer {
+        self.config()
+            .set("enable.idempotence", "true")
+            .set("linger.ms", "5")
+            .set("queue.buffering.max.messages", "1000000")
+            .create()
+            .expect("a producer")
+    }
+
+    /// A transactional producer.
+    ///
+    /// # Panics
+    /// When it cannot be made.
+    pub fn transactional_producer(&self, id: &str) -> BaseProducer {
+        let producer: BaseProducer =
+            self.config().set("transactional.id", id).create().expect("a producer");
+        producer.init_transactions(TIMEOUT).expect("transactions");
+        producer
+    }
+
+    /// Writes orders: to the partition given, or to the one of the event's key. The event's key is
+    /// also in the header `idempotency-key`.
+    ///
+    /// # Panics
+    /// When not all are acknowledged.
+    pub fn produce<'a>(
+        &self,
+        topic: &str,
+        orders: impl IntoIterator<Item = (Option<i32>, &'a Order)>,
+    ) {
+        let producer = self.producer();
+        for (partition, order) in orders {
+            let payload = serde_json::to_vec(order).expect("an order is JSON");
+            send(&producer, topic, partition, &order.event_id, &payload);
+        }
+        producer.flush(TIMEOUT).expect("all are acknowledged");
+    }
+
+    /// Writes a payload as it is.
+    ///
+    /// # Panics
+    /// When it is not acknowledged.
+    pub fn produce_raw(&self, topic: &str, partition: i32, key: &str, payload: &[u8]) {
+        let producer = self.producer();
+        send(&producer, topic, Some(partition), key, payload);
+        producer.flush(TIMEOUT).expect("it is acknowledged");
+    }
+
+    /// The group's committed offsets with their metadata, by partition.
+    ///
+    /// # Panics
+    /// When the broker does not answer.
+    pub fn committed(&self, group: &str, topic: &str, partitions: i32) -> Vec<(i64, String)> {
+        let consumer: BaseConsumer =
+            self.config().set("group.id", group).create().expect("a consumer");
+        let mut list = TopicPartitionList::new();
+        for partition in 0..partitions {
+            list.add_partition(topic, partition);
+        }
+        let committed = consumer.committed_offsets(list, TIMEOUT).expect("an answer");
+        committed
+            .elements()
+            .iter()
+            .map(|it| match it.offset() {
+                Offset::Offset(offset) => (offset, it.metadata().to_owned()),
+                _ => (-1, String::new()),
+            })
+            .collect()
+    }
+
+    /// The oldest and the next offset of a partition.
+    ///
+    /// # Panics
+    /// When the broker does not answer.
+    pub fn bounds(&self, topic: &str, partition: i32) -> (i64, i64) {
+        let consumer: BaseConsumer = self.config().create().expect("a consumer");
+        consumer.fetch_watermarks(topic, partition, TIMEOUT).expect("an answer")
+    }
+}
+
+/// Queues one message, waiting while the queue is full.
+///
+/// # Panics
+/// When the producer refuses it.
+pub fn send(
+    producer: &BaseProducer,
+    topic: &str,
+    partition: Option<i32>,
+    key: &str,
+    payload: &[u8],
+) {
+    let headers = OwnedHeaders::new().insert(Header { key: "idempotency-key", value: Some(key) });
+    let mut record = BaseRecord::to(topic).key(key).payload(payload).headers(headers);
+    if let Some(partition) = partition {
+        record = record.partition(partition);
+    }
+    while let Err((error, back)) = producer.send(record) {
+        assert_eq!(
+            error.rdkafka_error_code(),
+            Some(rdkafka::types::RDKafkaErrorCode::QueueFull),
+            "{error}"
+        );
+        producer.poll(Duration::from_millis(50));
+        record = back;
+    }
+    producer.poll(Duration::ZERO);
+}

@@ -1,0 +1,151 @@
+//! How a consumer under test is set up: in this process, or handed to another one.
+
+use std::time::Duration;
+
+use idem::postgres::Postgres;
+use idem::{Builder, DatabaseLost, Idem, Kafka, LogChanged, Start};
+use serde::{Deserialize, Serialize};
+use sqlx::postgres::PgConnectOptions;
+
+use crate::handlers::{Gate, bill, bill_by_header, bill_by_offset};
+
+/// The environment variable that carries them to another process.
+pub const VARIABLE: &str = "IDEM_E2E_SETTINGS";
+
+/// How a consumer under test is set up.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Settings {
+    /// The broker.
+    pub bootstrap: String,
+    /// The database.
+    pub database_url: String,
+    /// The schema of idem's tables.
+    pub schema: String,
+    /// The schema of the effects.
+    pub effects: String,
+    /// The consumer group.
+    pub group: String,
+    /// The real name of the topic `orders`.
+    pub topic: String,
+    /// The instance's name, for static membership.
+    pub instance: Option<String>,
+    /// Properties of librdkafka.
+    pub properties: Vec<(String, String)>,
+    /// The handlers, by name.
+    pub handlers: Vec<String>,
+    /// The number of the gate's lock.
+    pub gate: i64,
+    /// Whether a changed log is read again from its oldest event.
+    pub restart_on_changed_log: bool,
+    /// Where to start when the database lost its position: `earliest`, `committed`.
+    pub lost: Option<String>,
+    /// Where to start: `earliest`, `latest`, `committed`.
+    pub start: Option<String>,
+    /// Scopes to take over.
+    pub adopt: Vec<String>,
+    /// The most events in a transaction.
+    pub max_batch: usize,
+    /// How long a claim or a statement waits for a lock, in milliseconds.
+    pub lock_timeout_ms: u64,
+    /// The bytes of waiting events.
+    pub queue_bytes: usize,
+}
+
+impl Settings {
+    /// The same for another instance name.
+    #[must_use]
+    pub fn instance(&self, name: &str) -> Self {
+        Self { instance: Some(name.to_owned()), ..self.clone() }
+    }
+
+    /// The same with one more property of librdkafka.
+    #[must_use]
+    pub fn property(mut self, name: &str, value: &str) -> Self {
+        self.properties.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// The same with these handlers.
+    #[must_use]
+    pub fn handlers(&self, names: &[&str]) -> Self {
+        Self { handlers: names.iter().map(|it| (*it).to_owned()).collect(), ..self.clone() }
+    }
+
+    /// The settings another process handed over.
+    ///
+    /// # Errors
+    /// When the variable is missing or not ours.
+    pub fn from_env() -> Result<Self, idem::BoxError> {
+        Ok(serde_json::from_str(&std::env::var(VARIABLE)?)?)
+    }
+
+    /// The store, with its tables made.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn store(&self) -> idem::Result<Postgres> {
+        let options: PgConnectOptions = self
+            .database_url
+            .parse::<PgConnectOptions>()
+            .map_err(|error| idem::Error::new(idem::ErrorKind::Config, "the URL").with_source(error))?
+            .options([("search_path", &self.effects)]);
+        Postgres::builder_with(options)
+            .schema(&self.schema)
+            .lock_timeout(Duration::from_millis(self.lock_timeout_ms))
+            .connect()
+            .await
+    }
+
+    /// The handlers, ready to run.
+    ///
+    /// # Errors
+    /// What the builder refuses.
+    pub async fn build(&self) -> idem::Result<Idem> {
+        let mut kafka = Kafka::new(&self.bootstrap);
+        for (name, value) in &self.properties {
+            kafka = kafka.set(name, value);
+        }
+        if let Some(instance) = &self.instance {
+            kafka = kafka.instance(instance);
+        }
+        let mut builder = Builder::new()
+            .kafka(kafka)
+            .group(&self.group)
+            .store(self.store().await?)
+            .state(Gate(self.gate))
+            .topic_name("orders", &self.topic)
+            .max_batch(self.max_batch)
+            .queue_bytes(self.queue_bytes)
+            .retry_pause(Duration::from_millis(20), Duration::from_millis(500));
+        if let Some(start) = &self.start {
+            builder = builder.start(start_of(start));
+        }
+        if let Some(start) = &self.lost {
+            builder = builder.database_lost(DatabaseLost::StartAt(start_of(start)));
+        }
+        if self.restart_on_changed_log {
+            builder = builder.log_changed(LogChanged::Earliest);
+        }
+        for scope in &self.adopt {
+            builder = builder.adopt_scope(scope);
+        }
+        for handler in &self.handlers {
+            builder = match handler.as_str() {
+                "bill" => builder.handler::<bill>(),
+                "bill_by_offset" => builder.handler::<bill_by_offset>(),
+                "bill_by_header" => builder.handler::<bill_by_header>(),
+                other => panic!("no handler {other}"),
+            };
+        }
+        builder.build()
+    }
+}
+
+fn start_of(word: &str) -> Start {
+    match word {
+        "earliest" => Start::Earliest,
+        "latest" => Start::Latest,
+        "committed" => Start::Committed,
+        other => panic!("no start {other}"),
+    }
+}

@@ -1,0 +1,19 @@
+use idem::idempotent;
+use idem_ui_tests::*;
+use serde::Deserialize;
+
+#[derive(Deserialize)]
+struct OrderPlaced {
+    event_id: String,
+}
+
+struct Biller;
+
+impl Biller {
+    #[idempotent(key = "event_id", store = Stub, topic = "orders")]
+    async fn bill(&self, event: OrderPlaced, tx: &mut StubConnection) -> Result<(), std::io::Error> {
+        tx.execute(&event.event_id).await
+    }
+}
+
+fn main() {}

@@ -1,0 +1,24 @@
+use idem::idempotent;
+use idem_ui_tests::*;
+use serde::Deserialize;
+
+#[derive(Deserialize)]
+struct OrderPlaced {
+    event_id: String,
+}
+
+pub mod handlers {
+    use super::*;
+
+    #[derive(Deserialize)]
+    struct Private {
+        event_id: String,
+    }
+
+    #[idempotent(key = "event_id", store = Stub, topic = "orders")]
+    pub async fn bill(event: Private, tx: &mut StubConnection) -> Result<(), std::io::Error> {
+        tx.execute(&event.event_id).await
+    }
+}
+
+fn main() {}

@@ -1,0 +1,17 @@
+use idem::idempotent;
+use idem_ui_tests::*;
+use serde::Deserialize;
+
+#[derive(Deserialize)]
+struct OrderPlaced {
+    event_id: String,
+}
+
+#[idempotent(key = "event_id", store = Stub, topic = "orders")]
+async fn bill(event: OrderPlaced, tx: &mut StubConnection) -> Result<(), NotAnError> {
+    tx.execute(&event.event_id).await.map_err(|_| NotAnError)
+}
+
+struct NotAnError;
+
+fn main() {}

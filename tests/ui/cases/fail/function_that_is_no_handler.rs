@@ -1,0 +1,20 @@
+use idem_ui_tests::*;
+use serde::Deserialize;
+
+#[derive(Deserialize)]
+struct OrderPlaced {
+    event_id: String,
+}
+
+async fn bill(event: OrderPlaced, tx: &mut StubConnection) -> Result<(), std::io::Error> {
+    tx.execute(&event.event_id).await
+}
+
+fn handler<H: idem::Handler>() {}
+
+struct NoHandler;
+
+fn main() {
+    handler::<NoHandler>();
+    let _ = (bill, Stub);
+}

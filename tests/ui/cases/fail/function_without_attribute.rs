@@ -1,0 +1,17 @@
+use idem_ui_tests::*;
+use serde::Deserialize;
+
+#[derive(Deserialize)]
+struct OrderPlaced {
+    event_id: String,
+}
+
+async fn bill(event: OrderPlaced, tx: &mut StubConnection) -> Result<(), std::io::Error> {
+    tx.execute(&event.event_id).await
+}
+
+fn handler<H: idem::Handler>() {}
+
+fn main() {
+    handler::<bill>();
+}

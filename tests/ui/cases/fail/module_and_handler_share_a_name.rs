@@ -1,0 +1,20 @@
+use idem::idempotent;
+use idem_ui_tests::*;
+use serde::Deserialize;
+
+#[derive(Deserialize)]
+struct OrderPlaced {
+    event_id: String,
+}
+
+mod bill {
+    use super::*;
+
+    #[idempotent(key = "event_id", store = Stub, topic = "orders")]
+    pub async fn bill(event: OrderPlaced, tx: &mut StubConnection) -> Result<(), std::io::Error> {
+        tx.execute(&event.event_id).await
+    }
+}
+pub use bill::bill;
+
+fn main() {}

@@ -1,0 +1,16 @@
+use idem::idempotent;
+use idem_ui_tests::*;
+use serde::Deserialize;
+
+#[derive(Deserialize)]
+struct OrderPlaced {
+    event_id: String,
+}
+
+#[idempotent(key = "event_id", store = Stub, topic = "orders")]
+async fn bill(event: OrderPlaced, tx: &mut StubConnection, rate: f64) -> Result<(), std::io::Error> {
+    let _ = rate;
+    tx.execute(&event.event_id).await
+}
+
+fn main() {}

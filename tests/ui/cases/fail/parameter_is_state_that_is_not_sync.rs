@@ -1,0 +1,16 @@
+use idem::idempotent;
+use idem_ui_tests::*;
+use serde::Deserialize;
+
+#[derive(Deserialize)]
+struct OrderPlaced {
+    event_id: String,
+}
+
+#[idempotent(key = "event_id", store = Stub, topic = "orders")]
+async fn bill(event: OrderPlaced, n: idem::State<std::cell::Cell<u8>>, tx: &mut StubConnection) -> Result<(), std::io::Error> {
+    n.set(1);
+    tx.execute(&event.event_id).await
+}
+
+fn main() {}
