@@ -46,17 +46,22 @@ fn handler(model: &Model) -> TokenStream {
     let input = quote_spanned!(mixed(event)=> type Input = ::idem::__private::One<#event>;);
     let (needs, key, handle) = (needs(model), key(model), handle(model));
     let source = match &model.key {
-        Key::Fields(_) => quote!(Event),
-        Key::Header(header) => quote!(Header(#header)),
-        Key::Offset(_) => quote!(Offset),
-    };
+        Key::Fields(_) => None,
+        Key::Header(header) => Some(quote!(Header(#header))),
+        Key::Offset(_) => Some(quote!(Offset)),
+    }
+    .map(|source| {
+        quote_spanned!(here()=>
+            const KEY: ::idem::__private::KeySource = ::idem::__private::KeySource::#source;
+        )
+    });
     quote_spanned! {Span::mixed_site()=>
         #(#cfgs)*
         impl ::idem::__private::Handler for #name {
             type Store = #store;
             #input
             const SCOPE: ::idem::__private::Text = #scope;
-            const KEY: ::idem::__private::KeySource = ::idem::__private::KeySource::#source;
+            #source
             #needs
             #key
             #handle
@@ -66,9 +71,7 @@ fn handler(model: &Model) -> TokenStream {
 
 fn needs(model: &Model) -> TokenStream {
     let asks = model.params.iter().map(|param| {
-        quote_spanned!(mixed(param)=>
-            <#param as ::idem::__private::Param<'_, Self>>::needs(needs);
-        )
+        quote_spanned!(mixed(param)=> <#param as ::idem::__private::Param<'_, Self>>::needs(needs);)
     });
     let needs = if model.params.is_empty() { quote!(_) } else { quote_spanned!(here()=> needs) };
     quote_spanned! {here()=>
@@ -95,8 +98,8 @@ fn key(model: &Model) -> TokenStream {
     quote_spanned! {here()=>
         fn key(
             #event_name: &#event,
-            #source_name: ::idem::__private::Option<&::idem::__private::Event>,
-        ) -> ::idem::__private::Result<::idem::__private::Key, ::idem::__private::KeyError> {
+            #source_name: ::idem::__private::Msg,
+        ) -> ::idem::__private::Keyed {
             #body
         }
     }
@@ -136,10 +139,13 @@ fn field_of(field: &Field, event: &Ident) -> TokenStream {
 fn handle(model: &Model) -> TokenStream {
     let Model { event, output, .. } = model;
     let function = &model.function.sig.ident;
-    let params = model.params.iter().map(|param| {
-        quote_spanned!(mixed(param)=>
-            <#param as ::idem::__private::Param<'_, Self>>::take(&mut call)?
-        )
+    let names: Vec<Ident> =
+        (1..=model.params.len()).map(|n| Ident::new(&format!("param{n}"), here())).collect();
+    // The words of `needs`, so that the compiler shows a mistake in them once.
+    let takes = model.params.iter().zip(&names).map(|(param, name)| {
+        quote_spanned! {mixed(param)=>
+            let #name = <#param as ::idem::__private::Param<'_, Self>>::take(&mut call)?;
+        }
     });
     let call = if model.params.is_empty() { quote!(_) } else { quote_spanned!(here()=> mut call) };
     // The whole signature stands at the function's name: a future that is not `Send` is shown there.
@@ -148,13 +154,14 @@ fn handle(model: &Model) -> TokenStream {
         async fn handle(
             ::idem::__private::One(event): ::idem::__private::One<#event>,
             #call: ::idem::__private::Call<'_, Self>,
-        ) -> ::idem::__private::Result<(), ::idem::__private::Failure>
+        ) -> ::idem::__private::Handled
     };
-    let finish = quote_spanned!(mixed(output)=>
-        <#output as ::idem::__private::Returned>::finish
-    );
+    let finish = quote_spanned!(mixed(output)=> ::idem::__private::finish::<#output>);
     quote_spanned! {at=>
-        #signature { #finish(#function(event, #(#params),*).await) }
+        #signature {
+            #(#takes)*
+            #finish(#function(event, #(#names),*).await)
+        }
     }
 }
 
@@ -202,10 +209,7 @@ fn direct(model: &Model) -> TokenStream {
         #keyed
         #(#cfgs)*
         impl #name {
-            /// Runs the handler for this event, once for its key, without Kafka.
-            ///
-            /// # Errors
-            /// As `idem::Processor::process`.
+            /// Runs the handler once for the key of the event, as `idem::Processor::process` does.
             #vis async fn process(
                 store: &<Self as ::idem::__private::Handler>::Store,
                 event: #event,

@@ -40,18 +40,17 @@ pub(crate) fn fallback(rejected: Rejected) -> TokenStream {
                 type Store = #store;
                 type Input = ::idem::__private::One<#event>;
                 const SCOPE: ::idem::__private::Text = "";
-                const KEY: ::idem::__private::KeySource = ::idem::__private::KeySource::Event;
-                fn needs(_: &mut ::idem::__private::Needs) {}
+                    fn needs(_: &mut ::idem::__private::Needs) {}
                 fn key(
                     _: &#event,
-                    _: ::idem::__private::Option<&::idem::__private::Event>,
-                ) -> ::idem::__private::Result<::idem::__private::Key, ::idem::__private::KeyError> {
+                    _: ::idem::__private::Msg,
+                ) -> ::idem::__private::Keyed {
                     loop {}
                 }
                 async fn handle(
                     _: ::idem::__private::One<#event>,
                     _: ::idem::__private::Call<'_, Self>,
-                ) -> ::idem::__private::Result<(), ::idem::__private::Failure> {
+                ) -> ::idem::__private::Handled {
                     loop {}
                 }
             }

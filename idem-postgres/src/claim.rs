@@ -109,7 +109,11 @@ pub(crate) async fn claim(
     };
     let answered = answered.map_err(|error| failed("claim", error))?;
     let Some((xid, guard, new)) = answered else { return Ok(Claimed::Fenced) };
-    tx.batch = xid.zip(guard).map(|(xid, guard)| Batch { xid, guard });
+    if let Some((xid, guard)) = xid.zip(guard) {
+        // Of several claims the first says which transaction it is.
+        let batch = tx.batch.get_or_insert_with(|| Batch { xid, guards: Vec::new() });
+        batch.guards.push(guard);
+    }
     Ok(Claimed::Keys(which(new, claims.len())))
 }
 

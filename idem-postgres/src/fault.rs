@@ -68,9 +68,9 @@ pub(crate) fn ends_connection(error: &sqlx::Error) -> bool {
 }
 
 fn leaves_connection(error: &(dyn DatabaseError + 'static)) -> bool {
-    error.try_downcast_ref::<PgDatabaseError>().is_some_and(|it| {
-        !matches!(it.severity(), PgSeverity::Fatal | PgSeverity::Panic)
-    })
+    error
+        .try_downcast_ref::<PgDatabaseError>()
+        .is_some_and(|it| !matches!(it.severity(), PgSeverity::Fatal | PgSeverity::Panic))
 }
 
 /// The kind of a handler's error: of the first error of the database among it and its sources.

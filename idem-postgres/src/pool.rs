@@ -38,8 +38,7 @@ impl Pools {
                 // trip.
                 .test_before_acquire(false);
             if !sessions.pooler {
-                pool = pool
-                    .after_connect(|connection, _| Box::pin(watch_client(connection)));
+                pool = pool.after_connect(|connection, _| Box::pin(watch_client(connection)));
             }
             pool.connect_lazy_with(sessions.options.clone())
         };

@@ -58,7 +58,8 @@ mod tests {
         for good in ["idem", "Idem_2", "_x", &"a".repeat(48)] {
             assert_eq!(Schema::new(good).unwrap().name(), good);
         }
-        for bad in ["", "1a", "a-b", "a b", "a\"b", "a;b", "a.b", "ü", "pg_idem", &"a".repeat(49)] {
+        for bad in ["", "1a", "a-b", "a b", "a\"b", "a;b", "a.b", "ü", "pg_idem", &"a".repeat(49)]
+        {
             assert_eq!(Schema::new(bad).unwrap_err().kind(), ErrorKind::Config, "{bad}");
         }
     }

@@ -3,22 +3,22 @@
 //! It moves the lane (compare and set), and takes the guard's row away, which lets the transaction
 //! commit. The row's lock is held from here to the commit only.
 
+use idem_runtime::Result;
 use idem_runtime::store::{Seal, Sealed, Writer};
-use idem_runtime::{Error, ErrorKind, Result};
 
 use crate::Inner;
 use crate::error::{broke, failed};
 use crate::tx::{Batch, Tx, unbalanced};
 
-/// Whether this is the claim's transaction, whether the lane was moved, whether the guard's row was
-/// taken away. The trigger that refuses what is not sealed reads the setting `idem.sealed`, which
-/// ends with the transaction.
+/// Whether this is the claim's transaction, whether the lane was moved, how many of the guard's rows
+/// were taken away. The trigger that refuses what is not sealed reads the setting `idem.sealed`,
+/// which ends with the transaction.
 ///
 /// What offset mode remembers never goes down: after an operator's rewind the events come again and
 /// are duplicates.
 pub(crate) const LANE: &str = "
 with same as materialized (
-    select coalesce(pg_current_xact_id_if_assigned()::text = $1, false) as same
+    select $1::text is null or coalesce(pg_current_xact_id_if_assigned()::text = $1, false) as same
 ), sealed as (
     update {schema}.lanes
     set position = $5, leader_epoch = $6, revision = revision + 1, updated_at = clock_timestamp()
@@ -31,25 +31,25 @@ with same as materialized (
     set next_offset = greatest(mark.next_offset, excluded.next_offset)
 ), closed as (
     delete from {schema}.open_batches
-    where ctid = $8::text::tid and batch::text = $1 and exists (select from sealed)
+    where ctid = any($8::text[]::tid[]) and batch::text = $1 and exists (select from sealed)
     returning set_config('idem.sealed', $1, true)
 )
-select (select same from same), exists (select from sealed), exists (select from closed)
+select (select same from same), exists (select from sealed), (select count(*) from closed)
 ";
 
 /// As [`LANE`], for a call without one.
 pub(crate) const DIRECT: &str = "
 with same as materialized (
-    select coalesce(pg_current_xact_id_if_assigned()::text = $1, false) as same
+    select $1::text is null or coalesce(pg_current_xact_id_if_assigned()::text = $1, false) as same
 ), closed as (
     delete from {schema}.open_batches
-    where ctid = $2::text::tid and batch::text = $1 and (select same from same)
+    where ctid = any($2::text[]::tid[]) and batch::text = $1 and (select same from same)
     returning set_config('idem.sealed', $1, true)
 )
-select (select same from same), true, exists (select from closed)
+select (select same from same), true, (select count(*) from closed)
 ";
 
-type Answer = (bool, bool, bool);
+type Answer = (bool, bool, i64);
 
 pub(crate) async fn seal(
     store: &Inner,
@@ -57,9 +57,12 @@ pub(crate) async fn seal(
     writer: &Writer<'_>,
     seal: Option<&Seal<'_>>,
 ) -> Result<Sealed> {
-    let Some(Batch { xid, guard }) = tx.batch.clone() else {
-        return Err(Error::new(ErrorKind::Store, "seal: nothing was claimed"));
+    // Nothing but what was claimed is guarded; without a claim there is nothing to compare with.
+    let (xid, guards) = match tx.batch.clone() {
+        Some(Batch { xid, guards }) => (Some(xid), guards),
+        None => (None, Vec::new()),
     };
+    let expected = guards.len();
     if !tx.session.is_level() {
         return Err(unbalanced());
     }
@@ -73,17 +76,17 @@ pub(crate) async fn seal(
                 .bind(seal.position.offset)
                 .bind(seal.position.leader_epoch)
                 .bind(seal.offset_scopes)
-                .bind(guard)
+                .bind(guards)
         }
-        _ => sqlx::query_as(store.sql.seal_direct.clone()).bind(xid).bind(guard),
+        _ => sqlx::query_as(store.sql.seal_direct.clone()).bind(xid).bind(guards),
     };
     match tx.session.optional(statement).await.map_err(|error| failed("seal", error))? {
-        // Another transaction, or the guard is gone: it was ended and begun again.
-        None | Some((false, ..) | (true, true, false)) => Err(broke(None)),
         Some((true, false, _)) => Ok(Sealed::No),
-        Some((true, true, true)) => {
+        Some((true, true, closed)) if usize::try_from(closed) == Ok(expected) => {
             tx.sealed = true;
             Ok(Sealed::Yes)
         }
+        // Another transaction, or the guard is gone: it was ended and begun again.
+        _ => Err(broke(None)),
     }
 }

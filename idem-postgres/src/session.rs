@@ -190,8 +190,10 @@ mod tests {
         let options = PgConnectOptions::new().options([("lock_timeout", "7s")]);
         let limits = BTreeMap::from([(Limit::Lock, Duration::from_micros(1))]);
         let sessions = Sessions::new(options, limits, false);
-        assert!(sessions.options.get_options().unwrap().ends_with("lock_timeout=1 \
-            -c statement_timeout=60000 -c idle_in_transaction_session_timeout=10000"));
+        assert!(sessions.options.get_options().unwrap().ends_with(
+            "lock_timeout=1 \
+            -c statement_timeout=60000 -c idle_in_transaction_session_timeout=10000"
+        ));
     }
 
     #[test]

@@ -39,11 +39,11 @@ pub struct Tx {
     pub(crate) sealed: bool,
 }
 
-/// Which transaction the claim ran in, and where its guard's row is.
+/// Which transaction the claim ran in, and where its guard's rows are: one for each claim.
 #[derive(Debug, Clone)]
 pub(crate) struct Batch {
     pub(crate) xid: String,
-    pub(crate) guard: String,
+    pub(crate) guards: Vec<String>,
 }
 
 impl Tx {

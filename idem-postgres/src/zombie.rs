@@ -7,9 +7,9 @@
 
 use std::convert::Infallible;
 
-use idem_runtime::lane::Held;
 use crate::Inner;
 use crate::session::{lane_name, parse_lane_name};
+use idem_runtime::lane::Held;
 
 /// Who holds up the session of this name.
 pub(crate) const BLOCKERS: &str = "

@@ -1,5 +1,7 @@
 //! A commit whose answer is lost, and a store that says what it knows and no more.
 
+#![expect(clippy::unwrap_used, reason = "what is missing fails the test")]
+
 mod common;
 
 use common::proxy::Proxy;
@@ -25,7 +27,11 @@ async fn a_lost_answer_is_unknown_and_the_lanes_row_tells() {
             let key = partition.to_string();
             let (mut tx, _) = open_batch(&store, &held, &[&key]).await.unwrap();
             store.seal(&mut tx, &Writer::Lane(&held), Some(&seal_at(1))).await.unwrap();
-            if lands { proxy.cut_after_commit() } else { proxy.cut_before_commit() }
+            if lands {
+                proxy.cut_after_commit()
+            } else {
+                proxy.cut_before_commit()
+            }
             let error = store.commit(tx).await.unwrap_err();
             assert_eq!(error.kind(), ErrorKind::UnknownCommit, "{error:?}");
 
@@ -36,7 +42,8 @@ async fn a_lost_answer_is_unknown_and_the_lanes_row_tells() {
             };
             if lands {
                 let moved = format!(
-                    "select revision from {{schema}}.lanes where lane_id = {}", held.number
+                    "select revision from {{schema}}.lanes where lane_id = {}",
+                    held.number
                 );
                 fixture.until("the commit lands", &moved, 1).await;
                 assert_eq!(standing().await, Standing::Ahead);
@@ -135,7 +142,8 @@ async fn faults_of_a_handlers_statements_are_told_by_sqlstate() {
             ("select 1; commit".to_owned(), Fault::HandlerBroke),
         ] {
             let (mut tx, _) = open_batch(&store, &held, &["a"]).await.unwrap();
-            let failed = sqlx::raw_sql(sqlx::AssertSqlSafe(sql.clone())).execute(lend(&mut tx)).await;
+            let failed =
+                sqlx::raw_sql(sqlx::AssertSqlSafe(sql.clone())).execute(lend(&mut tx)).await;
             assert_eq!(Postgres::fault(&failed.unwrap_err()), fault, "{sql}");
             store.rollback(tx).await;
         }

@@ -1,5 +1,7 @@
 //! Connecting, and what is said when it does not work.
 
+#![expect(clippy::unwrap_used, reason = "what is missing fails the test")]
+
 mod common;
 
 use std::time::Duration;
@@ -39,7 +41,8 @@ async fn a_connection_that_fails_says_why_and_never_the_password() {
     assert_eq!(error.kind(), ErrorKind::Connection);
     assert!(error.to_string().contains("cannot be reached"), "{error}");
 
-    for bad in ["hunter2", "postgres://u:hunter2@host:port/db", "postgres://u:hunter2@h/d?sslmode=x"]
+    for bad in
+        ["hunter2", "postgres://u:hunter2@host:port/db", "postgres://u:hunter2@h/d?sslmode=x"]
     {
         let error = refusal(Postgres::builder(bad)).await;
         assert_eq!(error.kind(), ErrorKind::Config, "{bad}");
@@ -77,7 +80,8 @@ async fn debug_shows_the_database_and_not_the_password() {
     on_store(async |_fixture: Fixture, store: Postgres| {
         let shown = format!("{store:?}");
         assert!(shown.contains("schema") && shown.contains('@'), "{shown}");
-        let password = url().split('@').next().and_then(|it| it.rsplit_once(':')).map(|it| it.1.to_owned());
+        let password =
+            url().split('@').next().and_then(|it| it.rsplit_once(':')).map(|it| it.1.to_owned());
         if let Some(password) = password.filter(|it| it.len() > 3) {
             assert!(!shown.contains(&password), "{shown}");
         }

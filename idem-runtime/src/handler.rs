@@ -38,7 +38,7 @@ pub trait Handler: Sized + Send + Sync + 'static {
     /// Whose memory of the key it is.
     const SCOPE: &'static str;
     /// Where the key comes from.
-    const KEY: KeySource;
+    const KEY: KeySource = KeySource::Event;
 
     /// Names the state the handler needs.
     fn needs(needs: &mut Needs);

@@ -1,7 +1,7 @@
 //! Running: start everything, wait, drain, leave.
 
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -260,7 +260,7 @@ impl<S: Store> Runner for GroupRunner<S> {
             settings: lanes,
             stats: Arc::clone(stats),
             runtime: tokio::runtime::Handle::current(),
-            source: OnceLock::new(),
+            source: Mutex::default(),
             queue_bytes: settings.queue_bytes,
             bound: settings.drain,
             stopped: Arc::clone(stopped),
@@ -269,18 +269,19 @@ impl<S: Store> Runner for GroupRunner<S> {
         let keeping: Arc<dyn Keeping> = Arc::clone(&keeper) as _;
         let reader = Reader::new(&kafka, keeping, mark, settings.commit_interval).map_err(named)?;
         let source = reader.source();
-        let _ = keeper.source.set(Arc::clone(&source));
+        *keeper.source.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&source));
         let bootstrap = kafka.bootstrap().to_owned();
         let topics = group.topics();
         let subscribed = tokio::task::spawn_blocking(move || {
             reader.subscribe(&topics, &bootstrap).map(|()| reader)
         });
-        let reader = subscribed
-            .await
-            .map_err(|error| {
-                Error::new(ErrorKind::Kafka, "the Kafka client did not start").with_source(error)
-            })?
-            .map_err(named)?;
+        let subscribed = subscribed.await.unwrap_or_else(|error| {
+            Err(Error::new(ErrorKind::Kafka, "the Kafka client did not start").with_source(error))
+        });
+        let reader = subscribed.map_err(|error| {
+            keeper.close();
+            named(error)
+        })?;
 
         let stop = Arc::new(AtomicBool::new(false));
         let (done, ended) = watch::channel(false);

@@ -97,7 +97,8 @@ async fn a_paused_commit_holds_the_lane_until_it_is_released() {
     let owner = Owner { id: Uuid::new_v4(), name: "next".into() };
     let next = async {
         pause.reached().await;
-        let take = store.take(&lane(), &owner);
+        let id = lane();
+        let take = store.take(&id, &owner);
         let (taken, ()) = tokio::join!(take, async { pause.release() });
         taken.unwrap().unwrap().position.offset
     };

@@ -7,9 +7,6 @@ pub use idem_runtime::{
     Call, Event, Failure, Handler, Key, KeyError, KeyPart, KeySource, KeyedByEvent, Needs, One,
     Param, Subscriber, process,
 };
-pub use std::option::Option;
-pub use std::result::Result;
-
 pub mod stores;
 
 /// A text that lives as long as the program.
@@ -17,6 +14,12 @@ pub type Text = &'static str;
 /// Several.
 pub type Texts = &'static [&'static str];
 
+/// The message an event was decoded from.
+pub type Msg<'a> = Option<&'a Event>;
+/// What `key` returns.
+pub type Keyed = Result<Key, KeyError>;
+/// What `handle` returns.
+pub type Handled = Result<(), Failure>;
 /// What `decode` returns.
 pub type Decoded<H> = Result<idem_runtime::EventOf<H>, idem_runtime::DecodeError>;
 /// What `process` returns.
@@ -55,7 +58,7 @@ impl<E: serde::de::DeserializeOwned> JsonEvent for E {
 ///
 /// # Errors
 /// When there is no message, or no such key.
-pub fn key_of_header(source: Option<&Event>, name: &'static str) -> Result<Key, KeyError> {
+pub fn key_of_header(source: Msg<'_>, name: &'static str) -> Keyed {
     Key::header(message(source)?, name)
 }
 
@@ -63,11 +66,11 @@ pub fn key_of_header(source: Option<&Event>, name: &'static str) -> Result<Key, 
 ///
 /// # Errors
 /// When there is no message.
-pub fn key_of_offset(source: Option<&Event>) -> Result<Key, KeyError> {
+pub fn key_of_offset(source: Msg<'_>) -> Keyed {
     Key::offset(message(source)?)
 }
 
-fn message(source: Option<&Event>) -> Result<&Event, KeyError> {
+fn message(source: Msg<'_>) -> Result<&Event, KeyError> {
     source.ok_or_else(|| KeyError::new("the key is in the Kafka message, and there is no message"))
 }
 
@@ -104,11 +107,19 @@ pub trait Returned {
     ///
     /// # Errors
     /// The handler's.
-    fn finish(self) -> Result<(), Failure>;
+    fn finish(self) -> Handled;
+}
+
+/// What a handler returned, as the runtime takes it.
+///
+/// # Errors
+/// The handler's.
+pub fn finish<R: Returned>(returned: R) -> Handled {
+    returned.finish()
 }
 
 impl<E: HandlerError> Returned for Result<(), E> {
-    fn finish(self) -> Result<(), Failure> {
+    fn finish(self) -> Handled {
         self.map_err(HandlerError::into_failure)
     }
 }

@@ -14,7 +14,6 @@ pub use idem_runtime::{
     Builder, Counts, DatabaseLost, Idem, Kafka, LogChanged, RunHandle, Serves, Start,
 };
 
-
 #[doc(hidden)]
 pub mod __private;
 

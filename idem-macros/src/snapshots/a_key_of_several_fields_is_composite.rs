@@ -6,14 +6,10 @@ impl ::idem::__private::Handler for bill {
     type Store = db::Store;
     type Input = ::idem::__private::One<OrderPlaced>;
     const SCOPE: ::idem::__private::Text = "s";
-    const KEY: ::idem::__private::KeySource = ::idem::__private::KeySource::Event;
     fn needs(needs: &mut ::idem::__private::Needs) {
         <&mut Db as ::idem::__private::Param<'_, Self>>::needs(needs);
     }
-    fn key(
-        event: &OrderPlaced,
-        _: ::idem::__private::Option<&::idem::__private::Event>,
-    ) -> ::idem::__private::Result<::idem::__private::Key, ::idem::__private::KeyError> {
+    fn key(event: &OrderPlaced, _: ::idem::__private::Msg) -> ::idem::__private::Keyed {
         let [event1, event2] = [event; 2usize];
         ::idem::__private::Key::composite(
             &[
@@ -25,17 +21,9 @@ impl ::idem::__private::Handler for bill {
     async fn handle(
         ::idem::__private::One(event): ::idem::__private::One<OrderPlaced>,
         mut call: ::idem::__private::Call<'_, Self>,
-    ) -> ::idem::__private::Result<(), ::idem::__private::Failure> {
-        <Result<
-            (),
-            Error,
-        > as ::idem::__private::Returned>::finish(
-            bill(
-                    event,
-                    <&mut Db as ::idem::__private::Param<'_, Self>>::take(&mut call)?,
-                )
-                .await,
-        )
+    ) -> ::idem::__private::Handled {
+        let param1 = <&mut Db as ::idem::__private::Param<'_, Self>>::take(&mut call)?;
+        ::idem::__private::finish::<Result<(), Error>>(bill(event, param1).await)
     }
 }
 impl ::idem::__private::Subscriber for bill {
@@ -46,10 +34,7 @@ impl ::idem::__private::Subscriber for bill {
 }
 impl ::idem::__private::KeyedByEvent for bill {}
 impl bill {
-    /// Runs the handler for this event, once for its key, without Kafka.
-    ///
-    /// # Errors
-    /// As `idem::Processor::process`.
+    /// Runs the handler once for the key of the event, as `idem::Processor::process` does.
     async fn process(
         store: &<Self as ::idem::__private::Handler>::Store,
         event: OrderPlaced,

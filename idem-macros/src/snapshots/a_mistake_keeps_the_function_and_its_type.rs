@@ -9,18 +9,14 @@ impl ::idem::__private::Handler for bill {
     type Store = ::idem::__private::stores::postgres!();
     type Input = ::idem::__private::One<OrderPlaced>;
     const SCOPE: ::idem::__private::Text = "";
-    const KEY: ::idem::__private::KeySource = ::idem::__private::KeySource::Event;
     fn needs(_: &mut ::idem::__private::Needs) {}
-    fn key(
-        _: &OrderPlaced,
-        _: ::idem::__private::Option<&::idem::__private::Event>,
-    ) -> ::idem::__private::Result<::idem::__private::Key, ::idem::__private::KeyError> {
+    fn key(_: &OrderPlaced, _: ::idem::__private::Msg) -> ::idem::__private::Keyed {
         loop {}
     }
     async fn handle(
         _: ::idem::__private::One<OrderPlaced>,
         _: ::idem::__private::Call<'_, Self>,
-    ) -> ::idem::__private::Result<(), ::idem::__private::Failure> {
+    ) -> ::idem::__private::Handled {
         loop {}
     }
 }

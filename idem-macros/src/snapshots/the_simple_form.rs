@@ -8,33 +8,21 @@ impl ::idem::__private::Handler for bill {
     type Store = ::idem::__private::stores::postgres!();
     type Input = ::idem::__private::One<OrderPlaced>;
     const SCOPE: ::idem::__private::Text = "bill";
-    const KEY: ::idem::__private::KeySource = ::idem::__private::KeySource::Event;
     fn needs(needs: &mut ::idem::__private::Needs) {
         <&mut PgConnection as ::idem::__private::Param<'_, Self>>::needs(needs);
     }
-    fn key(
-        event: &OrderPlaced,
-        _: ::idem::__private::Option<&::idem::__private::Event>,
-    ) -> ::idem::__private::Result<::idem::__private::Key, ::idem::__private::KeyError> {
+    fn key(event: &OrderPlaced, _: ::idem::__private::Msg) -> ::idem::__private::Keyed {
         ::idem::__private::Key::of(&event.event_id)
     }
     async fn handle(
         ::idem::__private::One(event): ::idem::__private::One<OrderPlaced>,
         mut call: ::idem::__private::Call<'_, Self>,
-    ) -> ::idem::__private::Result<(), ::idem::__private::Failure> {
-        <Result<
-            (),
-            Error,
-        > as ::idem::__private::Returned>::finish(
-            bill(
-                    event,
-                    <&mut PgConnection as ::idem::__private::Param<
-                        '_,
-                        Self,
-                    >>::take(&mut call)?,
-                )
-                .await,
-        )
+    ) -> ::idem::__private::Handled {
+        let param1 = <&mut PgConnection as ::idem::__private::Param<
+            '_,
+            Self,
+        >>::take(&mut call)?;
+        ::idem::__private::finish::<Result<(), Error>>(bill(event, param1).await)
     }
 }
 impl ::idem::__private::Subscriber for bill {
@@ -45,10 +33,7 @@ impl ::idem::__private::Subscriber for bill {
 }
 impl ::idem::__private::KeyedByEvent for bill {}
 impl bill {
-    /// Runs the handler for this event, once for its key, without Kafka.
-    ///
-    /// # Errors
-    /// As `idem::Processor::process`.
+    /// Runs the handler once for the key of the event, as `idem::Processor::process` does.
     pub async fn process(
         store: &<Self as ::idem::__private::Handler>::Store,
         event: OrderPlaced,

@@ -11,18 +11,14 @@ impl ::idem::__private::Handler for bill {
     }];
     type Input = ::idem::__private::One<()>;
     const SCOPE: ::idem::__private::Text = "";
-    const KEY: ::idem::__private::KeySource = ::idem::__private::KeySource::Event;
     fn needs(_: &mut ::idem::__private::Needs) {}
-    fn key(
-        _: &(),
-        _: ::idem::__private::Option<&::idem::__private::Event>,
-    ) -> ::idem::__private::Result<::idem::__private::Key, ::idem::__private::KeyError> {
+    fn key(_: &(), _: ::idem::__private::Msg) -> ::idem::__private::Keyed {
         loop {}
     }
     async fn handle(
         _: ::idem::__private::One<()>,
         _: ::idem::__private::Call<'_, Self>,
-    ) -> ::idem::__private::Result<(), ::idem::__private::Failure> {
+    ) -> ::idem::__private::Handled {
         loop {}
     }
 }

@@ -1,6 +1,7 @@
 //! A schema for each test, in the database of DATABASE_URL, and what the tests have in common.
 
 #![allow(dead_code, reason = "each test program uses a part of it")]
+#![expect(clippy::expect_used, reason = "what is missing fails the test")]
 
 pub(crate) mod proxy;
 
@@ -43,15 +44,11 @@ pub(crate) async fn on_schema<F>(test: impl FnOnce(Fixture) -> F)
 where
     F: Future<Output = ()> + 'static,
 {
-    let schema = format!("t_{}", Uuid::new_v4().simple());
-    let app = PgPoolOptions::new().max_connections(12).connect(&url()).await;
-    let app = app.expect("the database of DATABASE_URL can be reached");
-    let fixture = Fixture { schema: schema.clone(), app: app.clone() };
+    let fixture = Fixture::new().await;
     // A local task catches a panic, and need not be `Send`, as async closures are not everywhere.
-    let ended = LocalSet::new().run_until(async { spawn_local(test(fixture)).await }).await;
-    // A test that failed may have left a transaction behind that holds the tables.
-    let drop = format!("set lock_timeout = '10s'; drop schema if exists \"{schema}\" cascade");
-    let dropped = sqlx::raw_sql(AssertSqlSafe(drop)).execute(&app).await;
+    let test = test(fixture.clone());
+    let ended = LocalSet::new().run_until(async { spawn_local(test).await }).await;
+    let dropped = fixture.drop_schema().await;
     if let Err(failure) = ended {
         std::panic::resume_unwind(failure.into_panic());
     }
@@ -73,6 +70,19 @@ where
 }
 
 impl Fixture {
+    /// The name of a schema of its own, which is not there yet.
+    pub(crate) async fn new() -> Self {
+        let schema = format!("t_{}", Uuid::new_v4().simple());
+        let app = PgPoolOptions::new().max_connections(12).connect(&url()).await;
+        Self { schema, app: app.expect("the database of DATABASE_URL can be reached") }
+    }
+
+    pub(crate) async fn drop_schema(&self) -> sqlx::Result<()> {
+        // A test that failed may have left a transaction behind that holds the tables.
+        let sql = "set lock_timeout = '10s'; drop schema if exists {schema} cascade";
+        sqlx::raw_sql(AssertSqlSafe(self.sql(sql))).execute(&self.app).await.map(drop)
+    }
+
     pub(crate) fn builder(&self) -> Builder {
         Postgres::builder(&url()).schema(&self.schema)
     }

@@ -2,7 +2,7 @@
 //! the partition goes.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
@@ -34,6 +34,8 @@ pub(crate) trait Keeping: Send + Sync {
     /// Ends the lanes of these partitions, or all, and waits: for their running transactions within
     /// the bound, then without. Answers what they had resolved.
     fn revoke(&self, partitions: Option<&[Partition]>) -> Vec<(LaneId, Position)>;
+    /// Starts no lane any more, and lets go of the consumer.
+    fn close(&self);
     /// The seats of the lanes that are assigned.
     fn seats(&self) -> Vec<Arc<Seat>>;
     /// The seat of a partition.
@@ -46,8 +48,10 @@ pub(crate) struct Keeper<S: Store> {
     pub(crate) settings: LaneSettings,
     pub(crate) stats: Arc<Stats>,
     pub(crate) runtime: Handle,
-    /// Set once the consumer exists.
-    pub(crate) source: OnceLock<Arc<dyn Source>>,
+    /// Set once the consumer exists, and taken out again at the end: the consumer's callbacks hold
+    /// the keeper, so that a source that stayed would keep the consumer, and its place in the
+    /// group, for ever.
+    pub(crate) source: Mutex<Option<Arc<dyn Source>>>,
     /// The bytes that all queues share.
     pub(crate) queue_bytes: usize,
     /// How long a running transaction may take when its lane is revoked.
@@ -113,13 +117,14 @@ impl<S: Store> Keeping for Keeper<S> {
     }
 
     fn assign(&self, partitions: &[Partition]) {
-        let Some(source) = self.source.get() else { return };
+        let source = self.source.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let Some(source) = source else { return };
         // A static member that comes back is assigned what it had, without a revocation: whatever
         // stands there belongs to the past.
         self.revoke(Some(partitions));
         let mut lanes = self.lanes();
         for partition in partitions {
-            lanes.insert(partition.clone(), self.start(source, partition));
+            lanes.insert(partition.clone(), self.start(&source, partition));
         }
         self.share(&lanes);
     }
@@ -162,6 +167,10 @@ impl<S: Store> Keeping for Keeper<S> {
                 })
                 .await
         })
+    }
+
+    fn close(&self) {
+        *self.source.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     fn seats(&self) -> Vec<Arc<Seat>> {

@@ -223,6 +223,7 @@ impl Reader {
     /// Ends the lanes, commits what they did, and leaves the group.
     fn leave(self) {
         let resolved = self.keeper.revoke(None);
+        self.keeper.close();
         if !resolved.is_empty() {
             let list = commit_list(&resolved, &self.consumer.context().mark);
             if let Err(error) = self.consumer.commit(&list, CommitMode::Sync) {

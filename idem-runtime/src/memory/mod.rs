@@ -26,6 +26,7 @@ pub use pause::Pause;
 pub use tx::{MemoryConnection, MemoryError, MemoryTx};
 pub use view::{Counts, View};
 
+use crate::key::Key;
 use crate::lane::{LaneId, LaneRow};
 use data::Data;
 use state::Shared;
@@ -134,6 +135,13 @@ impl Memory {
     /// Deletes a lane's row. Answers whether it was there.
     pub fn drop_lane(&self, lane: &LaneId) -> bool {
         self.shared.change(|state| state.data.drop_lane(lane))
+    }
+
+    /// Forgets a key, as an operator does to have its event processed again. Answers whether it was
+    /// known.
+    pub fn forget(&self, scope: &str, key: &str) -> bool {
+        let Ok(key) = Key::new(key) else { return false };
+        self.shared.change(|state| state.data.markers.remove(&(scope.to_owned(), key)).is_some())
     }
 
     /// Sets a lane's floor, as clean-up will.

@@ -22,3 +22,6 @@ pub(crate) mod stop;
 pub(crate) mod take;
 pub(crate) mod watch;
 pub(crate) mod work;
+
+#[cfg(test)]
+mod tests;

@@ -51,6 +51,15 @@ impl World {
         partitions: i32,
         bin: &'static str,
     ) -> Self {
+        // Shown when the test fails.
+        let _ = tracing_subscriber::fmt()
+            .with_env_filter(
+                tracing_subscriber::EnvFilter::try_from_default_env()
+                    .unwrap_or_else(|_| "info".into()),
+            )
+            .with_test_writer()
+            .with_ansi(false)
+            .try_init();
         let id = uuid::Uuid::new_v4().simple().to_string();
         let unique = format!("{name}_{}", &id[..8]);
         let scratch = Scratch::new(name).unwrap_or_else(|error| panic!("{error}"));

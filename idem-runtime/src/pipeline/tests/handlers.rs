@@ -34,6 +34,8 @@ pub(super) enum Do {
     Unique,
     /// Stays until the gate is opened, and works then.
     Wait(Gate),
+    /// As `Wait`, then as `Fail`.
+    WaitThenFail(Gate),
     /// As `Wait`, then as `Unique`.
     WaitUnique(Gate),
 }
@@ -139,6 +141,10 @@ async fn perform(
         }
         Some(Do::Unique) => unique(scope, &effect, tx).await?,
         Some(Do::Wait(gate)) => gate.pass().await,
+        Some(Do::WaitThenFail(gate)) => {
+            gate.pass().await;
+            return Err(Failure::new("the test made it fail"));
+        }
         Some(Do::WaitUnique(gate)) => {
             gate.pass().await;
             unique(scope, &effect, tx).await?;
@@ -204,7 +210,10 @@ macro_rules! handler {
                 Key::of(&event.id)
             }
 
-            async fn handle(One(order): One<Order>, mut call: Call<'_, Self>) -> Result<(), Failure> {
+            async fn handle(
+                One(order): One<Order>,
+                mut call: Call<'_, Self>,
+            ) -> Result<(), Failure> {
                 let script = <State<Script> as Param<'_, Self>>::take(&mut call)?;
                 let cx = <&Context as Param<'_, Self>>::take(&mut call)?;
                 let tx = <&mut MemoryConnection as Param<'_, Self>>::take(&mut call)?;

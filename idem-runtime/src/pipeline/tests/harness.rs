@@ -42,12 +42,8 @@ impl World {
         let (store, script) = (Memory::new(), Script::default());
         let mut states = States::default();
         states.insert(script.clone());
-        let group = Group {
-            name: "g".into(),
-            store: store.clone(),
-            handlers,
-            states: Arc::new(states),
-        };
+        let group =
+            Group { name: "g".into(), store: store.clone(), handlers, states: Arc::new(states) };
         Self {
             store,
             broker: Broker::new(partitions),
@@ -144,8 +140,8 @@ fn owner(process: &str) -> Owner {
 pub(super) struct Running {
     pub(super) seat: Arc<Seat>,
     broker: Broker,
-    stopper: Stopper,
-    task: JoinHandle<LaneEnd>,
+    pub(super) stopper: Stopper,
+    pub(super) task: JoinHandle<LaneEnd>,
 }
 
 impl Running {

@@ -186,7 +186,8 @@ async fn an_unknown_commit_beside_a_failing_retry_ends_well_whether_it_landed_or
         slow.reached().await;
         gate.reached().await;
         if !lands {
-            world.store.lose_open_transactions();
+            world.store.faults().disconnect();
+            world.store.faults().reconnect();
         }
         gate.open();
         // The parts of the retry meet the lane's row, which the slow commit still locks.

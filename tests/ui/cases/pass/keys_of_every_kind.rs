@@ -79,7 +79,7 @@ fn main() {
     assert_eq!(key::<index>(), "x");
     assert_eq!(key::<index_bare>(), "x");
     assert_eq!(key::<several>(), "1:7,4:abcd");
-    assert_eq!(key::<one_in_a_tuple>(), "1:7");
+    assert_eq!(key::<one_in_a_tuple>(), "7");
     assert_eq!(key::<parenthesized>(), "7");
     assert_eq!(key::<called_header>(), "h");
     assert_eq!(key::<called_offset>(), "-1");

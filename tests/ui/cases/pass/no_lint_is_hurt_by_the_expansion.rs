@@ -18,7 +18,7 @@ pub async fn bill_order(
 }
 
 #[idempotent(key = header("id"), store = Stub, topic = "orders")]
-async fn private_and_never_registered(event: OrderPlaced) -> Result<(), std::io::Error> {
+async fn in_private(event: OrderPlaced) -> Result<(), std::io::Error> {
     drop(event);
     Ok(())
 }
@@ -29,4 +29,6 @@ async fn not_compiled(event: Missing) -> Result<(), std::io::Error> {
     Ok(())
 }
 
-fn main() {}
+fn main() {
+    assert_eq!(<in_private as idem::Handler>::SCOPE, "in_private");
+}

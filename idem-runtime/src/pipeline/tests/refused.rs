@@ -1,0 +1,53 @@
+use super::harness::{World, ids};
+use crate::error::ErrorKind;
+
+/// The lane stops at offset 3 of six, with an error of this kind that says this.
+async fn stops_at(payload: &str, kind: ErrorKind, says: &str) {
+    let world = World::new();
+    world.broker.produce(0, ids(3));
+    world.broker.produce_raw(0, [payload.to_owned()]);
+    world.broker.produce(0, ["f0", "f1"]);
+    let lane = world.start(0);
+    let seat = std::sync::Arc::clone(&lane.seat);
+    let error = lane.stopped().await;
+    assert_eq!(error.kind(), kind);
+    let text = error.to_string();
+    for part in ["topic orders", "partition 0", "offset 3", "bill", says] {
+        assert!(text.contains(part), "{part:?} is not in {text:?}");
+    }
+    assert_eq!((world.bills(), world.position(0)), (ids(3), 3), "the good ones before are done");
+    assert_eq!(seat.resolved().unwrap().offset, 3);
+    // A restart stands at the same event.
+    assert_eq!(world.start(0).stopped().await.to_string(), text);
+    assert_eq!((world.bills(), world.position(0)), (ids(3), 3));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_payload_that_does_not_decode_stops_the_lane_there() {
+    stops_at("hunter2", ErrorKind::Decode, "not JSON").await;
+    stops_at("{}", ErrorKind::Decode, "no field `id`").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_without_a_key_stops_the_lane_there() {
+    stops_at(r#"{"id": ""}"#, ErrorKind::Key, "empty").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_that_is_too_long_stops_the_lane_there() {
+    let payload = format!(r#"{{"id": "{}"}}"#, "x".repeat(256));
+    stops_at(&payload, ErrorKind::Key, "256").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_that_panics_stops_the_lane_there() {
+    stops_at(r#"{"id": "panic"}"#, ErrorKind::Key, "panicked").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_event_at_the_head_of_a_batch_stops_the_lane_too() {
+    let world = World::new();
+    world.broker.produce_raw(0, ["x".to_owned()]);
+    let error = world.start(0).stopped().await;
+    assert_eq!((error.kind(), world.position(0)), (ErrorKind::Decode, 0));
+}
