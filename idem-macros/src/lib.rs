@@ -21,7 +21,7 @@ mod value;
 
 use proc_macro2::TokenStream;
 
-/// doc
+/// Makes an `async fn` a handler whose effects happen exactly once for each key.
 #[proc_macro_attribute]
 pub fn idempotent(
     words: proc_macro::TokenStream,
@@ -30,7 +30,6 @@ pub fn idempotent(
     idempotent_fn(words.into(), item.into()).into()
 }
 
-/// read the words, read the function, check both, write.
 fn idempotent_fn(words: TokenStream, item: TokenStream) -> TokenStream {
     let mut errors = errors::Errors::default();
     let attr = attr::Attr::parse(words, &mut errors);

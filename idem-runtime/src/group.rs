@@ -4,7 +4,7 @@
 //! seam everything is statically dispatched, above it nothing knows a handler's event.
 
 use std::future::Future;
-use std::panic::AssertUnwindSafe;
+use std::panic::{self, AssertUnwindSafe};
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -144,19 +144,22 @@ impl<H: Subscriber> Typed<H> {
         room: Room<'_>,
     ) -> Result<(), Failure> {
         let slot = &mut self.slots[slot];
-        let event = match slot.decoded.take() {
-            Some(event) => event,
-            None => H::decode(&slot.event)?,
-        };
-        let Some(input) = H::Input::next(&mut std::iter::once(event)) else {
-            return Err(Failure::new("the handler takes no event"));
-        };
         let cx = Context::new(Arc::clone(&self.scope), slot.key.clone())
             .with_event(Arc::clone(room.group), slot.event.clone())
             .with_attempt(slot.failures + 1);
         let call = Call::new(tx, &cx, room.states);
+        let run = async {
+            let event = match slot.decoded.take() {
+                Some(event) => event,
+                None => H::decode(&slot.event)?,
+            };
+            let Some(input) = H::Input::next(&mut std::iter::once(event)) else {
+                return Err(Failure::new("the handler takes no event"));
+            };
+            H::handle(input, call).await
+        };
         // The transaction is rolled back after a panic, so nothing half-done is seen again.
-        match AssertUnwindSafe(H::handle(input, call)).catch_unwind().await {
+        match AssertUnwindSafe(run).catch_unwind().await {
             Ok(result) => result,
             Err(panic) => Err(Failure::panic(panic)),
         }
@@ -165,12 +168,16 @@ impl<H: Subscriber> Typed<H> {
 
 impl<S: Store, H: Subscriber<Store = S>> Work<S> for Typed<H> {
     fn push(&mut self, event: &Event) -> Result<Key, Refusal> {
-        let decoded = H::decode(event).map_err(Refusal::Decode)?;
-        let key = match H::KEY {
+        // Both are the user's code. What a panic says is not repeated: it may quote the payload.
+        let decoded = panic::catch_unwind(|| H::decode(event))
+            .unwrap_or_else(|_| Err(DecodeError::new("decoding it panicked")))
+            .map_err(Refusal::Decode)?;
+        let key = panic::catch_unwind(AssertUnwindSafe(|| match H::KEY {
             KeySource::Event => H::key(&decoded, Some(event)),
             KeySource::Header(name) => Key::header(event, name),
             KeySource::Offset => Key::offset(event),
-        }
+        }))
+        .unwrap_or_else(|_| Err(KeyError::new("finding its key panicked")))
         .map_err(Refusal::Key)?;
         self.slots.push(Slot {
             event: event.clone(),

@@ -50,6 +50,14 @@ pub struct LogIdentity {
 }
 
 impl LogIdentity {
+    /// This identity, with what it does not know from `before`.
+    pub(crate) fn or(&self, before: &Self) -> Self {
+        Self {
+            cluster_id: self.cluster_id.clone().or_else(|| before.cluster_id.clone()),
+            topic_id: self.topic_id.clone().or_else(|| before.topic_id.clone()),
+        }
+    }
+
     /// What is different in `now`, or `None`. An id that one side does not know is not compared.
     pub fn difference(&self, now: &Self) -> Option<String> {
         let differ = |what: &str, was: &Option<String>, is: &Option<String>| match (was, is) {

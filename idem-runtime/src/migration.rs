@@ -6,6 +6,9 @@
 //!
 //! Not here: any SQL that reads or writes the ledger, and locking; stores do that.
 
+use std::fs;
+use std::path::{Path, PathBuf};
+
 use crate::error::{Error, ErrorKind, Result};
 
 /// One step of a schema.
@@ -157,6 +160,41 @@ pub fn check(known: &[Migration], applied: Option<&[Entry]>) -> Result<()> {
         "the database is behind this program: {migrations} {} pending: {FIX}",
         names.join(", ")
     )))
+}
+
+/// Writes files into a folder, which is created when it is not there, and returns the paths of
+/// those that were not there before.
+///
+/// # Errors
+/// [`ErrorKind::Config`] when a file of that name has another content, or when it cannot be
+/// written.
+pub fn write_files(files: &[MigrationFile], folder: impl AsRef<Path>) -> Result<Vec<PathBuf>> {
+    let folder = folder.as_ref();
+    let failed = |path: &Path, error: std::io::Error| {
+        let message = format!("cannot write {}", path.display());
+        Error::new(ErrorKind::Config, message).with_source(error)
+    };
+    fs::create_dir_all(folder).map_err(|error| failed(folder, error))?;
+    let mut written = Vec::new();
+    for file in files {
+        let path = folder.join(&file.name);
+        match fs::read_to_string(&path) {
+            Ok(there) if there == file.sql => continue,
+            Ok(_) => {
+                let message = format!(
+                    "{} is there with another content: a migration never changes; remove the \
+                     file, or write into another folder",
+                    path.display()
+                );
+                return Err(Error::new(ErrorKind::Config, message));
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => return Err(failed(&path, error)),
+        }
+        fs::write(&path, &file.sql).map_err(|error| failed(&path, error))?;
+        written.push(path);
+    }
+    Ok(written)
 }
 
 fn refused(message: String) -> Error {

@@ -1,5 +1,63 @@
 //! Kafka handlers whose database effects happen exactly once.
+//!
+//! Kafka delivers at least once: retries, restarts, rebalances, offset rewinds and producers that
+//! send again hand a handler the same event twice. Annotate the handler, and every effect that it
+//! writes through the transaction it is given happens exactly once for each (scope, key), for as
+//! long as the markers are kept, whatever is killed, and whenever.
+//!
+//! ```no_run
+//! # #[cfg(all(feature = "kafka", feature = "postgres"))] mod example {
+//! use idem::{Builder, Kafka, idempotent, postgres::Postgres};
+//! use sqlx::PgConnection;
+//!
+//! #[derive(serde::Deserialize)]
+//! struct OrderPlaced { event_id: String, order_id: i64, cents: i64 }
+//!
+//! #[idempotent(key = "event_id", store = "postgres", topic = "orders")]
+//! async fn bill(event: OrderPlaced, tx: &mut PgConnection) -> Result<(), sqlx::Error> {
+//!     sqlx::query("insert into invoices (order_id, cents) values ($1, $2)")
+//!         .bind(event.order_id).bind(event.cents).execute(tx).await?;
+//!     Ok(())
+//! }
+//!
+//! #[tokio::main]
+//! async fn main() -> idem::Result<()> {
+//!     let store = Postgres::connect("postgres://localhost/shop").await?;
+//!     store.migrate().await?;
+//!     let app = Builder::new()
+//!         .kafka(Kafka::new("localhost:9092").instance("billing-1"))
+//!         .group("billing").store(store).handler::<bill>()
+//!         .build()?;
+//!     app.run().await?; // until SIGTERM or SIGINT
+//!     Ok(())
+//! }
+//! # }
+//! ```
+//!
+//! # Where to look
+//!
+//! - [`idempotent`]: the attribute, each of its words, what a handler can be.
+//! - `Builder`, `Kafka`: groups, settings, running (feature `kafka`).
+//! - [`Processor`], and `process` beside each handler: the same without Kafka.
+//! - [`Store`]: `process_if_new`, `is_processed` and `mark_processed`, for code without a handler.
+//! - `postgres::Postgres`, `sqlite::Sqlite`: the stores, each behind the feature of its name.
+//! - [`Error`], [`ErrorKind`]: what can go wrong.
+//!
+//! # Features
+//!
+//! | feature | on by default | what it brings |
+//! |---|---|---|
+//! | `kafka` | yes | reading from Kafka; builds librdkafka (a C compiler and make) |
+//! | `kafka-ssl` | | TLS and SASL/SCRAM to the broker; needs OpenSSL's headers |
+//! | `postgres` | yes | the PostgreSQL store |
+//! | `sqlite` | | the SQLite store |
+//!
+//! # What is not promised
+//!
+//! Effects outside the transaction (a request, an e-mail) happen at least once: give the remote
+//! service the key ([`Context::key`]), if it understands one.
 
+#[doc = include_str!("../docs/idempotent.md")]
 #[doc(inline)]
 pub use idem_macros::idempotent;
 #[doc(inline)]
@@ -8,6 +66,7 @@ pub use idem_runtime::{
     IntoKey, Key, KeyError, KeyPart, KeySource, KeyedByEvent, Marker, MarkerMode, MarkerState, One,
     Origin, Outcome, Processor, Result, State, Store, Subscriber,
 };
+// What only the runner needs.
 #[cfg(feature = "kafka")]
 #[doc(inline)]
 pub use idem_runtime::{

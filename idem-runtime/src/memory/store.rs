@@ -180,6 +180,11 @@ impl Store for Memory {
                 state.commit(id)?;
                 Err(lost())
             }
+            // Released before a commit came to it.
+            Some(CommitFault::InFlight(pause)) if state.script.pauses.is_released(pause) => {
+                state.commit(id)?;
+                Err(lost())
+            }
             Some(CommitFault::InFlight(pause)) => {
                 state.script.set_in_flight(pause, id);
                 Err(lost())

@@ -25,8 +25,11 @@ pub(crate) enum Attempt {
     Unknown(Done, Error),
     /// Nothing is kept, because of this event of the batch, or of one that nobody named.
     Failed(Option<usize>, Error),
-    /// Nothing is kept, for a reason that passes by itself.
-    Transient(Error),
+    /// Nothing was begun: the database is away.
+    Away(Error),
+    /// Nothing is kept, for a reason that passes by itself; at this event, when it was a handler's
+    /// statement that failed.
+    Transient(Option<usize>, Error),
     /// Nothing is kept: the lane's row is not what its owner expected.
     Moved,
 }
@@ -61,16 +64,20 @@ pub(crate) async fn attempt<S: Store>(
         }
         Err(Ended::Moved) => Attempt::Moved,
         Err(Ended::Handler(event, error)) => Attempt::Failed(event, error),
+        Err(Ended::Begin(error)) => Attempt::Away(error),
+        Err(Ended::Passing(event, error)) => Attempt::Transient(Some(event), error),
         Err(Ended::Store(error) | Ended::Commit(error)) => match error.kind() {
             ErrorKind::HandlerBroke => Attempt::Failed(None, error),
-            _ => Attempt::Transient(error),
+            _ => Attempt::Transient(None, error),
         },
     }
 }
 
 enum Ended {
+    Begin(Error),
     Moved,
     Handler(Option<usize>, Error),
+    Passing(usize, Error),
     Store(Error),
     Commit(Error),
 }
@@ -85,7 +92,7 @@ async fn steps<S: Store>(
     done: &mut Done,
 ) -> Result<(), Ended> {
     let writer = Writer::Lane(held);
-    let mut tx = group.store.begin(&writer).await.map_err(Ended::Store)?;
+    let mut tx = group.store.begin(&writer).await.map_err(Ended::Begin)?;
     let result = async {
         let all = (&batch.tasks[tasks.clone()], &*batch.events);
         claim(group, all, &writer, &mut tx, offset_marks, done).await?;
@@ -195,7 +202,8 @@ async fn handle<S: Store>(
         let cause = stopped.failure.error;
         let event = batch.tasks[run[stopped.at]].event;
         return Err(match fault {
-            Fault::Transient => Ended::Store(
+            Fault::Transient => Ended::Passing(
+                event,
                 Error::new(
                     ErrorKind::Transient,
                     format!("scope {scope}: the database failed in the handler"),

@@ -78,6 +78,13 @@ impl<S: Store> Batch<S> {
         Self { events, works, tasks, refused }
     }
 
+    /// Notes a failure of this event that named no handler.
+    pub(crate) fn blame(&mut self, event: usize) {
+        for task in &self.tasks[self.tasks_of(&(event..event + 1))] {
+            self.works[task.handler].failed(task.slot);
+        }
+    }
+
     /// The tasks of these events.
     pub(crate) fn tasks_of(&self, events: &Range<usize>) -> Range<usize> {
         let start = self.tasks.partition_point(|task| task.event < events.start);

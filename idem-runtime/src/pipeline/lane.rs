@@ -1,24 +1,30 @@
 //! The life of a lane: take it, work batches, leave it; and take it again when it was lost.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
+use tokio::time::Instant;
 use tracing::Instrument as _;
 
 use crate::backoff::Backoff;
-use crate::error::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, Failure};
 use crate::event::Event;
 use crate::group::Group;
-use crate::lane::{LaneRow, Owner, Standing};
-use crate::pipeline::policy::LaneSettings;
+use crate::lane::{LaneId, LaneRow, Owner, Standing};
+use crate::pipeline::policy::{DatabaseLost, LaneSettings};
 use crate::pipeline::source::{Seat, Source};
 use crate::pipeline::stats::Stats;
 use crate::pipeline::stop::{Stop, StopSignal};
-use crate::pipeline::take::Taking;
+use crate::pipeline::take::{Taking, survey};
 use crate::store::Store;
 
 /// How long a clean leave may take in the database.
 const RELEASE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// After holding its lane this long, an owner that is fenced is not one that fights for it.
+const PEACE: Duration = Duration::from_secs(60);
 
 /// A lane at work.
 pub(crate) struct Lane<S: Store> {
@@ -47,19 +53,45 @@ pub(super) enum Tenure {
     Failed(Error),
 }
 
+/// What a lane stops with when its row was deleted under it.
+fn gone(id: &LaneId) -> Error {
+    Error::new(
+        ErrorKind::DatabaseLost,
+        format!(
+            "{id}: the lane's row is gone from the database, which was recreated, or put back to a \
+             time before the lane. Connect to the right database; if it is lost, say where to start \
+             with `.database_lost(DatabaseLost::StartAt(..))`"
+        ),
+    )
+}
+
 impl<S: Store> Lane<S> {
     /// Works until asked to leave, or until it stops at something.
     pub(crate) async fn run(mut self) -> LaneEnd {
         let mut stop = self.stop.clone();
         let seat = Arc::clone(&self.seat);
+        let source = Arc::clone(&self.source);
         let end = tokio::select! {
             biased;
             // The work is dropped where it stands, and its connection with it.
-            () = stop.asked(Stop::Abandon) => LaneEnd::Left,
-            end = self.live() => end,
+            () = stop.asked(Stop::Abandon) => Ok(LaneEnd::Left),
+            end = AssertUnwindSafe(self.live()).catch_unwind() => end,
         };
         seat.hold(None);
-        end
+        match end {
+            Ok(end) => end,
+            Err(panic) => {
+                source.halt(&seat).await;
+                let panic = Failure::panic(panic).error;
+                let error = Error::new(
+                    ErrorKind::Handler,
+                    format!("{}: the lane stopped at a panic outside of a handler", seat.id),
+                )
+                .with_source(panic);
+                tracing::error!(error = %error.report(), "the lane stopped");
+                LaneEnd::Stopped(error)
+            }
+        }
     }
 
     async fn live(&mut self) -> LaneEnd {
@@ -67,8 +99,20 @@ impl<S: Store> Lane<S> {
         // A former owner that woke up late must not fight for the lane: by the time it tries
         // again, its client knows that the partition is another's.
         let mut fenced = Backoff::new(Duration::from_secs(2), Duration::from_secs(10));
+        let mut again = false;
         loop {
-            let pause = match self.tenure(&mut passing).await {
+            let began = Instant::now();
+            let mut end = self.tenure(&mut passing, again).await;
+            again = true;
+            if began.elapsed() > PEACE {
+                fenced.reset();
+            }
+            if let Tenure::Lost(Standing::Gone) = end
+                && self.settings.policies.database_lost == DatabaseLost::Refuse
+            {
+                end = Tenure::Failed(gone(&self.seat.id));
+            }
+            let pause = match end {
                 Tenure::Left => return LaneEnd::Left,
                 Tenure::Lost(standing) => {
                     self.say_lost(standing);
@@ -104,7 +148,7 @@ impl<S: Store> Lane<S> {
     }
 
     /// Takes the lane and works it until it is lost or left.
-    async fn tenure(&mut self, passing: &mut Backoff) -> Tenure {
+    async fn tenure(&mut self, passing: &mut Backoff, again: bool) -> Tenure {
         let taking = Taking {
             group: &self.group,
             owner: &self.owner,
@@ -112,21 +156,28 @@ impl<S: Store> Lane<S> {
             source: &*self.source,
             policies: &self.settings.policies,
             stats: &self.stats,
+            again,
+        };
+        let start = async {
+            let row = taking.take().await?;
+            self.seat.hold(Some((row.held(), row.identity.clone())));
+            if self.seat.resolved().is_some() {
+                // It may have gone back since.
+                self.seat.resolve(row.position);
+            }
+            self.source.start(&self.seat, row.position).await?;
+            Ok(row)
         };
         let mut stop = self.stop.clone();
-        let taken = tokio::select! {
+        let started = tokio::select! {
             biased;
             () = stop.asked(Stop::Finish) => return Tenure::Left,
-            taken = taking.take() => taken,
+            started = start => started,
         };
-        let mut row = match taken {
+        let mut row: LaneRow = match started {
             Ok(row) => row,
             Err(error) => return Tenure::Failed(error),
         };
-        self.seat.hold(Some((row.held(), row.identity.clone())));
-        if let Err(error) = self.source.start(&self.seat, row.position).await {
-            return Tenure::Failed(error);
-        }
         passing.reset();
         tracing::info!(
             group = %row.id.group,
@@ -201,7 +252,7 @@ impl<S: Store> Lane<S> {
 
     /// Compares the lane with the database and with the log; what is found is decided by taking the
     /// lane again.
-    async fn look(&self, row: &LaneRow) -> Option<Tenure> {
+    pub(super) async fn look(&self, row: &LaneRow) -> Option<Tenure> {
         let standing = match self.standing(row).await {
             Ok((Standing::Held, _)) => None,
             Ok((standing, _)) => Some(standing),
@@ -217,8 +268,11 @@ impl<S: Store> Lane<S> {
                 format!("{id}: a log of this group was truncated"),
             )));
         }
-        let surveys = self.source.survey(&id.topic, Some(id.partition)).await.ok()?;
-        let survey = surveys.into_iter().find(|survey| survey.partition == id.partition)?;
+        let survey = match survey(&*self.source, id).await {
+            Ok(survey) => survey,
+            // What cannot be seen now is looked at until it can.
+            Err(error) => return Some(Tenure::Failed(error)),
+        };
         let next = self.seat.queue.next().unwrap_or(row.position.offset);
         let fits = row.identity.difference(&survey.identity).is_none()
             && next >= survey.low

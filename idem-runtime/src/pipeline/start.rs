@@ -42,6 +42,8 @@ pub(crate) enum Moves {
     /// Nowhere: the lane was just opened. Its revision leaves 0, so that from now on an unmarked
     /// commit is an operator's word and not one from before the lane.
     Opening,
+    /// Nowhere: the broker tells an id of the log that the row does not have yet.
+    Identified,
 }
 
 /// Decides for a lane that has a row.
@@ -79,6 +81,9 @@ pub(crate) fn with_row(
             ));
         }
     }
+    if decided.moves.is_none() && survey.identity.or(&row.identity) != row.identity {
+        decided.moves = Some(Moves::Identified);
+    }
     let at = decided.position.offset;
     if at < survey.low {
         return changed(format!(
@@ -87,6 +92,8 @@ pub(crate) fn with_row(
             survey.low - 1
         ));
     }
+    // Also when the operator rewound to what is left: offset mode remembers the tail that is lost.
+    let at = at.max(row.position.offset);
     if at > survey.high {
         return changed(format!(
             "the position is {at}, but the log ends at {}: it lost its tail, or was replaced",

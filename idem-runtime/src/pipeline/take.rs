@@ -2,7 +2,7 @@
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::group::Group;
-use crate::lane::{LaneRow, Owner};
+use crate::lane::{LaneId, LaneRow, Owner};
 use crate::pipeline::policy::Policies;
 use crate::pipeline::source::{Seat, Source, Survey};
 use crate::pipeline::start::{self, Decided, Moves};
@@ -13,6 +13,14 @@ use crate::store::{Opening, Reposition, Store};
 /// seem lower for a moment.
 const LOOKS: u32 = 4;
 
+/// What the source knows of a lane's partition.
+pub(crate) async fn survey(source: &dyn Source, id: &LaneId) -> Result<Survey> {
+    let surveys = source.survey(&id.topic, Some(id.partition)).await?;
+    surveys.into_iter().find(|survey| survey.partition == id.partition).ok_or_else(|| {
+        Error::new(ErrorKind::Kafka, format!("{id}: the broker does not know this partition"))
+    })
+}
+
 pub(crate) struct Taking<'a, S: Store> {
     pub(crate) group: &'a Group<S>,
     pub(crate) owner: &'a Owner,
@@ -20,6 +28,10 @@ pub(crate) struct Taking<'a, S: Store> {
     pub(crate) source: &'a dyn Source,
     pub(crate) policies: &'a Policies,
     pub(crate) stats: &'a Stats,
+    /// Whether this owner held or wanted the lane before. Then it is taken only once the broker
+    /// answers: one that lost the broker and not the database would fence, time and again, the
+    /// owner that has both.
+    pub(crate) again: bool,
 }
 
 impl<S: Store> Taking<'_, S> {
@@ -29,6 +41,9 @@ impl<S: Store> Taking<'_, S> {
     /// Retryable ones pass by themselves; any other is for a person, and the lane stops with it.
     pub(crate) async fn take(&self) -> Result<LaneRow> {
         let id = &self.seat.id;
+        if self.again {
+            self.survey().await?;
+        }
         loop {
             let Some(mut row) = self.group.store.take(id, self.owner).await? else {
                 self.open().await?;
@@ -73,11 +88,7 @@ impl<S: Store> Taking<'_, S> {
     }
 
     async fn survey(&self) -> Result<Survey> {
-        let id = &self.seat.id;
-        let surveys = self.source.survey(&id.topic, Some(id.partition)).await?;
-        surveys.into_iter().find(|survey| survey.partition == id.partition).ok_or_else(|| {
-            Error::new(ErrorKind::Kafka, format!("{id}: the broker does not know this partition"))
-        })
+        survey(self.source, &self.seat.id).await
     }
 
     async fn reposition(
@@ -87,8 +98,13 @@ impl<S: Store> Taking<'_, S> {
         survey: &Survey,
         moves: Moves,
     ) -> Result<()> {
-        let new_log = moves == Moves::LogChanged;
-        let to = Reposition { position: decided.position, identity: &survey.identity, new_log };
+        // A gap alone does not make it another log: what offset mode remembers stays. A log that
+        // lost its tail gives those offsets to other events.
+        let new_log = moves == Moves::LogChanged
+            && (row.identity.difference(&survey.identity).is_some()
+                || row.position.offset > survey.high);
+        let identity = survey.identity.or(&row.identity);
+        let to = Reposition { position: decided.position, identity: &identity, new_log };
         if !self.group.store.reposition(&row.held(), &to).await? {
             return Err(Error::new(
                 ErrorKind::Fenced,
@@ -97,7 +113,7 @@ impl<S: Store> Taking<'_, S> {
         }
         row.revision += 1;
         row.position = decided.position;
-        row.identity = survey.identity.clone();
+        row.identity = identity;
         if new_log {
             row.offset_marks.clear();
         }
@@ -112,6 +128,10 @@ impl<S: Store> Taking<'_, S> {
     async fn open(&self) -> Result<()> {
         let id = &self.seat.id;
         let rows = self.group.store.lanes(&id.group, &id.topic).await?;
+        if rows.iter().any(|row| row.id == *id) {
+            // Another lane of the topic opened it meanwhile.
+            return Ok(());
+        }
         let surveys = self.source.survey(&id.topic, None).await?;
         let scopes: Vec<_> = self.group.scopes().into_iter().map(|(scope, _)| scope).collect();
         let mut lanes = Vec::new();
@@ -120,7 +140,7 @@ impl<S: Store> Taking<'_, S> {
             if rows.iter().any(|row| row.id.partition == survey.partition) {
                 continue;
             }
-            let lane = crate::lane::LaneId { partition: survey.partition, ..id.clone() };
+            let lane = LaneId { partition: survey.partition, ..id.clone() };
             let known = !rows.is_empty();
             let position = start::without_row(&lane, survey, self.policies, &scopes, known)?;
             lanes.push((survey.partition, position));

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use crate::backoff::Backoff;
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::event::Event;
 use crate::lane::{LaneRow, Standing};
 use crate::marker::MarkerMode;
@@ -19,16 +19,30 @@ use crate::pipeline::stop::Stop;
 use crate::process::handler_broke;
 use crate::store::Store;
 
+/// How often a range of events fails in a row for reasons that pass by themselves before smaller
+/// ones are tried: what comes before an event at which the database keeps failing is not to wait
+/// for it, and a transaction that is too big to get through gets smaller.
+const SETBACKS: u32 = 3;
+
 /// What an attempt means for the events it tried.
 enum Meaning {
     /// They are done.
     Done(Done),
     /// Try the same again.
     Again,
+    /// Try the same again, or less: what stood in the way passes by itself, but does not always.
+    Setback(Option<usize>),
     /// One of them failed.
     Failed(Option<usize>, Error),
     /// The lane is not to go on like this.
     End(Tenure),
+}
+
+/// An attempt that only the lane's row can explain.
+enum Doubt {
+    Failed(Option<usize>, Error),
+    Unknown,
+    Moved,
 }
 
 impl<S: Store> Lane<S> {
@@ -40,6 +54,7 @@ impl<S: Store> Lane<S> {
         let mut retry = self.settings.retry.backoff();
         // An attempt whose commit may have landed, or may land yet.
         let mut unknown = None;
+        let mut setbacks = 0;
 
         while let Some(range) = isolation.next() {
             if self.stop.now() >= Stop::Finish {
@@ -54,15 +69,30 @@ impl<S: Store> Lane<S> {
                     isolation.done();
                     passing.reset();
                     retry.reset();
+                    setbacks = 0;
                 }
                 Meaning::Again => {}
+                Meaning::Setback(at) => {
+                    setbacks += 1;
+                    if setbacks == SETBACKS {
+                        setbacks = 0;
+                        // Alone, it is no culprit: it is tried until it gets through.
+                        let _ = isolation.failed(at);
+                    }
+                    if let Some(end) = self.rest(Duration::ZERO, row).await {
+                        return Some(end);
+                    }
+                }
                 Meaning::Failed(at, error) => {
                     let Some(culprit) = isolation.failed(at) else { continue };
+                    if at.is_none() {
+                        batch.blame(culprit);
+                    }
                     let Verdict::RetryAfter(pause) =
                         self.settings.retry.verdict(&error, &mut retry);
                     self.say_failed(&batch.events[culprit], &error, pause);
-                    if self.pause(pause).await {
-                        return Some(Tenure::Left);
+                    if let Some(end) = self.rest(pause, row).await {
+                        return Some(end);
                     }
                 }
                 Meaning::End(end) => return Some(end),
@@ -80,34 +110,40 @@ impl<S: Store> Lane<S> {
         unknown: &mut Option<(Range<usize>, Done)>,
         passing: &mut Backoff,
     ) -> Meaning {
-        let failed = match ended {
+        let doubt = match ended {
             Attempt::Committed(done) => {
                 *unknown = None;
                 return Meaning::Done(done);
             }
-            Attempt::Transient(error) => {
-                let pause = passing.next();
-                self.warn(&error, "the database failed, trying again", pause);
-                return match self.pause(pause).await {
-                    true => Meaning::End(Tenure::Left),
-                    false => Meaning::Again,
+            Attempt::Away(error) => {
+                return match self.passes(passing, &error).await {
+                    true => Meaning::Again,
+                    false => Meaning::End(Tenure::Left),
+                };
+            }
+            Attempt::Transient(at, error) => {
+                return match self.passes(passing, &error).await {
+                    true => Meaning::Setback(at),
+                    false => Meaning::End(Tenure::Left),
                 };
             }
             Attempt::Failed(at, error) if unknown.is_none() => return Meaning::Failed(at, error),
             // Beside a commit that may have landed, a failure can be that commit's own effect.
-            Attempt::Failed(at, error) => Some((at, error)),
+            Attempt::Failed(at, error) => Doubt::Failed(at, error),
             Attempt::Unknown(done, error) => {
-                self.warn(&error, "the end of a commit is unknown, asking", Duration::ZERO);
                 *unknown = Some((range.clone(), done));
-                None
+                if !self.passes(passing, &error).await {
+                    return Meaning::End(Tenure::Left);
+                }
+                Doubt::Unknown
             }
-            Attempt::Moved => None,
+            Attempt::Moved => Doubt::Moved,
         };
         let (standing, now) = match self.standing(row).await {
             Ok(answer) => answer,
             Err(end) => return Meaning::End(end),
         };
-        match (standing, failed, unknown.take()) {
+        match (standing, doubt, unknown.take()) {
             // The commit had landed: it moved the row once, to where it wanted.
             (Standing::Ahead, _, Some((tried, done)))
                 if tried == *range
@@ -116,19 +152,53 @@ impl<S: Store> Lane<S> {
             {
                 Meaning::Done(done)
             }
-            (Standing::Held, Some((at, error)), before) => {
+            (Standing::Held, Doubt::Failed(at, error), before) => {
                 *unknown = before;
                 Meaning::Failed(at, error)
             }
             // Trying again goes through the claim and the seal, which wait for what may land yet.
-            (Standing::Held, None, before @ Some(_)) => {
+            (Standing::Held, Doubt::Unknown, before) => {
                 *unknown = before;
                 Meaning::Again
             }
+            // The seal waited for what might have landed, and it had not. Should it land after all,
+            // the row is found ahead.
+            (Standing::Held, Doubt::Moved, Some(_)) => Meaning::Again,
             // The row is ours and untouched, so the seal met another transaction than was begun.
-            (Standing::Held, None, None) => Meaning::Failed(None, handler_broke()),
+            (Standing::Held, Doubt::Moved, None) => Meaning::Failed(None, handler_broke()),
             (standing, _, _) => Meaning::End(Tenure::Lost(standing)),
         }
+    }
+
+    /// Waits before an event is tried again, and looks when asked to: what it fails for may be that
+    /// the database lost an event before it.
+    async fn rest(&self, pause: Duration, row: &LaneRow) -> Option<Tenure> {
+        let mut stop = self.stop.clone();
+        let over = tokio::time::sleep(pause);
+        tokio::pin!(over);
+        loop {
+            tokio::select! {
+                biased;
+                () = stop.asked(Stop::Finish) => return Some(Tenure::Left),
+                () = self.seat.asked_to_look() => {
+                    if let Some(lost) = self.look(row).await {
+                        return Some(lost);
+                    }
+                }
+                () = &mut over => return None,
+            }
+        }
+    }
+
+    /// Waits for what passes by itself; answers whether the lane goes on.
+    async fn passes(&self, passing: &mut Backoff, error: &Error) -> bool {
+        let pause = passing.next();
+        let what = match error.kind() {
+            ErrorKind::UnknownCommit => "the end of a commit is unknown, asking the database",
+            _ => "the database failed, trying again",
+        };
+        self.warn(error, what, pause);
+        !self.pause(pause).await
     }
 
     /// Asks the database how the lane stands, until it answers.

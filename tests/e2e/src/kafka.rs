@@ -5,7 +5,7 @@ use std::time::Duration;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{Offset, TopicPartitionList};
@@ -132,6 +132,18 @@ impl Kafka {
                 _ => (-1, String::new()),
             })
             .collect()
+    }
+
+    /// Commits an offset without any metadata, as a consumer that is not idem's does.
+    ///
+    /// # Panics
+    /// When the broker refuses.
+    pub fn commit(&self, group: &str, topic: &str, partition: i32, offset: i64) {
+        let consumer: BaseConsumer =
+            self.config().set("group.id", group).create().expect("a consumer");
+        let mut list = TopicPartitionList::new();
+        list.add_partition_offset(topic, partition, Offset::Offset(offset)).expect("an offset");
+        consumer.commit(&list, CommitMode::Sync).expect("it is committed");
     }
 
     /// The oldest and the next offset of a partition.

@@ -87,7 +87,9 @@ impl Settings {
         let options: PgConnectOptions = self
             .database_url
             .parse::<PgConnectOptions>()
-            .map_err(|error| idem::Error::new(idem::ErrorKind::Config, "the URL").with_source(error))?
+            .map_err(|error| {
+                idem::Error::new(idem::ErrorKind::Config, "the URL").with_source(error)
+            })?
             .options([("search_path", &self.effects)]);
         Postgres::builder_with(options)
             .schema(&self.schema)

@@ -45,12 +45,7 @@ impl World {
     ///
     /// # Panics
     /// When they do not answer.
-    pub async fn on(
-        endpoints: &Endpoints,
-        name: &str,
-        partitions: i32,
-        bin: &'static str,
-    ) -> Self {
+    pub async fn on(endpoints: &Endpoints, name: &str, partitions: i32, bin: &'static str) -> Self {
         // Shown when the test fails.
         let _ = tracing_subscriber::fmt()
             .with_env_filter(
@@ -166,8 +161,7 @@ impl World {
     /// # Panics
     /// When that does not happen in time.
     pub async fn until_drained(&self) {
-        let ends: i64 =
-            (0..self.partitions).map(|it| self.kafka.bounds(&self.topic, it).1).sum();
+        let ends: i64 = (0..self.partitions).map(|it| self.kafka.bounds(&self.topic, it).1).sum();
         until("every lane is at its log's end", async || self.positions().await == ends).await;
     }
 

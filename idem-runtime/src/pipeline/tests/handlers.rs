@@ -118,7 +118,8 @@ async fn perform(
     match act {
         None => {}
         Some(Do::Fail) => return Err(Failure::new("the test made it fail")),
-        Some(Do::Panic) => panic!("the test made it panic"),
+        // As `panic!`, without the noise.
+        Some(Do::Panic) => std::panic::resume_unwind(Box::new("the test made it panic")),
         Some(Do::FailStatement) => {
             tx.insert(scope, effect.as_str()).await?;
             tx.fail_statement().await?;

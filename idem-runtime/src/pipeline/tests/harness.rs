@@ -122,6 +122,7 @@ impl World {
     /// Puts one lane to work until it has done all there is, and ends it.
     pub(super) async fn drain(&self, partition: i32) {
         let lane = self.start(partition);
+        until(|| lane.seat.held().is_some()).await;
         self.worked(partition, self.end(partition)).await;
         lane.finish().await;
     }
@@ -166,7 +167,8 @@ impl Running {
         self.ask(Stop::Finish);
         let seat = Arc::clone(&self.seat);
         let broker = self.broker.clone();
-        assert!(matches!(self.ended().await, LaneEnd::Left));
+        let end = self.ended().await;
+        assert!(matches!(end, LaneEnd::Left), "{end:?}");
         broker.commit_resolved(&seat);
     }
 

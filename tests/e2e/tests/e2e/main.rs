@@ -2,8 +2,15 @@
 
 #![expect(clippy::print_stdout, reason = "measured times are printed")]
 
+mod coming_back;
 mod duplicates;
+mod gone_wrong;
 mod kills;
+mod memory;
+mod operator;
+mod rebalance;
+mod startup;
+mod zombie;
 
 /// The consumer's program.
 const BIN: &str = env!("CARGO_BIN_EXE_e2e-consumer");

@@ -1,0 +1,92 @@
+//! Which group owns which scopes.
+
+use idem_runtime::{Error, ErrorKind, MarkerMode, Registration, Result, ScopeRow};
+
+use crate::Inner;
+use crate::error::failed;
+use crate::tx::Tx;
+
+const DOING: &str = "recording the scopes";
+
+/// The scopes' rows, whoever owns them, and all of the group's that are not retired.
+pub(crate) const RECORDED: &str = "
+select scope, group_name, mode from {schema}scopes
+where scope in (select value from json_each(?1)) or (group_name = ?2 and state = 'active')
+order by scope
+";
+
+pub(crate) const INSERT: &str =
+    "insert into {schema}scopes (scope, mode, group_name) values (?1, ?2, ?3)";
+
+pub(crate) const ADOPT: &str = "
+update {schema}scopes set group_name = ?2 where scope in (select value from json_each(?1))
+";
+
+pub(crate) const RETIRE: &str = "
+update {schema}scopes set state = 'retired' where scope in (select value from json_each(?1))
+";
+
+/// A retired scope whose handler is registered again is one like all others.
+pub(crate) const REVIVE: &str = "
+update {schema}scopes set state = 'active'
+where scope in (select value from json_each(?1)) and state = 'retired'
+";
+
+/// Reads and writes in one transaction, which is the only one that writes.
+pub(crate) async fn register(store: &Inner, registration: &Registration<'_>) -> Result<()> {
+    let mut tx = Tx::begin(&store.writers).await?;
+    match write(store, &mut tx, registration).await {
+        Ok(()) => tx.finish(DOING).await,
+        Err(error) => {
+            tx.rollback().await;
+            Err(error)
+        }
+    }
+}
+
+async fn write(store: &Inner, tx: &mut Tx, registration: &Registration<'_>) -> Result<()> {
+    let sql = &store.sql;
+    let failed = |error| failed(DOING, error);
+    let scopes: Vec<&str> = registration.scopes.iter().map(|(scope, _)| *scope).collect();
+    let scopes = list(&scopes)?;
+    let recorded: Vec<(String, String, String)> = sqlx::query_as(sql.recorded_scopes.clone())
+        .bind(&scopes)
+        .bind(registration.group)
+        .fetch_all(tx.connection())
+        .await
+        .map_err(failed)?;
+    let recorded = recorded.into_iter().map(row).collect::<Result<Vec<_>>>()?;
+    let plan = registration.review(&recorded)?;
+
+    for (scope, mode) in &plan.insert {
+        let insert = sqlx::query(sql.insert_scopes.clone()).bind(scope).bind(mode.as_str());
+        insert.bind(registration.group).execute(tx.connection()).await.map_err(failed)?;
+    }
+    let adopt = sqlx::query(sql.adopt_scopes.clone()).bind(list(&plan.adopt)?);
+    adopt.bind(registration.group).execute(tx.connection()).await.map_err(failed)?;
+    let retire = sqlx::query(sql.retire_scopes.clone()).bind(list(&plan.retire)?);
+    retire.execute(tx.connection()).await.map_err(failed)?;
+    let revive = sqlx::query(sql.revive_scopes.clone()).bind(scopes);
+    revive.execute(tx.connection()).await.map_err(failed)?;
+    Ok(())
+}
+
+fn list(scopes: &[impl AsRef<str>]) -> Result<String> {
+    let scopes: Vec<&str> = scopes.iter().map(AsRef::as_ref).collect();
+    serde_json::to_string(&scopes).map_err(|error| {
+        Error::new(ErrorKind::Store, "the scopes cannot be written").with_source(error)
+    })
+}
+
+fn row((scope, group, mode): (String, String, String)) -> Result<ScopeRow> {
+    match MarkerMode::parse(&mode) {
+        Some(mode) => Ok(ScopeRow { scope, group, mode }),
+        None => Err(Error::new(
+            ErrorKind::Scope,
+            format!(
+                "scope `{scope}` keeps its markers as `{mode}`, which this release of idem does \
+                 not know: upgrade the program"
+            ),
+        )),
+    }
+}

@@ -1,0 +1,36 @@
+//! Nothing to run: clippy, which CI runs on all targets, finds no fault with generated code.
+#![forbid(nonstandard_style, unsafe_code)]
+#![deny(missing_docs, clippy::all, clippy::pedantic, clippy::cargo_common_metadata)]
+#![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::todo)]
+#![deny(clippy::missing_docs_in_private_items, clippy::absolute_paths, clippy::single_call_fn)]
+
+use idem::{Context, Handler, State, idempotent};
+use idem_ui_tests::{OrderPlaced, Stub, StubConnection};
+
+/// A handler with everything.
+///
+/// # Errors
+/// When the connection fails.
+#[idempotent(key = ("event_id", order_id), store = Stub, topics = ["orders", "returns"])]
+pub async fn bill_order(
+    event: OrderPlaced,
+    cx: &Context,
+    limit: State<i64>,
+    tx: &mut StubConnection,
+) -> Result<(), std::io::Error> {
+    if event.order_id < *limit && cx.attempt() < 3 {
+        tx.execute(&event.event_id).await?;
+    }
+    Ok(())
+}
+
+/// A private one, keyed by its place.
+#[idempotent(key = offset, store = Stub, topic = "orders")]
+async fn count(event: OrderPlaced, tx: &mut StubConnection) -> Result<(), std::io::Error> {
+    tx.execute(&event.event_id).await
+}
+
+#[test]
+fn handlers_are_registered_by_their_names() {
+    assert_eq!([bill_order::SCOPE, count::SCOPE], ["bill_order", "count"]);
+}
