@@ -1,20 +1,25 @@
 //! The table at the end of an example, and a line of progress while it works.
 
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::time::{Duration, Instant};
 
 use idem::RunHandle;
 
 /// Shows progress until so many events were delivered to handlers, or nothing moved for `patience`.
 pub async fn progress(handle: &RunHandle, run: &str, delivered: u64, patience: Duration) -> bool {
+    // A terminal gets a line that moves; a file or a pipe only the last one.
+    let moves = std::io::stdout().is_terminal();
     let mut last = (0, Instant::now());
     loop {
         let counts = handle.counts();
-        print!(
-            "\r{run}: {} of {delivered} delivered, {} processed, {} duplicates ",
-            counts.delivered, counts.processed, counts.duplicates
-        );
-        let _ = std::io::stdout().flush();
+        let ended = counts.delivered >= delivered || last.1.elapsed() > patience;
+        if moves || ended {
+            print!(
+                "\r{run}: {} of {delivered} delivered, {} processed, {} duplicates ",
+                counts.delivered, counts.processed, counts.duplicates
+            );
+            let _ = std::io::stdout().flush();
+        }
         if counts.delivered >= delivered {
             println!();
             return true;

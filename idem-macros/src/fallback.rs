@@ -18,7 +18,7 @@ pub(crate) fn fallback(rejected: Rejected) -> TokenStream {
     let (kind, name, vis) = (handler_type(&function), type_name(&function), &function.vis);
     let cfgs: Vec<_> = function.cfgs().collect();
     let known = store.is_some() && event.is_some();
-    // Where the store is not known, the first mistake is its type: of such a type the compiler asks
+    // Where the store is not known, one of the mistakes is its type: of such a type the compiler asks
     // nothing more.
     let store = match store {
         Some(store) => Some(store.to_type()),
@@ -32,45 +32,44 @@ pub(crate) fn fallback(rejected: Rejected) -> TokenStream {
         quote!(<S, E>(_: &S, _: E))
     };
     quote_spanned! {Span::mixed_site()=>
-            #item
-            #kind
-            #errors
-            #(#cfgs)*
-            impl ::idem::__private::Handler for #name {
-                type Store = #store;
-                type Input = ::idem::__private::One<#event>;
-                const SCOPE: ::idem::__private::Text = "";
-                    fn needs(_: &mut ::idem::__private::Needs) {}
-                fn key(
-                    _: &#event,
-                    _: ::idem::__private::Msg,
-                ) -> ::idem::__private::Keyed {
-                    loop {}
-                }
-                async fn handle(
-                    _: ::idem::__private::One<#event>,
-                    _: ::idem::__private::Call<'_, Self>,
-                ) -> ::idem::__private::Handled {
-                    loop {}
-                }
+        #item
+        #kind
+        #errors
+        #(#cfgs)*
+        impl ::idem::__private::Handler for #name {
+            type Store = #store;
+            type Input = ::idem::__private::One<#event>;
+            const SCOPE: ::idem::__private::Text = "";
+            fn needs(_: &mut ::idem::__private::Needs) {}
+            fn key(
+                _: &#event,
+                _: ::idem::__private::Msg,
+            ) -> ::idem::__private::Keyed {
+                loop {}
             }
-            #(#cfgs)*
-            impl ::idem::__private::Subscriber for #name {
-                const TOPICS: ::idem::__private::Texts = &[];
-                fn decode(
-                    _: &::idem::__private::Event,
-                ) -> ::idem::__private::Decoded<Self> {
-                    loop {}
-                }
-            }
-            #(#cfgs)*
-            impl ::idem::__private::KeyedByEvent for #name {}
-            #(#cfgs)*
-            impl #name {
-                #vis async fn process #arguments
-    -> ::idem::__private::Processed {
-                    loop {}
-                }
+            async fn handle(
+                _: ::idem::__private::One<#event>,
+                _: ::idem::__private::Call<'_, Self>,
+            ) -> ::idem::__private::Handled {
+                loop {}
             }
         }
+        #(#cfgs)*
+        impl ::idem::__private::Subscriber for #name {
+            const TOPICS: ::idem::__private::Texts = &[];
+            fn decode(
+                _: &::idem::__private::Event,
+            ) -> ::idem::__private::Decoded<Self> {
+                loop {}
+            }
+        }
+        #(#cfgs)*
+        impl ::idem::__private::KeyedByEvent for #name {}
+        #(#cfgs)*
+        impl #name {
+            #vis async fn process #arguments -> ::idem::__private::Processed {
+                loop {}
+            }
+        }
+    }
 }

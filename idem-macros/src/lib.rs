@@ -3,8 +3,9 @@
 //! Depend on `idem-kafka`, which re-exports it: what it writes names only `::idem::__private`.
 //!
 //! One file for each stage: the words are read (`attr.rs`, `value.rs`, `key.rs`), the function is
-//! read (`function.rs`), both are checked (`check.rs`) and become a model (`model.rs`), which is
-//! written down (`expand.rs`), or, with mistakes, something that causes no others (`fallback.rs`).
+//! read (`function.rs`), both are checked (`check.rs`, `signature.rs`) and become a model
+//! (`model.rs`), which is written down (`expand.rs`), or, with mistakes, something that causes no
+//! others (`fallback.rs`).
 
 mod attr;
 mod check;
@@ -15,6 +16,7 @@ mod function;
 mod key;
 mod model;
 mod nearest;
+mod signature;
 #[cfg(test)]
 mod snapshots;
 mod value;

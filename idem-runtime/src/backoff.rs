@@ -47,11 +47,27 @@ impl Backoff {
 
 /// A random number from 0 to 1.
 pub(crate) fn jitter() -> f64 {
-    use std::hash::{BuildHasher, RandomState};
-    let bits = RandomState::new().hash_one(0_u8) >> 11;
+    let bits = random() >> 11;
     #[expect(clippy::cast_precision_loss, reason = "53 bits fit")]
     let share = bits as f64 / (1_u64 << 53) as f64;
     share
+}
+
+#[cfg(not(test))]
+fn random() -> u64 {
+    use std::hash::{BuildHasher, RandomState};
+    RandomState::new().hash_one(0_u8)
+}
+
+/// The same numbers in each run of a test, so that what was seen once is seen again.
+#[cfg(test)]
+fn random() -> u64 {
+    use std::cell::Cell;
+    use std::hash::{DefaultHasher, Hasher};
+    thread_local!(static COUNT: Cell<u64> = const { Cell::new(0) });
+    let mut hasher = DefaultHasher::new();
+    hasher.write_u64(COUNT.replace(COUNT.get() + 1));
+    hasher.finish()
 }
 
 #[cfg(test)]

@@ -68,7 +68,10 @@ impl fmt::Debug for Event {
 ///
 /// A name may occur more than once; a value may be absent.
 #[derive(Clone, Default)]
-pub struct Headers(Option<Arc<[(Box<str>, Option<Bytes>)]>>);
+pub struct Headers(Option<Arc<[Header]>>);
+
+/// A name and its value.
+type Header = (Box<str>, Option<Bytes>);
 
 impl Headers {
     /// The value of the last header with this name, as Kafka's own clients read it.
@@ -96,7 +99,7 @@ impl Headers {
 
 impl<N: Into<Box<str>>, V: Into<Bytes>> FromIterator<(N, Option<V>)> for Headers {
     fn from_iter<I: IntoIterator<Item = (N, Option<V>)>>(headers: I) -> Self {
-        let headers: Vec<(Box<str>, Option<Bytes>)> =
+        let headers: Vec<Header> =
             headers.into_iter().map(|(name, value)| (name.into(), value.map(Into::into))).collect();
         Self((!headers.is_empty()).then(|| headers.into()))
     }

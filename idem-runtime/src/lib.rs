@@ -6,6 +6,14 @@
 //! Not here: any database (see `idem-postgres`, `idem-sqlite`) and, without the feature `kafka`,
 //! any broker.
 
+#![cfg_attr(
+    not(feature = "kafka"),
+    expect(
+        dead_code,
+        reason = "what works lanes is built and tested without Kafka, and run with it"
+    )
+)]
+
 mod backoff;
 #[cfg(feature = "kafka")]
 mod builder;

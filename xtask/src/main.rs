@@ -6,6 +6,7 @@
 
 mod commands;
 mod interrupt;
+mod licences;
 mod lint;
 mod services;
 mod step;

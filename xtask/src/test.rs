@@ -21,7 +21,7 @@ pub(crate) fn run(interrupts: &Interrupts, extra: &[String]) -> Result<Outcome> 
     if let Some(signal) = interrupts.received() {
         return Ok(Outcome::of_signal(signal));
     }
-    let mut command = step::cargo(["test", "--all-features"]);
+    let mut command = step::cargo(["test"]);
     if !names_packages(extra) {
         command.arg("--workspace");
     }

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
@@ -20,6 +21,8 @@ pub(crate) struct Callbacks {
     /// Held while a partition is paused, sought or resumed, so that a pause for memory and a lane's
     /// start cannot cross.
     pub(crate) control: Mutex<()>,
+    /// When the broker last did not tell a topic's id.
+    pub(crate) no_topic_ids: Mutex<Option<Instant>>,
     /// A commit failed: what was sent is to be sent again.
     pub(crate) commit_failed: AtomicBool,
 }

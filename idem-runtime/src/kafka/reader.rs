@@ -54,6 +54,7 @@ impl Reader {
             keeper: Arc::clone(&keeper),
             mark,
             control: Mutex::new(()),
+            no_topic_ids: Mutex::default(),
             commit_failed: AtomicBool::new(false),
         };
         let config = kafka.consumer(keeper.group());

@@ -18,6 +18,10 @@ use crate::pipeline::source::{Commit, Seat, Source, Survey};
 
 /// How long a question to the broker may take.
 const TIMEOUT: Duration = Duration::from_secs(5);
+/// How long the broker may take to tell a topic's id.
+const ID_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long a broker that told none is left in peace.
+const ASK_AGAIN: Duration = Duration::from_secs(5);
 /// How long the fetcher of a new assignment may take to start.
 const SEEK_DEADLINE: Duration = Duration::from_secs(10);
 
@@ -192,8 +196,21 @@ fn survey(consumer: &Client, topic: &str, partition: Option<i32>) -> Result<Vec<
 fn identity(consumer: &Client, topic: &str) -> LogIdentity {
     LogIdentity {
         cluster_id: consumer.client().fetch_cluster_id(TIMEOUT),
-        topic_id: ffi::topic_id(consumer.client(), topic, TIMEOUT),
+        topic_id: topic_id(consumer, topic),
     }
+}
+
+/// The topic's id. A broker that has none (the mock cluster, very old ones) does not answer at all,
+/// so that it is not asked again at once; a lane whose row has an id waits for one.
+fn topic_id(consumer: &Client, topic: &str) -> Option<String> {
+    let context = consumer.context();
+    let silent = || context.no_topic_ids.lock().unwrap_or_else(PoisonError::into_inner);
+    if silent().is_some_and(|since| since.elapsed() < ASK_AGAIN) {
+        return None;
+    }
+    let id = ffi::topic_id(consumer.client(), topic, ID_TIMEOUT);
+    *silent() = id.is_none().then(Instant::now);
+    id
 }
 
 /// The partitions of a topic.

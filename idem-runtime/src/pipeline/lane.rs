@@ -17,7 +17,7 @@ use crate::pipeline::policy::{DatabaseLost, LaneSettings};
 use crate::pipeline::source::{Seat, Source};
 use crate::pipeline::stats::Stats;
 use crate::pipeline::stop::{Stop, StopSignal};
-use crate::pipeline::take::{Taking, survey};
+use crate::pipeline::take::Taking;
 use crate::store::Store;
 
 /// How long a clean leave may take in the database.
@@ -248,39 +248,6 @@ impl<S: Store> Lane<S> {
             events.extend(self.seat.queue.take(max_batch - events.len()));
         }
         events
-    }
-
-    /// Compares the lane with the database and with the log; what is found is decided by taking the
-    /// lane again.
-    pub(super) async fn look(&self, row: &LaneRow) -> Option<Tenure> {
-        let standing = match self.standing(row).await {
-            Ok((Standing::Held, _)) => None,
-            Ok((standing, _)) => Some(standing),
-            Err(end) => return Some(end),
-        };
-        if let Some(standing) = standing {
-            return Some(Tenure::Lost(standing));
-        }
-        let id = &row.id;
-        if self.seat.take_doubt() {
-            return Some(Tenure::Failed(Error::new(
-                ErrorKind::Kafka,
-                format!("{id}: a log of this group was truncated"),
-            )));
-        }
-        let survey = match survey(&*self.source, id).await {
-            Ok(survey) => survey,
-            // What cannot be seen now is looked at until it can.
-            Err(error) => return Some(Tenure::Failed(error)),
-        };
-        let next = self.seat.queue.next().unwrap_or(row.position.offset);
-        let fits = row.identity.difference(&survey.identity).is_none()
-            && next >= survey.low
-            && next <= survey.high;
-        // Taking the lane again looks at the log and either explains or goes on.
-        (!fits).then(|| {
-            Tenure::Failed(Error::new(ErrorKind::Kafka, format!("{id}: the log has changed")))
-        })
     }
 
     /// Waits; answers whether the lane was asked to leave meanwhile.

@@ -12,6 +12,7 @@ pub(crate) mod attempt;
 pub(crate) mod batch;
 pub(crate) mod isolate;
 pub(crate) mod lane;
+pub(crate) mod look;
 pub(crate) mod mark;
 pub(crate) mod policy;
 pub(crate) mod queue;

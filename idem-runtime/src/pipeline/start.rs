@@ -39,9 +39,10 @@ pub(crate) enum Moves {
     Rewind,
     /// The log is another one, or has a gap, and the policy says to start again.
     LogChanged,
-    /// Nowhere: the lane was just opened. Its revision leaves 0, so that from now on an unmarked
-    /// commit is an operator's word and not one from before the lane.
-    Opening,
+    /// Nowhere: the lane was just opened, or its log's identity is only now known. Its revision
+    /// leaves 0, so that from now on an unmarked commit is an operator's word and not one from
+    /// before the lane.
+    Settle,
     /// Nowhere: the broker tells an id of the log that the row does not have yet.
     Identified,
 }
@@ -55,6 +56,12 @@ pub(crate) fn with_row(
     let mut decided = Decided { position: row.position, moves: None, mark: false, warning: None };
     let changed = |gap: String| log_changed(row, survey, policies, &gap);
 
+    if row.identity.topic_id.is_some() && survey.identity.topic_id.is_none() {
+        return Err(Error::new(
+            ErrorKind::Kafka,
+            format!("{}: the broker does not tell the topic's id now; asking again", row.id),
+        ));
+    }
     if let Some(difference) = row.identity.difference(&survey.identity) {
         return changed(format!("the log is another one: {difference}"));
     }
@@ -63,7 +70,7 @@ pub(crate) fn with_row(
     decided.mark = unmarked.is_some();
     if row.revision == 0 {
         // `start` already weighed whatever commit there is.
-        decided.moves = Some(Moves::Opening);
+        decided.moves = Some(Moves::Settle);
     } else if let Some(commit) = unmarked {
         if commit.offset < at {
             decided.position = Position::at(commit.offset);
@@ -83,6 +90,10 @@ pub(crate) fn with_row(
     }
     if decided.moves.is_none() && survey.identity.or(&row.identity) != row.identity {
         decided.moves = Some(Moves::Identified);
+    }
+    if decided.moves.is_none() && row.identity.topic_id != survey.identity.topic_id {
+        // The broker did not tell the id when the lane was opened, and does now.
+        decided.moves = Some(Moves::Settle);
     }
     let at = decided.position.offset;
     if at < survey.low {

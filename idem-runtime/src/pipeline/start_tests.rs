@@ -85,8 +85,13 @@ fn a_gap_is_named() {
 
 #[test]
 fn an_id_that_the_broker_does_not_tell_is_not_compared() {
-    let survey = Survey { identity: LogIdentity::default(), ..survey(None) };
-    assert!(decide(&row(50), &survey).is_ok());
+    let unknown = LaneRow { identity: LogIdentity::default(), ..row(50) };
+    assert_eq!(decide(&unknown, &survey(None)).unwrap().moves, Some(Moves::Settle));
+    let rewound = decide(&unknown, &survey(Some((7, "")))).unwrap();
+    assert_eq!((rewound.position.offset, rewound.moves), (7, Some(Moves::Rewind)));
+    // But a lane that knows its topic's id waits until the broker tells it.
+    let silent = Survey { identity: LogIdentity::default(), ..survey(None) };
+    assert!(decide(&row(50), &silent).unwrap_err().is_retryable());
 }
 
 #[test]
@@ -128,6 +133,20 @@ fn a_partition_that_was_added_later_starts_at_its_beginning() {
 fn a_lane_that_was_just_opened_does_not_take_an_older_commit_for_a_rewind() {
     let opened = LaneRow { revision: 0, ..row(100) };
     let decided = decide(&opened, &survey(Some((50, "")))).unwrap();
-    assert_eq!((decided.position.offset, decided.moves), (100, Some(Moves::Opening)));
+    assert_eq!((decided.position.offset, decided.moves), (100, Some(Moves::Settle)));
     assert!(decided.mark);
+}
+
+#[test]
+fn a_rewind_does_not_hide_that_the_log_lost_its_tail() {
+    let truncated = Survey { high: 40, ..survey(Some((7, ""))) };
+    assert!(decide(&row(50), &truncated).unwrap_err().to_string().contains("ends at 40"));
+}
+
+#[test]
+fn an_id_that_the_row_does_not_have_is_learned() {
+    let unknown = LaneRow { identity: LogIdentity::default(), ..row(50) };
+    assert_eq!(decide(&unknown, &survey(None)).unwrap().moves, Some(Moves::Identified));
+    let untold = Survey { identity: LogIdentity::default(), ..survey(None) };
+    assert_eq!(decide(&unknown, &untold).unwrap().moves, None);
 }

@@ -58,7 +58,7 @@ impl<S: Store> Taking<'_, S> {
                     "{warning}"
                 );
             }
-            let before = decided.moves.filter(|moves| *moves != Moves::Opening);
+            let before = decided.moves.filter(|moves| *moves != Moves::Settle);
             if let Some(moves) = before {
                 self.reposition(&mut row, &decided, &survey, moves).await?;
             }
@@ -67,8 +67,8 @@ impl<S: Store> Taking<'_, S> {
                 // would be one again at the next start.
                 self.source.mark(self.seat, decided.position).await?;
             }
-            if decided.moves == Some(Moves::Opening) {
-                self.reposition(&mut row, &decided, &survey, Moves::Opening).await?;
+            if decided.moves == Some(Moves::Settle) {
+                self.reposition(&mut row, &decided, &survey, Moves::Settle).await?;
             }
             return Ok(row);
         }

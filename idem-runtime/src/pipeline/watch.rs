@@ -47,7 +47,7 @@ pub(crate) async fn watch<S: Store>(
                 tracing::debug!(error = %error.report(), "the lanes could not be compared");
             }
         }
-        if round % LOG_EVERY != 0 {
+        if !round.is_multiple_of(LOG_EVERY) {
             continue;
         }
         for topic in group.topics() {

@@ -170,26 +170,6 @@ impl<S: Store> Lane<S> {
         }
     }
 
-    /// Waits before an event is tried again, and looks when asked to: what it fails for may be that
-    /// the database lost an event before it.
-    async fn rest(&self, pause: Duration, row: &LaneRow) -> Option<Tenure> {
-        let mut stop = self.stop.clone();
-        let over = tokio::time::sleep(pause);
-        tokio::pin!(over);
-        loop {
-            tokio::select! {
-                biased;
-                () = stop.asked(Stop::Finish) => return Some(Tenure::Left),
-                () = self.seat.asked_to_look() => {
-                    if let Some(lost) = self.look(row).await {
-                        return Some(lost);
-                    }
-                }
-                () = &mut over => return None,
-            }
-        }
-    }
-
     /// Waits for what passes by itself; answers whether the lane goes on.
     async fn passes(&self, passing: &mut Backoff, error: &Error) -> bool {
         let pause = passing.next();
@@ -199,28 +179,6 @@ impl<S: Store> Lane<S> {
         };
         self.warn(error, what, pause);
         !self.pause(pause).await
-    }
-
-    /// Asks the database how the lane stands, until it answers.
-    pub(super) async fn standing(&self, row: &LaneRow) -> Result<(Standing, LaneRow), Tenure> {
-        let held = row.held();
-        let mut backoff = Backoff::for_store();
-        loop {
-            match self.group.store.read(&held).await {
-                Ok(None) => return Err(Tenure::Lost(Standing::Gone)),
-                Ok(Some(now)) => {
-                    let standing = held.standing(Some((now.token, now.revision)));
-                    return Ok((standing, now));
-                }
-                Err(error) => {
-                    let pause = backoff.next();
-                    self.warn(&error, "the lane's row cannot be read, trying again", pause);
-                    if self.pause(pause).await {
-                        return Err(Tenure::Left);
-                    }
-                }
-            }
-        }
     }
 
     /// Memory follows a confirmed commit.

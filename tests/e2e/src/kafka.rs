@@ -6,13 +6,17 @@ use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
-use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::error::KafkaError;
+use rdkafka::message::{Header, Message as _, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{Offset, TopicPartitionList};
 
 use crate::handlers::Order;
+use crate::world::until;
 
-const TIMEOUT: Duration = Duration::from_secs(30);
+/// A broker may be away for a while.
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A broker.
 #[derive(Debug, Clone)]
@@ -57,6 +61,39 @@ impl Kafka {
             self.admin().delete_topics(&[name], &AdminOptions::new()).await.expect("an answer");
         for result in results {
             result.expect("the topic is deleted");
+        }
+    }
+
+    /// Deletes a topic and creates another one with its name.
+    ///
+    /// # Panics
+    /// When the broker refuses, or the old one does not go.
+    pub async fn recreate_topic(&self, name: &str, partitions: i32) {
+        self.delete_topic(name).await;
+        let topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
+        let admin = self.admin();
+        until("the topic is created again", async || {
+            let results = admin.create_topics([&topic], &AdminOptions::new()).await;
+            match &results.expect("an answer")[0] {
+                Ok(_) => true,
+                // The old one is being deleted.
+                Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => false,
+                Err((_, error)) => panic!("{error}"),
+            }
+        })
+        .await;
+    }
+
+    /// Deletes the records below an offset, as retention does.
+    ///
+    /// # Panics
+    /// When the broker refuses.
+    pub async fn delete_records(&self, topic: &str, partition: i32, below: i64) {
+        let mut list = TopicPartitionList::new();
+        list.add_partition_offset(topic, partition, Offset::Offset(below)).expect("an offset");
+        let deleted = self.admin().delete_records(&list, &AdminOptions::new()).await;
+        for element in deleted.expect("an answer").elements() {
+            element.error().expect("the records are deleted");
         }
     }
 
@@ -146,6 +183,35 @@ impl Kafka {
         consumer.commit(&list, CommitMode::Sync).expect("it is committed");
     }
 
+    /// The orders in a partition of a topic with their offsets, as a consumer sees them that reads
+    /// committed transactions only.
+    ///
+    /// # Panics
+    /// When the broker does not answer, or something in it is no order.
+    pub fn orders(&self, topic: &str, partition: i32) -> Vec<(i64, Order)> {
+        let consumer: BaseConsumer = self
+            .config()
+            .set("group.id", "nobody")
+            .set("enable.partition.eof", "true")
+            .create()
+            .expect("a consumer");
+        let mut list = TopicPartitionList::new();
+        list.add_partition_offset(topic, partition, Offset::Beginning).expect("an offset");
+        consumer.assign(&list).expect("it is assigned");
+        let mut orders = Vec::new();
+        loop {
+            match consumer.poll(TIMEOUT).expect("an answer") {
+                Ok(message) => {
+                    let payload = message.payload().unwrap_or_default();
+                    let order = serde_json::from_slice(payload).expect("an order");
+                    orders.push((message.offset(), order));
+                }
+                Err(KafkaError::PartitionEOF(_)) => return orders,
+                Err(error) => panic!("{error}"),
+            }
+        }
+    }
+
     /// The oldest and the next offset of a partition.
     ///
     /// # Panics
@@ -173,11 +239,7 @@ pub fn send(
         record = record.partition(partition);
     }
     while let Err((error, back)) = producer.send(record) {
-        assert_eq!(
-            error.rdkafka_error_code(),
-            Some(rdkafka::types::RDKafkaErrorCode::QueueFull),
-            "{error}"
-        );
+        assert_eq!(error.rdkafka_error_code(), Some(RDKafkaErrorCode::QueueFull), "{error}");
         producer.poll(Duration::from_millis(50));
         record = back;
     }

@@ -46,6 +46,20 @@ impl World {
     /// # Panics
     /// When they do not answer.
     pub async fn on(endpoints: &Endpoints, name: &str, partitions: i32, bin: &'static str) -> Self {
+        Self::with_topic(endpoints, name, partitions, &[], bin).await
+    }
+
+    /// As [`on`](Self::on), with settings of the topic.
+    ///
+    /// # Panics
+    /// When they do not answer.
+    pub async fn with_topic(
+        endpoints: &Endpoints,
+        name: &str,
+        partitions: i32,
+        topic: &[(&str, &str)],
+        bin: &'static str,
+    ) -> Self {
         // Shown when the test fails.
         let _ = tracing_subscriber::fmt()
             .with_env_filter(
@@ -75,7 +89,7 @@ impl World {
         );
         db.execute(AssertSqlSafe(tables)).await.expect("the effects' tables are made");
         let kafka = Kafka { bootstrap: endpoints.kafka_bootstrap.clone() };
-        kafka.create_topic(&unique, partitions, &[]).await;
+        kafka.create_topic(&unique, partitions, topic).await;
         let settings = Settings {
             bootstrap: endpoints.kafka_bootstrap.clone(),
             database_url: endpoints.database_url.clone(),

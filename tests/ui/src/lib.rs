@@ -20,17 +20,10 @@ macro_rules! stub {
         pub struct $connection;
 
         impl $connection {
-            /// A connection to call a handler with.
-            #[must_use]
-            pub fn new() -> Self {
-                Self
-            }
-
             /// What an effect looks like.
             ///
             /// # Errors
             /// Never.
-            #[allow(clippy::unused_async)]
             pub async fn execute(&mut self, _sql: &str) -> Result<(), std::io::Error> {
                 Ok(())
             }

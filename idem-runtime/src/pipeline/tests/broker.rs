@@ -1,17 +1,14 @@
 //! A source in memory: a topic with logs that can have holes, lose their head or tail and be created
 //! again, and the group's commits with their metadata.
 
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use async_trait::async_trait;
 use uuid::Uuid;
 
-use crate::error::{Error, ErrorKind, Result};
 use crate::event::Event;
-use crate::lane::{LogIdentity, Position};
+use crate::lane::LogIdentity;
 use crate::pipeline::mark;
-use crate::pipeline::source::{Commit, Seat, Source, Survey};
+use crate::pipeline::source::{Commit, Seat};
 
 pub(super) const TOPIC: &str = "orders";
 
@@ -19,20 +16,20 @@ pub(super) const TOPIC: &str = "orders";
 pub(super) struct Broker(Arc<Mutex<State>>);
 
 #[derive(Default)]
-struct State {
-    logs: Vec<Log>,
-    identity: LogIdentity,
+pub(super) struct State {
+    pub(super) logs: Vec<Log>,
+    pub(super) identity: LogIdentity,
     seats: Vec<(Arc<Seat>, bool)>,
-    failures: Vec<Call>,
-    marks: Vec<(i32, i64)>,
+    pub(super) failures: Vec<Call>,
+    pub(super) marks: Vec<(i32, i64)>,
 }
 
 #[derive(Default)]
-struct Log {
+pub(super) struct Log {
     events: Vec<Event>,
-    low: i64,
-    high: i64,
-    commit: Option<Commit>,
+    pub(super) low: i64,
+    pub(super) high: i64,
+    pub(super) commit: Option<Commit>,
 }
 
 /// What a source can be made to fail at.
@@ -41,6 +38,8 @@ pub(super) enum Call {
     Survey,
     Start,
     Mark,
+    /// Whatever is called panics.
+    Panic,
 }
 
 impl Broker {
@@ -51,7 +50,7 @@ impl Broker {
         broker
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap()
     }
 
@@ -172,12 +171,12 @@ impl Broker {
 }
 
 impl State {
-    fn log(&mut self, partition: i32) -> &mut Log {
+    pub(super) fn log(&mut self, partition: i32) -> &mut Log {
         &mut self.logs[usize::try_from(partition).unwrap()]
     }
 
     /// Hands over what is there; the queues drop what they have.
-    fn deliver(&self) {
+    pub(super) fn deliver(&self) {
         for (seat, _) in self.seats.iter().filter(|(_, flows)| *flows) {
             let log = &self.logs[usize::try_from(seat.id.partition).unwrap()];
             let next = seat.queue.next().unwrap_or(i64::MAX);
@@ -186,81 +185,10 @@ impl State {
         }
     }
 
-    fn flow(&mut self, seat: &Seat, flows: bool) {
+    pub(super) fn flow(&mut self, seat: &Seat, flows: bool) {
         if let Some(entry) = self.seats.iter_mut().find(|(it, _)| std::ptr::eq(&**it, seat)) {
             entry.1 = flows;
         }
-    }
-}
-
-/// One process's connection to the broker.
-#[derive(Clone)]
-pub(super) struct Client {
-    broker: Broker,
-    cut_off: Arc<AtomicBool>,
-}
-
-impl Client {
-    pub(super) fn new(broker: &Broker) -> Self {
-        Self { broker: broker.clone(), cut_off: Arc::default() }
-    }
-
-    pub(super) fn cut_off(&self, cut_off: bool) {
-        self.cut_off.store(cut_off, SeqCst);
-    }
-
-    fn enter(&self, call: Call) -> Result<MutexGuard<'_, State>> {
-        let mut state = self.broker.state();
-        let failure = state.failures.iter().position(|it| *it == call);
-        if let Some(index) = failure {
-            state.failures.remove(index);
-        }
-        if failure.is_some() || self.cut_off.load(SeqCst) {
-            return Err(Error::new(ErrorKind::Kafka, format!("the test made {call:?} fail")));
-        }
-        Ok(state)
-    }
-}
-
-#[async_trait]
-impl Source for Client {
-    async fn survey(&self, _topic: &str, partition: Option<i32>) -> Result<Vec<Survey>> {
-        let state = self.enter(Call::Survey)?;
-        let surveys = (0..).zip(&state.logs).map(|(partition, log)| Survey {
-            partition,
-            commit: log.commit.clone(),
-            low: log.low,
-            high: log.high,
-            identity: state.identity.clone(),
-        });
-        Ok(surveys.filter(|it| partition.is_none_or(|wanted| it.partition == wanted)).collect())
-    }
-
-    async fn identity(&self, _topic: &str) -> Result<LogIdentity> {
-        Ok(self.enter(Call::Survey)?.identity.clone())
-    }
-
-    async fn start(&self, seat: &Seat, at: Position) -> Result<()> {
-        let mut state = self.enter(Call::Start)?;
-        if seat.is_vacated() {
-            return Err(Error::new(ErrorKind::Fenced, "revoked"));
-        }
-        seat.queue.arm(at.offset);
-        state.flow(seat, true);
-        state.deliver();
-        Ok(())
-    }
-
-    async fn halt(&self, seat: &Seat) {
-        seat.queue.disarm();
-        self.broker.state().flow(seat, false);
-    }
-
-    async fn mark(&self, seat: &Seat, at: Position) -> Result<()> {
-        let mut state = self.enter(Call::Mark)?;
-        state.log(seat.id.partition).commit = Some(ours(at.offset));
-        state.marks.push((seat.id.partition, at.offset));
-        Ok(())
     }
 }
 

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use super::broker::Client;
+use super::client::Client;
 use super::handlers::{Count, Do, Gate};
 use super::harness::{World, ids, quiet, until};
 use crate::group::Registered;

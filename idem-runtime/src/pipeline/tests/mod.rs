@@ -2,14 +2,17 @@
 //! nothing, and a test that waits in vain fails at once.
 
 mod broker;
+mod client;
 mod handlers;
 mod harness;
+mod random;
 
 mod duplicates;
 mod fence;
 mod group_commit;
 mod handler_broke;
 mod isolation;
+mod log_changed;
 mod model;
 mod offset_mode;
 mod refused;

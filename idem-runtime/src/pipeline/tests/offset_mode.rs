@@ -1,6 +1,7 @@
 use super::handlers::{Bill, Count, Do};
 use super::harness::{World, ids, until};
 use crate::group::Registered;
+use crate::memory::Point;
 use crate::pipeline::policy::LogChanged;
 
 fn world() -> World {
@@ -50,7 +51,7 @@ async fn a_rewind_that_is_interrupted_repeats_nothing() {
     world.broker.reset(0, 0);
     let lane = world.start(0);
     // It dies in the middle of what it had handled before, and starts again there.
-    let commit = world.store.faults().pause(crate::memory::Point::Commit);
+    let commit = world.store.faults().pause(Point::Commit);
     commit.reached().await;
     lane.kill().await;
     commit.release();

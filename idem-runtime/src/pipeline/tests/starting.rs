@@ -1,12 +1,13 @@
 use std::time::Duration;
 
-use super::broker::{Call, Client, ours};
+use super::broker::{Call, ours};
+use super::client::Client;
 use super::handlers::{Bill, Do, Gate};
 use super::harness::{World, ids, quiet, until};
 use crate::error::ErrorKind;
 use crate::group::Registered;
 use crate::memory::Point;
-use crate::pipeline::policy::{LogChanged, Start};
+use crate::pipeline::policy::Start;
 
 #[tokio::test(start_paused = true)]
 async fn latest_is_resolved_once_for_all_partitions() {
@@ -157,76 +158,6 @@ async fn a_database_that_knows_nothing_of_our_own_commit_is_refused() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_topic_that_was_created_again_and_grew_is_not_read_from_the_middle() {
-    let mut world = World::new();
-    world.broker.produce(0, ids(3));
-    world.drain(0).await;
-    world.broker.recreate();
-    world.broker.produce(0, ["f0", "f1", "f2", "f3", "f4"]);
-    let error = world.start(0).stopped().await;
-    assert_eq!(error.kind(), ErrorKind::Log);
-    assert_eq!((world.bills(), world.position(0)), (ids(3), 3));
-    world.settings.policies.log_changed = LogChanged::Earliest;
-    world.drain(0).await;
-    assert_eq!(world.bills()[3..], ["f0", "f1", "f2", "f3", "f4"]);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_topic_that_is_created_again_under_a_running_lane_stops_it() {
-    let world = World::new();
-    let lane = world.start(0);
-    let watch = world.watch(&[&lane]);
-    world.broker.produce(0, ids(3));
-    world.worked(0, 3).await;
-    world.broker.recreate();
-    assert_eq!(lane.stopped().await.kind(), ErrorKind::Log);
-    assert_eq!(world.position(0), 3);
-    watch.abort();
-}
-
-#[tokio::test(start_paused = true)]
-async fn events_that_retention_took_before_they_were_read_are_named() {
-    let world = World::new();
-    world.broker.produce(0, ids(2));
-    world.drain(0).await;
-    world.broker.produce(0, ids(9));
-    world.broker.trim(0, 6);
-    let error = world.start(0).stopped().await;
-    assert_eq!(error.kind(), ErrorKind::Log);
-    assert!(error.to_string().contains("events 2 to 5"), "{error}");
-    assert_eq!(world.position(0), 2);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_lane_that_is_told_to_look_and_cannot_looks_again() {
-    let world = World::new();
-    let lane = world.start(0);
-    world.broker.produce(0, ids(2));
-    world.worked(0, 2).await;
-    world.broker.truncate(0, 1);
-    for _ in 0..3 {
-        world.broker.fail(Call::Survey);
-    }
-    lane.seat.look();
-    assert_eq!(lane.stopped().await.kind(), ErrorKind::Log);
-}
-
-#[tokio::test(start_paused = true)]
-async fn an_end_that_seems_lower_for_a_moment_is_looked_at_again() {
-    let world = World::new();
-    world.broker.produce(0, ids(3));
-    world.drain(0).await;
-    world.broker.truncate(0, 1);
-    let lane = world.start(0);
-    quiet(Duration::from_millis(20)).await;
-    world.broker.hole(0, 2);
-    world.broker.produce(0, ["e3"]);
-    world.worked(0, 4).await;
-    assert_eq!(world.bills(), ids(4));
-    lane.finish().await;
-}
-
-#[tokio::test(start_paused = true)]
 async fn a_broker_that_is_away_at_the_start_is_waited_for() {
     let world = World::new();
     world.broker.produce(0, ids(2));
@@ -238,31 +169,4 @@ async fn a_broker_that_is_away_at_the_start_is_waited_for() {
     client.cut_off(false);
     world.worked(0, 2).await;
     lane.finish().await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn an_identity_that_the_broker_does_not_tell_for_a_while_is_not_forgotten() {
-    let world = World::new();
-    world.broker.produce(0, ids(3));
-    world.drain(0).await;
-    world.broker.tells_identity(false);
-    world.broker.reset(0, 1);
-    world.drain(0).await;
-    assert_eq!(world.counts().rewinds, 1);
-    world.broker.recreate();
-    world.broker.produce(0, ids(9));
-    assert_eq!(world.start(0).stopped().await.kind(), ErrorKind::Log);
-}
-
-#[tokio::test(start_paused = true)]
-async fn an_identity_that_the_broker_did_not_tell_at_first_is_learned() {
-    let world = World::new();
-    world.broker.tells_identity(false);
-    world.broker.produce(0, ids(3));
-    world.drain(0).await;
-    world.broker.tells_identity(true);
-    world.drain(0).await;
-    world.broker.recreate();
-    world.broker.produce(0, ids(9));
-    assert_eq!(world.start(0).stopped().await.kind(), ErrorKind::Log);
 }

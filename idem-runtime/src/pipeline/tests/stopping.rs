@@ -2,6 +2,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::broker::Call;
+use super::client::Client;
 use super::handlers::{Do, Gate};
 use super::harness::{World, ids, quiet, until};
 use crate::error::ErrorKind;
@@ -150,4 +152,24 @@ async fn a_lane_that_lost_its_other_end_leaves() {
     drop(lane.stopper);
     lane.task.await.unwrap();
     assert!(lane.seat.held().is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_outside_of_a_handler_stops_the_lane_with_an_error() {
+    let world = World::new();
+    world.broker.fail(Call::Panic);
+    let error = world.start(0).stopped().await;
+    assert!(error.report().contains("the test made it panic"), "{error:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lane_that_is_being_started_leaves_at_once() {
+    let world = World::new();
+    let client = Client::new(&world.broker);
+    client.hang_at_start();
+    let lane = world.start_on("a", 0, &client);
+    until(|| lane.seat.held().is_some()).await;
+    let asked = Instant::now();
+    lane.finish().await;
+    assert!(asked.elapsed() < Duration::from_millis(5));
 }

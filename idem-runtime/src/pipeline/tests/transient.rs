@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use super::handlers::Do;
 use super::harness::{World, ids, quiet, until};
-use crate::error::ErrorKind;
+use crate::error::{Error, ErrorKind};
 use crate::memory::Point;
 
 #[tokio::test(start_paused = true)]
@@ -53,7 +53,7 @@ async fn a_transaction_that_is_too_big_to_commit_gets_smaller() {
     // As a serialization failure that gets likelier with every row.
     world.store.faults().reject_commits(|rows| {
         let big = rows.len() > 3;
-        big.then(|| crate::error::Error::new(ErrorKind::Transient, "could not serialize"))
+        big.then(|| Error::new(ErrorKind::Transient, "could not serialize"))
     });
     world.broker.produce(0, ids(20));
     world.drain(0).await;

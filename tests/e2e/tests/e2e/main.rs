@@ -6,9 +6,12 @@ mod coming_back;
 mod duplicates;
 mod gone_wrong;
 mod kills;
+mod logs;
 mod memory;
 mod operator;
+mod outages;
 mod rebalance;
+mod restore;
 mod startup;
 mod zombie;
 

@@ -1,0 +1,88 @@
+//! How a lane finds out how it stands: with the database, whose row decides, and with the log.
+
+use std::time::Duration;
+
+use crate::backoff::Backoff;
+use crate::error::{Error, ErrorKind};
+use crate::lane::{LaneRow, Standing};
+use crate::pipeline::lane::{Lane, Tenure};
+use crate::pipeline::stop::Stop;
+use crate::pipeline::take::survey;
+use crate::store::Store;
+
+impl<S: Store> Lane<S> {
+    /// Compares the lane with the database and with the log; what is found is decided by taking the
+    /// lane again.
+    pub(super) async fn look(&self, row: &LaneRow) -> Option<Tenure> {
+        let standing = match self.standing(row).await {
+            Ok((Standing::Held, _)) => None,
+            Ok((standing, _)) => Some(standing),
+            Err(end) => return Some(end),
+        };
+        if let Some(standing) = standing {
+            return Some(Tenure::Lost(standing));
+        }
+        let id = &row.id;
+        if self.seat.take_doubt() {
+            return Some(Tenure::Failed(Error::new(
+                ErrorKind::Kafka,
+                format!("{id}: a log of this group was truncated"),
+            )));
+        }
+        let survey = match survey(&*self.source, id).await {
+            Ok(survey) => survey,
+            // What cannot be seen now is looked at until it can.
+            Err(error) => return Some(Tenure::Failed(error)),
+        };
+        let next = self.seat.queue.next().unwrap_or(row.position.offset);
+        let fits = row.identity.difference(&survey.identity).is_none()
+            && next >= survey.low
+            && next <= survey.high;
+        // Taking the lane again looks at the log and either explains or goes on.
+        (!fits).then(|| {
+            Tenure::Failed(Error::new(ErrorKind::Kafka, format!("{id}: the log has changed")))
+        })
+    }
+
+    /// Waits before an event is tried again, and looks when asked to: what it fails for may be that
+    /// the database lost an event before it.
+    pub(super) async fn rest(&self, pause: Duration, row: &LaneRow) -> Option<Tenure> {
+        let mut stop = self.stop.clone();
+        let over = tokio::time::sleep(pause);
+        tokio::pin!(over);
+        loop {
+            tokio::select! {
+                biased;
+                () = stop.asked(Stop::Finish) => return Some(Tenure::Left),
+                () = self.seat.asked_to_look() => {
+                    if let Some(lost) = self.look(row).await {
+                        return Some(lost);
+                    }
+                }
+                () = &mut over => return None,
+            }
+        }
+    }
+
+    /// Asks the database how the lane stands, until it answers.
+    pub(super) async fn standing(&self, row: &LaneRow) -> Result<(Standing, LaneRow), Tenure> {
+        let held = row.held();
+        let mut backoff = Backoff::for_store();
+        loop {
+            match self.group.store.read(&held).await {
+                Ok(None) => return Err(Tenure::Lost(Standing::Gone)),
+                Ok(Some(now)) => {
+                    let standing = held.standing(Some((now.token, now.revision)));
+                    return Ok((standing, now));
+                }
+                Err(error) => {
+                    let pause = backoff.next();
+                    self.warn(&error, "the lane's row cannot be read, trying again", pause);
+                    if self.pause(pause).await {
+                        return Err(Tenure::Left);
+                    }
+                }
+            }
+        }
+    }
+}
