@@ -30,12 +30,14 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Writes the invoice of an order.
 #[idempotent(key = "event_id", store = "postgres", topic = "orders", scope = "example.bill")]
 async fn bill(event: OrderPlaced, tx: &mut PgConnection) -> Result<(), sqlx::Error> {
-    sqlx::query("insert into idem_example_invoices (event_id, order_id, cents) values ($1, $2, $3)")
-        .bind(event.event_id.to_string())
-        .bind(event.order_id)
-        .bind(event.cents)
-        .execute(tx)
-        .await?;
+    sqlx::query(
+        "insert into idem_example_invoices (event_id, order_id, cents) values ($1, $2, $3)",
+    )
+    .bind(event.event_id.to_string())
+    .bind(event.order_id)
+    .bind(event.cents)
+    .execute(tx)
+    .await?;
     Ok(())
 }
 

@@ -42,7 +42,8 @@ async fn bill(event: OrderPlaced, tx: &mut SqliteConnection) -> Result<(), sqlx:
 async fn main() -> Result<(), idem::BoxError> {
     tracing_subscriber::fmt()
         .with_env_filter(
-            tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "error".into()),
+            tracing_subscriber::EnvFilter::try_from_default_env()
+                .unwrap_or_else(|_| "error".into()),
         )
         .init();
     let started = Instant::now();

@@ -3,8 +3,8 @@
 //! It moves the lane (compare and set), and takes the guard's row away, which lets the transaction
 //! commit. The row's lock is held from here to the commit only.
 
-use idem_runtime::Result;
 use idem_runtime::store::{Seal, Sealed, Writer};
+use idem_runtime::{Error, Result};
 
 use crate::Inner;
 use crate::error::{broke, failed};
@@ -80,7 +80,7 @@ pub(crate) async fn seal(
         }
         _ => sqlx::query_as(store.sql.seal_direct.clone()).bind(xid).bind(guards),
     };
-    match tx.session.optional(statement).await.map_err(|error| failed("seal", error))? {
+    match tx.session.optional(statement).await.map_err(not_sealed)? {
         Some((true, false, _)) => Ok(Sealed::No),
         Some((true, true, closed)) if usize::try_from(closed) == Ok(expected) => {
             tx.sealed = true;
@@ -88,5 +88,16 @@ pub(crate) async fn seal(
         }
         // Another transaction, or the guard is gone: it was ended and begun again.
         _ => Err(broke(None)),
+    }
+}
+
+fn not_sealed(error: sqlx::Error) -> Error {
+    // Behind a pooler, and only there, what is outside of a transaction is prepared in one session
+    // and run in another.
+    const NO_SUCH_STATEMENT: &str = "26000";
+    let code = error.as_database_error().and_then(|it| it.code());
+    match code.as_deref() {
+        Some(NO_SUCH_STATEMENT) => broke(None).with_source(error),
+        _ => failed("seal", error),
     }
 }

@@ -2,7 +2,7 @@
 
 mod common;
 
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use common::{Fixture, batch, key, on_store, open_batch, take};
 use idem_postgres::Postgres;
@@ -123,8 +123,11 @@ async fn looking_at_lanes_waits_for_no_lock() {
             "begin; select from {schema}.owners for update; select from {schema}.lanes for update",
         );
         sqlx::raw_sql(sqlx::AssertSqlSafe(locks)).execute(&mut other).await.unwrap();
+        let began = Instant::now();
         let observed = store.observe(&owner, &[held.number]).await.unwrap();
         assert_eq!(observed[0].token, held.token);
+        // Less than `lock_timeout`, which is what it would wait for the heartbeat's row.
+        assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
         other.execute("rollback").await.unwrap();
 
         let before = "select count(*) from {schema}.owners where heartbeat_at > started_at";
@@ -232,7 +235,7 @@ async fn a_marker_takes_about_170_bytes_with_its_index() {
         }
         let size = "select pg_total_relation_size('{schema}.markers') / 10000";
         let size = fixture.number(size).await;
-        assert!((120..200).contains(&size), "{size} bytes a marker");
+        assert!((120..230).contains(&size), "{size} bytes a marker");
     })
     .await;
 }

@@ -2,7 +2,7 @@
 //!
 //! A store keeps markers, lanes and scopes, and opens the transaction that a handler writes
 //! through. The pipeline decides; a store does one statement at a time what it is told, and tells
-//! the truth about what happened. The conformance suite ([`crate::conformance`], feature
+//! the truth about what happened. The conformance suite (module `conformance`, feature
 //! `testing`) holds a store to this contract.
 
 use std::error::Error as StdError;

@@ -1,5 +1,7 @@
 //! The store in memory fails as a database does, when a test asks it to.
 
+#![expect(clippy::unwrap_used, reason = "what is missing fails the test")]
+
 use idem_runtime::lane::{LaneId, LogIdentity, Owner, Position};
 use idem_runtime::memory::{Memory, Point};
 use idem_runtime::store::{Claim, Lends as _, Opening, Seal, Sealed, Writer};

@@ -1,5 +1,7 @@
 //! The suite that every store runs, on SQLite.
 
+#![expect(clippy::unwrap_used, reason = "what is missing fails the test")]
+
 mod common;
 
 use common::Fixture;

@@ -1,5 +1,7 @@
 //! Several stores, and several processes, on one file.
 
+#![expect(clippy::unwrap_used, reason = "what is missing fails the test")]
+
 mod common;
 
 use std::process::{Child, Command};

@@ -89,3 +89,8 @@ pub mod sqlite {
     #[doc(inline)]
     pub use idem_sqlite::*;
 }
+
+/// The README's example is compiled, too.
+#[cfg(all(doctest, feature = "kafka", feature = "postgres"))]
+#[doc = include_str!("../../README.md")]
+mod readme {}

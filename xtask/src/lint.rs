@@ -5,6 +5,7 @@ use std::process::Stdio;
 use idem_test_services::ensure_build_tools;
 
 use crate::interrupt::Interrupts;
+use crate::licences;
 use crate::step::{self, Outcome};
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::builder::Open;
-use crate::builder::facts::Facts;
+use crate::builder::facts::{Facts, HandlerFacts};
 use crate::group::{Group, Handlers};
 use crate::kafka::Kafka;
 use crate::run::{GroupRunner, Runner};
@@ -104,7 +104,11 @@ impl<S: Store> Closed for Finished<S> {
                 .handlers
                 .0
                 .iter()
-                .map(|handler| (handler.scope, &*handler.topics, &*handler.needs.0))
+                .map(|handler| HandlerFacts {
+                    scope: handler.scope,
+                    topics: &handler.topics,
+                    needs: &handler.needs.0,
+                })
                 .collect(),
         }
     }

@@ -6,11 +6,18 @@ use std::sync::Arc;
 use crate::scope::check_scope;
 use crate::state::{Need, States};
 
+/// What can be wrong with a handler.
+pub(super) struct HandlerFacts<'a> {
+    pub(super) scope: &'static str,
+    pub(super) topics: &'a [Arc<str>],
+    pub(super) needs: &'a [Need],
+}
+
 /// What can be wrong with a group.
 pub(super) struct Facts<'a> {
     pub(super) name: String,
     pub(super) topics: Option<&'a [String]>,
-    pub(super) handlers: Vec<(&'static str, &'a [Arc<str>], &'a [Need])>,
+    pub(super) handlers: Vec<HandlerFacts<'a>>,
 }
 
 impl Facts<'_> {
@@ -24,7 +31,7 @@ impl Facts<'_> {
         if group.is_empty() || group.len() > 255 {
             mistakes.push(format!("group `{group}`: a group's name has 1 to 255 bytes"));
         }
-        for (scope, topics, needs) in &self.handlers {
+        for HandlerFacts { scope, topics, needs } in &self.handlers {
             if let Err(error) = check_scope(scope) {
                 mistakes.push(error.to_string());
             }
@@ -52,7 +59,7 @@ impl Facts<'_> {
             }
         }
         for topic in self.topics.unwrap_or_default() {
-            if !self.handlers.iter().any(|(_, topics, _)| topics.iter().any(|it| **it == **topic)) {
+            if !self.handlers.iter().any(|it| it.topics.iter().any(|it| **it == **topic)) {
                 mistakes.push(format!(
                     "topic `{topic}` of group `{group}` has no handler: register one with `topic = \
                      \"{topic}\"`, or remove it from `.topics(..)`"

@@ -10,6 +10,7 @@ use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, Reb
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{Offset, TopicPartitionList};
+use tokio::sync::watch;
 
 use crate::kafka::keeper::{Keeping, Partition};
 use crate::kafka::source::commit_list;
@@ -23,6 +24,10 @@ pub(crate) struct Callbacks {
     pub(crate) control: Mutex<()>,
     /// When the broker last did not tell a topic's id.
     pub(crate) no_topic_ids: Mutex<Option<Instant>>,
+    /// How often the reader has handed over all that it had polled.
+    pub(crate) rounds: watch::Sender<u64>,
+    /// Whether the user asked for the client's debug lines.
+    pub(crate) debug: bool,
     /// A commit failed: what was sent is to be sent again.
     pub(crate) commit_failed: AtomicBool,
 }
@@ -38,7 +43,14 @@ impl ClientContext for Callbacks {
             RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info => {
                 tracing::info!(target: "idem::kafka", facility, message);
             }
-            RDKafkaLogLevel::Debug => tracing::debug!(target: "idem::kafka", facility, message),
+            RDKafkaLogLevel::Debug => {
+                if let Some(topic) = made_anew(message) {
+                    self.made_anew(topic);
+                }
+                if self.debug {
+                    tracing::debug!(target: "idem::kafka", facility, message);
+                }
+            }
         }
     }
 
@@ -75,6 +87,15 @@ impl ConsumerContext for Callbacks {
 }
 
 impl Callbacks {
+    /// The client has just learned that a topic has another id, and goes on reading at the same
+    /// offset: what it delivers from now on is of another log. Called between two polled messages,
+    /// and before the client asks the broker for anything under the new id.
+    fn made_anew(&self, topic: &str) {
+        for seat in self.keeper.seats().iter().filter(|seat| *seat.id.topic == *topic) {
+            seat.shut();
+        }
+    }
+
     /// Takes the partitions paused: what is read, and from where, is for the lane to say.
     fn assign(&self, consumer: &BaseConsumer<Self>, list: &TopicPartitionList) {
         let partitions = partitions(list);
@@ -117,6 +138,16 @@ impl Callbacks {
     }
 }
 
+/// The topic that has another id, if this line of the client's log says so. It says so nowhere else;
+/// should a release say it in other words, the watch still finds out, later.
+fn made_anew(line: &str) -> Option<&str> {
+    /// The id zero: the client did not know one yet.
+    const NONE: &str = "AAAAAAAAAAAAAAAAAAAAAA";
+    let (before, ids) = line.split_once(" changed id from ")?;
+    let (_, topic) = before.rsplit_once("Topic ")?;
+    (!ids.starts_with(NONE)).then_some(topic)
+}
+
 fn partitions(list: &TopicPartitionList) -> Vec<Partition> {
     list.elements().iter().map(|it| (Arc::from(it.topic()), it.partition())).collect()
 }
@@ -124,5 +155,20 @@ fn partitions(list: &TopicPartitionList) -> Vec<Partition> {
 fn warn_on(result: KafkaResult<()>, what: &str) {
     if let Err(error) = result {
         tracing::warn!(%error, "{what}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_client_says_when_a_topic_was_made_anew() {
+        let line =
+            "[thrd:main]: Topic a.b-c changed id from 7ezzlkTmT8CI1AFywNq8Qg to a3vb3rucQxOd";
+        assert_eq!(made_anew(line), Some("a.b-c"));
+        let first = "[thrd:main]: Topic t changed id from AAAAAAAAAAAAAAAAAAAAAA to a3vb3rucQxOd";
+        assert_eq!(made_anew(first), None);
+        assert_eq!(made_anew("[thrd:main]: Topic t [0] Leader 1 Epoch 0"), None);
     }
 }

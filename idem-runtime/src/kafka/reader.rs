@@ -12,6 +12,7 @@ use rdkafka::consumer::{CommitMode, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Headers as _};
 use rdkafka::types::RDKafkaErrorCode;
+use tokio::sync::watch;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Event, Headers};
@@ -55,6 +56,8 @@ impl Reader {
             mark,
             control: Mutex::new(()),
             no_topic_ids: Mutex::default(),
+            rounds: watch::Sender::new(0),
+            debug: kafka.debugs(),
             commit_failed: AtomicBool::new(false),
         };
         let config = kafka.consumer(keeper.group());
@@ -105,6 +108,7 @@ impl Reader {
                 break;
             }
             self.deliver(&mut chunk);
+            self.consumer.context().rounds.send_modify(|rounds| *rounds += 1);
             self.relieve();
             if Instant::now() >= next_commit {
                 self.commit(CommitMode::Async);
@@ -152,8 +156,7 @@ impl Reader {
                 chunk.drain(..run);
                 continue;
             };
-            let pressure = seat.queue.push(chunk.drain(..run));
-            if pressure == Pressure::High && !self.pressed.iter().any(|it| Arc::ptr_eq(it, &seat)) {
+            if seat.queue.push(chunk.drain(..run)) == Pressure::High {
                 self.press(seat);
             }
         }
@@ -171,7 +174,11 @@ impl Reader {
             return;
         }
         match self.consumer.pause(&one(&seat.id)) {
-            Ok(()) => self.pressed.push(seat),
+            Ok(()) => {
+                // A lane that was started again meanwhile was resumed by its start.
+                self.pressed.retain(|it| !Arc::ptr_eq(it, &seat));
+                self.pressed.push(seat);
+            }
             Err(error) => tracing::debug!(%error, "the partition could not be paused"),
         }
     }

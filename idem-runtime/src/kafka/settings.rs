@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use rdkafka::ClientConfig;
+use rdkafka::config::RDKafkaLogLevel;
 
 use crate::error::{Error, ErrorKind, Result};
 
@@ -113,6 +114,11 @@ impl Kafka {
         mistakes
     }
 
+    /// Whether the user asked for the client's debug lines.
+    pub(crate) fn debugs(&self) -> bool {
+        self.properties.get("debug").is_some_and(|it| !it.trim().is_empty())
+    }
+
     fn is_mock(&self) -> bool {
         self.properties.contains_key("test.mock.num.brokers")
     }
@@ -134,6 +140,11 @@ impl Kafka {
             .set("enable.auto.commit", "false")
             .set("enable.auto.offset.store", "false")
             .set("auto.offset.reset", "error");
+        // A few lines for each refresh of the metadata. Among them is the only word of the client
+        // that a topic was made anew: see `Callbacks::log`.
+        let debug = self.properties.get("debug").filter(|_| self.debugs());
+        config.set("debug", debug.map_or("metadata".to_owned(), |it| format!("{it},metadata")));
+        config.set_log_level(RDKafkaLogLevel::Debug);
         if let Some(instance) = &self.instance {
             config.set("group.instance.id", instance);
         }

@@ -76,6 +76,9 @@ impl Source for KafkaSource {
                 Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
             }
         }
+        // What the reader polled before the seek and has not handed over yet would be taken for
+        // what comes after it; the partition is paused, so that nothing follows.
+        let _ = self.consumer.context().rounds.subscribe().changed().await;
         // Accept before it flows, and only what comes after the seek.
         seat.queue.arm(at.offset);
         self.blocking(move |consumer| {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::DEADLINE;
 use super::faults::Point;
 use super::state::Shared;
 
@@ -19,9 +20,14 @@ impl Pause {
     }
 
     /// Waits until the store is there.
+    ///
+    /// # Panics
+    /// When it does not get there within 20 seconds: the test failed.
     pub async fn reached(&self) {
         let number = self.number;
-        self.shared.until(|state| state.script.pauses.is_reached(number).then_some(())).await;
+        let reached = self.shared.until(|it| it.script.pauses.is_reached(number).then_some(()));
+        let reached = tokio::time::timeout(DEADLINE, reached).await;
+        assert!(reached.is_ok(), "the store did not get there within {DEADLINE:?}");
     }
 
     /// Lets the store go on.

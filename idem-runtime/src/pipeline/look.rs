@@ -26,18 +26,21 @@ impl<S: Store> Lane<S> {
         if self.seat.take_doubt() {
             return Some(Tenure::Failed(Error::new(
                 ErrorKind::Kafka,
-                format!("{id}: a log of this group was truncated"),
+                format!("{id}: a log of this group lost its tail, or is another one"),
             )));
         }
+        // What was read before the log was asked must be within its end, and what is read after it
+        // not before its beginning: events may come in between.
+        let before = self.seat.queue.next().unwrap_or(row.position.offset);
         let survey = match survey(&*self.source, id).await {
             Ok(survey) => survey,
             // What cannot be seen now is looked at until it can.
             Err(error) => return Some(Tenure::Failed(error)),
         };
-        let next = self.seat.queue.next().unwrap_or(row.position.offset);
+        let after = self.seat.queue.next().unwrap_or(row.position.offset);
         let fits = row.identity.difference(&survey.identity).is_none()
-            && next >= survey.low
-            && next <= survey.high;
+            && before <= survey.high
+            && after >= survey.low;
         // Taking the lane again looks at the log and either explains or goes on.
         (!fits).then(|| {
             Tenure::Failed(Error::new(ErrorKind::Kafka, format!("{id}: the log has changed")))

@@ -101,6 +101,13 @@ impl Seat {
         self.look.notify_one();
     }
 
+    /// What comes from now on is not of the log that the lane was taken from: nothing of it is
+    /// accepted, and the lane takes itself again.
+    pub(crate) fn shut(&self) {
+        self.queue.disarm();
+        self.doubt();
+    }
+
     /// Some log lost its tail under a position, and the client does not say which: the lane starts
     /// again at its position, which is validated against the log.
     pub(crate) fn doubt(&self) {

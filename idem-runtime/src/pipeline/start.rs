@@ -43,8 +43,6 @@ pub(crate) enum Moves {
     /// leaves 0, so that from now on an unmarked commit is an operator's word and not one from
     /// before the lane.
     Settle,
-    /// Nowhere: the broker tells an id of the log that the row does not have yet.
-    Identified,
 }
 
 /// Decides for a lane that has a row.
@@ -89,10 +87,7 @@ pub(crate) fn with_row(
         }
     }
     if decided.moves.is_none() && survey.identity.or(&row.identity) != row.identity {
-        decided.moves = Some(Moves::Identified);
-    }
-    if decided.moves.is_none() && row.identity.topic_id != survey.identity.topic_id {
-        // The broker did not tell the id when the lane was opened, and does now.
+        // The broker did not tell an id when the lane was opened, and does now.
         decided.moves = Some(Moves::Settle);
     }
     let at = decided.position.offset;

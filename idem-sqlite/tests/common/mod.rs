@@ -1,6 +1,7 @@
 //! A file for each test, and what the tests have in common.
 
 #![allow(dead_code, reason = "each test program uses a part of it")]
+#![expect(clippy::expect_used, clippy::unwrap_used, reason = "what is missing fails the test")]
 
 use idem_runtime::lane::{Held, LaneId, LogIdentity, Owner, Position};
 use idem_runtime::store::{Claim, Claimed, Lends as _, Opening, Seal, Sealed, Writer};

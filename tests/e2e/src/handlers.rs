@@ -63,7 +63,7 @@ pub async fn bill(
 /// Bills an order; the key is its place in Kafka.
 ///
 /// # Errors
-/// As [`bill`].
+/// As [`bill()`].
 #[idempotent(key = offset, store = "postgres", topic = "orders")]
 pub async fn bill_by_offset(
     order: Order,
@@ -77,7 +77,7 @@ pub async fn bill_by_offset(
 /// Bills an order; the key is in a header.
 ///
 /// # Errors
-/// As [`bill`].
+/// As [`bill()`].
 #[idempotent(key = header("idempotency-key"), store = "postgres", topic = "orders")]
 pub async fn bill_by_header(
     order: Order,

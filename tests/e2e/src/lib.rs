@@ -3,6 +3,8 @@
 //!
 //! Not here: the services themselves (`idem-test-services`) and the tests (`tests/`).
 
+#![expect(clippy::expect_used, reason = "a test fails by panicking, and so do its helpers")]
+
 pub mod handlers;
 pub mod kafka;
 pub mod process;

@@ -13,6 +13,7 @@ use crate::handler::{Call, EventOf, Handler, KeySource, One, Param, Subscriber};
 use crate::key::{Key, KeyError};
 use crate::memory::{Memory, MemoryConnection};
 use crate::pipeline::tests::broker::TOPIC;
+use crate::pipeline::tests::harness::DEADLINE;
 use crate::state::{Needs, State};
 
 /// What a handler does with an event instead of its work.
@@ -178,7 +179,8 @@ impl Gate {
 
     /// Waits until a handler is there.
     pub(super) async fn reached(&self) {
-        self.0.0.acquire().await.unwrap().forget();
+        let reached = tokio::time::timeout(DEADLINE, self.0.0.acquire()).await;
+        reached.expect("no handler came to the gate").unwrap().forget();
     }
 
     /// Lets one through.

@@ -22,7 +22,7 @@ use crate::pipeline::watch::watch;
 use crate::state::States;
 
 /// Virtual time after which a test has waited in vain.
-const DEADLINE: Duration = Duration::from_secs(300);
+pub(super) const DEADLINE: Duration = Duration::from_secs(300);
 
 pub(super) struct World {
     pub(super) store: Memory,

@@ -1,6 +1,7 @@
 //! End to end, on a genuine Kafka and a genuine PostgreSQL.
 
 #![expect(clippy::print_stdout, reason = "measured times are printed")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking, and so do its helpers")]
 
 mod coming_back;
 mod duplicates;

@@ -25,11 +25,11 @@ fn produce(world: &World, orders: Vec<Order>) -> JoinHandle<()> {
 }
 
 /// Waits until the consumer got some way further, and checks that it has not reached the end.
-async fn in_mid_run(world: &World, consumer: &mut ConsumerProcess, all: i64) -> i64 {
+async fn in_mid_run(world: &World, consumer: &mut ConsumerProcess, some: i64, all: i64) -> i64 {
     let before = world.positions().await;
     until("the consumer gets somewhere", async || {
         assert!(consumer.ended().is_none(), "the consumer ended");
-        world.positions().await >= before + 200
+        world.positions().await >= before + some
     })
     .await;
     let now = world.positions().await;
@@ -61,14 +61,14 @@ async fn a_database_that_is_killed_again_and_again_is_caught_up_with() {
     let mut consumer = world.start(&settings);
     let producing = produce(&world, world.orders(0, ORDERS));
     for kill in 1..=5 {
-        let at = in_mid_run(&world, &mut consumer, ORDERS).await;
+        let at = in_mid_run(&world, &mut consumer, 2_000, ORDERS).await;
         let said = |consumer: &ConsumerProcess| consumer.log().matches("trying again").count();
         let before = said(&consumer);
         postgres.kill().unwrap();
         if kill == 3 {
             a_long_while(&mut consumer).await;
         }
-        until("the consumer tried in vain", async || said(&consumer) >= before + 8).await;
+        until("the consumer tried in vain", async || said(&consumer) > before).await;
         println!("kill {kill} at {at}, {} tries in vain", said(&consumer) - before);
         postgres.restart().unwrap();
     }
@@ -80,7 +80,7 @@ async fn a_database_that_is_killed_again_and_again_is_caught_up_with() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_broker_that_is_killed_again_and_again_is_caught_up_with() {
-    const ORDERS: i64 = 40_000;
+    const ORDERS: i64 = 24_000;
     let scratch = Scratch::new("kafka-outage").unwrap();
     let mut kafka = Kafka::start(scratch.path()).unwrap();
     let shared = Endpoints::discover().unwrap();
@@ -96,13 +96,15 @@ async fn a_broker_that_is_killed_again_and_again_is_caught_up_with() {
     settings.max_batch = 20;
     let mut consumer = world.start(&settings);
     let producing = produce(&world, world.orders(0, ORDERS));
-    for kill in 1..=3 {
-        let at = in_mid_run(&world, &mut consumer, ORDERS).await;
+    for kill in 1..=2 {
+        let at = in_mid_run(&world, &mut consumer, 2_000, ORDERS).await;
         kafka.kill().unwrap();
         if kill == 2 {
             a_long_while(&mut consumer).await;
         }
-        println!("kill {kill} at {at}, {} when it comes back", world.positions().await);
+        let back = world.positions().await;
+        assert!(back < ORDERS, "what was read ahead is worked, but there is more to come");
+        println!("kill {kill} at {at}, {back} when it comes back");
         kafka.restart().unwrap();
     }
     // Everybody waits for the broker: the producer, too.
