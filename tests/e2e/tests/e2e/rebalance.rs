@@ -99,3 +99,23 @@ async fn heartbeat(world: &World) -> f64 {
     );
     sqlx::query_scalar(sqlx::AssertSqlSafe(sql)).fetch_one(&world.db).await.unwrap()
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_processes_with_one_instance_name_the_older_ends_and_says_why() {
+    let world = World::new("same_name", 2, BIN).await;
+    let settings = world.settings.instance("twin");
+    let older = settings.build().await.unwrap();
+    let run = tokio::spawn(older.run());
+    let orders = world.orders(0, 100);
+    world.produce(&orders);
+    world.until_invoiced(100).await;
+
+    let mut newer = world.start(&settings);
+    let error = run.await.unwrap().unwrap_err();
+    assert_eq!(error.kind(), idem::ErrorKind::Kafka);
+    assert!(error.to_string().contains("same instance name"), "{error}");
+    let more = world.orders(100, 100);
+    world.produce(&more);
+    world.until_invoiced(200).await;
+    assert!(newer.terminate().success(), "{}", newer.log());
+}
