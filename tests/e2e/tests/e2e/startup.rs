@@ -7,7 +7,7 @@ use crate::BIN;
 
 async fn refused(settings: &Settings) -> Error {
     match settings.build().await {
-        Ok(app) => app.run().await.expect_err("it is refused"),
+        Ok(app) => app.run().await.unwrap_err(),
         Err(error) => error,
     }
 }
