@@ -13,7 +13,7 @@ use rdkafka::{Offset, TopicPartitionList};
 use tokio::sync::watch;
 
 use crate::kafka::keeper::{Keeping, Partition};
-use crate::kafka::source::commit_list;
+use crate::kafka::lists::commit_list;
 
 pub(crate) struct Callbacks {
     pub(crate) keeper: Arc<dyn Keeping>,

@@ -7,6 +7,7 @@
 mod context;
 mod ffi;
 mod keeper;
+mod lists;
 mod reader;
 mod settings;
 mod source;
