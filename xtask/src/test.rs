@@ -21,7 +21,7 @@ pub(crate) fn run(interrupts: &Interrupts, extra: &[String]) -> Result<Outcome> 
     if let Some(signal) = interrupts.received() {
         return Ok(Outcome::of_signal(signal));
     }
-    let mut command = step::cargo(["test"]);
+    let mut command = step::cargo(["test", "--no-fail-fast"]);
     if !names_packages(extra) {
         command.arg("--workspace");
     }

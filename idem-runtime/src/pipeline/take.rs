@@ -127,12 +127,14 @@ impl<S: Store> Taking<'_, S> {
     /// `start` is resolved once and a partition that is added later can be told.
     async fn open(&self) -> Result<()> {
         let id = &self.seat.id;
+        // The rows are read after the group's commits: whoever opened the topic meanwhile may have
+        // marked commits already, and a mark without a row means that the database lost it.
+        let surveys = self.source.survey(&id.topic, None).await?;
         let rows = self.group.store.lanes(&id.group, &id.topic).await?;
         if rows.iter().any(|row| row.id == *id) {
             // Another lane of the topic opened it meanwhile.
             return Ok(());
         }
-        let surveys = self.source.survey(&id.topic, None).await?;
         let scopes: Vec<_> = self.group.scopes().into_iter().map(|(scope, _)| scope).collect();
         let mut lanes = Vec::new();
         let mut identity = None;

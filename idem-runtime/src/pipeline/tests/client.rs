@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, MutexGuard};
 
 use async_trait::async_trait;
+use tokio::sync::watch;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::lane::{LogIdentity, Position};
@@ -16,16 +17,27 @@ pub(super) struct Client {
     broker: Broker,
     cut_off: Arc<AtomicBool>,
     hangs: Arc<AtomicBool>,
+    answers: watch::Sender<bool>,
 }
 
 impl Client {
     pub(super) fn new(broker: &Broker) -> Self {
-        Self { broker: broker.clone(), cut_off: Arc::default(), hangs: Arc::default() }
+        Self {
+            broker: broker.clone(),
+            cut_off: Arc::default(),
+            hangs: Arc::default(),
+            answers: watch::Sender::new(true),
+        }
     }
 
     /// A seek that gets no answer.
     pub(super) fn hang_at_start(&self) {
         self.hangs.store(true, SeqCst);
+    }
+
+    /// Whether surveys are answered, or wait until they are.
+    pub(super) fn answers(&self, answers: bool) {
+        self.answers.send_replace(answers);
     }
 
     pub(super) fn cut_off(&self, cut_off: bool) {
@@ -52,6 +64,7 @@ impl Client {
 #[async_trait]
 impl Source for Client {
     async fn survey(&self, _topic: &str, partition: Option<i32>) -> Result<Vec<Survey>> {
+        let _ = self.answers.subscribe().wait_for(|answers| *answers).await;
         let state = self.enter(Call::Survey)?;
         let surveys = (0..).zip(&state.logs).map(|(partition, log)| Survey {
             partition,

@@ -170,3 +170,23 @@ async fn a_broker_that_is_away_at_the_start_is_waited_for() {
     world.worked(0, 2).await;
     lane.finish().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_topic_that_another_process_opens_meanwhile_is_no_lost_database() {
+    let world = World::new();
+    world.broker.produce(0, ids(3));
+    // It found no row, and waits for the broker.
+    let client = Client::new(&world.broker);
+    client.answers(false);
+    let slow = world.start_on("slow", 0, &client);
+    quiet(Duration::from_millis(100)).await;
+    // Another process opens the topic, works it, commits with its mark and leaves.
+    let fast = world.start_on("fast", 0, &Client::new(&world.broker));
+    world.worked(0, 3).await;
+    world.broker.commit_resolved(&fast.seat);
+    fast.finish().await;
+    client.answers(true);
+    until(|| slow.seat.held().is_some()).await;
+    slow.finish().await;
+    assert_eq!(world.bills(), ids(3));
+}
