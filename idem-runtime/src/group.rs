@@ -33,6 +33,16 @@ impl<S: Store> Group<S> {
         self.handlers.iter().map(|handler| (handler.scope, handler.mode())).collect()
     }
 
+    /// The scopes in offset mode that read this topic: what its lanes remember.
+    pub(crate) fn offset_scopes(&self, topic: &str) -> Vec<&'static str> {
+        let handlers = self.handlers.iter();
+        handlers
+            .filter(|it| it.mode() == MarkerMode::Offset)
+            .filter(|it| it.topics.iter().any(|its| **its == *topic))
+            .map(|it| it.scope)
+            .collect()
+    }
+
     /// The topics, each once, in order.
     pub(crate) fn topics(&self) -> Vec<Arc<str>> {
         let mut topics: Vec<_> =

@@ -269,7 +269,6 @@ impl<S: Store> Runner for GroupRunner<S> {
         let keeping: Arc<dyn Keeping> = Arc::clone(&keeper) as _;
         let reader = Reader::new(&kafka, keeping, mark, settings.commit_interval).map_err(named)?;
         let source = reader.source();
-        *keeper.source.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&source));
         let bootstrap = kafka.bootstrap().to_owned();
         let topics = group.topics();
         let subscribed = tokio::task::spawn_blocking(move || {
@@ -278,10 +277,11 @@ impl<S: Store> Runner for GroupRunner<S> {
         let subscribed = subscribed.await.unwrap_or_else(|error| {
             Err(Error::new(ErrorKind::Kafka, "the Kafka client did not start").with_source(error))
         });
-        let reader = subscribed.map_err(|error| {
-            keeper.close();
-            named(error)
-        })?;
+        let reader = subscribed.map_err(named)?;
+
+        // From here on the consumer lives until the keeper is closed, which the thread does: nothing
+        // is awaited in between, where this could be dropped.
+        *keeper.source.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&source));
 
         let stop = Arc::new(AtomicBool::new(false));
         let (done, ended) = watch::channel(false);
@@ -296,6 +296,7 @@ impl<S: Store> Runner for GroupRunner<S> {
                 }
             })
             .map_err(|error| {
+                keeper.close();
                 named(Error::new(ErrorKind::Config, "no thread for the reader").with_source(error))
             })?;
         let seats = move || keeper.seats();

@@ -68,6 +68,15 @@ impl Registration<'_> {
                 ));
             }
             if row.group != self.group {
+                if mode == MarkerMode::Offset {
+                    return refuse(format!(
+                        "scope `{scope}` belongs to group `{}` and is kept by offset, in that \
+                         group's lanes: group `{}` cannot take it over without doing everything \
+                         again. Name the group as before, or give the handler a new scope and say \
+                         where it starts with `.start(..)`",
+                        row.group, self.group
+                    ));
+                }
                 if !self.adopt.iter().any(|it| it == scope) {
                     return refuse(format!(
                         "scope `{scope}` belongs to group `{}`, but group `{}` brings it: name the \
@@ -100,6 +109,15 @@ impl Registration<'_> {
                 self.group,
                 gone.join(", ")
             ));
+        }
+        if !gone.is_empty() {
+            tracing::warn!(
+                group = self.group,
+                scopes = gone.join(", "),
+                "this instance has no handler for scopes that the group has: while it holds a \
+                 partition, their events pass. In a rolling deployment stop the old instances \
+                 soon; call `.retire_scope(\"..\")` for a handler that is gone for good"
+            );
         }
         Ok(plan)
     }
@@ -152,6 +170,20 @@ mod tests {
         assert_eq!(error.kind(), ErrorKind::Scope);
         assert!(error.to_string().contains("adopt_scope(\"a\")"), "{error}");
         assert_eq!(review(&["a"], &["a"], &[], &recorded).unwrap().adopt, ["a"]);
+    }
+
+    #[test]
+    fn a_scope_that_is_kept_by_offset_cannot_move_to_another_group() {
+        let recorded = [ScopeRow { mode: MarkerMode::Offset, ..row("a", "old") }];
+        let error = Registration {
+            group: "g",
+            scopes: &[("a", MarkerMode::Offset)],
+            adopt: &["a".to_owned()],
+            retire: &[],
+        }
+        .review(&recorded)
+        .unwrap_err();
+        assert!(error.to_string().contains("doing everything again"), "{error}");
     }
 
     #[test]

@@ -130,6 +130,8 @@ impl Callbacks {
                 tracing::debug!(%error, "the last offsets were not committed");
             }
         }
+        // Not between the two halves of a fetcher's restart.
+        let _control = self.control.lock().unwrap_or_else(PoisonError::into_inner);
         let given_up = match consumer.rebalance_protocol() {
             RebalanceProtocol::Cooperative => consumer.incremental_unassign(list),
             _ => consumer.unassign(),

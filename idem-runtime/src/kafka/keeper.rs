@@ -22,6 +22,9 @@ use crate::store::Store;
 /// The least a queue holds, in bytes: a lane must be able to fill a batch.
 const LEAST_QUEUE: usize = 256 << 10;
 
+/// How long a lane may take to be dropped.
+const ABANDON: Duration = Duration::from_secs(5);
+
 /// A partition of a topic.
 pub(crate) type Partition = (Arc<str>, i32);
 
@@ -155,7 +158,17 @@ impl<S: Store> Keeping for Keeper<S> {
                             "the lane's transaction takes too long for its revocation: dropped"
                         );
                         stopper.stop(Stop::Abandon);
-                        let _ = task.await;
+                        if tokio::time::timeout(ABANDON, &mut task).await.is_err() {
+                            // It can only be dropped where it awaits. What it may still write is
+                            // fenced; the others do not wait for it.
+                            tracing::error!(
+                                topic = %seat.id.topic,
+                                partition = seat.id.partition,
+                                "a handler blocks its thread and cannot be dropped; left behind. \
+                                 Handlers must not block: use `spawn_blocking` for what does"
+                            );
+                            task.abort();
+                        }
                     }
                     seat.vacate();
                     seat.resolved().map(|position| (seat.id.clone(), position))

@@ -6,6 +6,7 @@
 
 mod context;
 mod ffi;
+mod flow;
 mod keeper;
 mod lists;
 mod reader;

@@ -18,6 +18,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Event, Headers};
 use crate::kafka::context::Callbacks;
 use crate::kafka::ffi;
+use crate::kafka::flow::control;
 use crate::kafka::keeper::Keeping;
 use crate::kafka::lists::{commit_list, one};
 use crate::kafka::settings::{Kafka, created, kafka_error};
@@ -30,6 +31,8 @@ use crate::pipeline::source::{Seat, Source};
 const POLL: Duration = Duration::from_millis(10);
 /// The most messages that are moved before they are handed over.
 const CHUNK: usize = 2_000;
+/// The most bytes of them.
+const CHUNK_BYTES: usize = 4 << 20;
 /// How often the same trouble is logged.
 const QUIET: Duration = Duration::from_secs(30);
 /// How long the end waits for calls that are still under way.
@@ -124,15 +127,18 @@ impl Reader {
     fn fill(&mut self, chunk: &mut Vec<Event>) -> Result<()> {
         let mut wait = POLL;
         let mut topic: Option<Arc<str>> = None;
+        let mut bytes = 0;
         let mut troubles = Vec::new();
-        while chunk.len() < CHUNK {
+        while chunk.len() < CHUNK && bytes < CHUNK_BYTES {
             match self.consumer.poll(wait) {
                 Some(Ok(message)) => {
                     let name = match &topic {
                         Some(name) if **name == *message.topic() => Arc::clone(name),
                         _ => Arc::clone(topic.insert(Arc::from(message.topic()))),
                     };
-                    chunk.push(event(&message, name));
+                    let event = event(&message, name);
+                    bytes += event.weight();
+                    chunk.push(event);
                 }
                 Some(Err(error)) => {
                     troubles.push(error);
@@ -163,14 +169,10 @@ impl Reader {
         }
     }
 
-    /// Pauses a partition whose queue is full. When its lane is just being started, the next chunk
-    /// tries again.
+    /// Pauses a partition whose queue is full. It waits for its turn: reading on meanwhile would
+    /// fill the memory.
     fn press(&mut self, seat: Arc<Seat>) {
-        let _control = match self.consumer.context().control.try_lock() {
-            Ok(guard) => guard,
-            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-            Err(TryLockError::WouldBlock) => return,
-        };
+        let _control = control(&self.consumer);
         if seat.queue.next().is_none() {
             return;
         }
@@ -263,26 +265,20 @@ impl Reader {
             )
             .with_source(error));
         }
-        let code = error.rdkafka_error_code();
-        if matches!(
-            code,
+        // The client does not say which partition: each lane looks for itself.
+        match error.rdkafka_error_code() {
+            // The fetcher of one of them has stopped for good, and its log may look as it should
+            // again by the time that somebody looks: each starts again where it stands.
+            Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::LogTruncation) => {
+                self.keeper.seats().iter().for_each(|seat| seat.doubt());
+            }
             Some(
-                RDKafkaErrorCode::AutoOffsetReset
-                    | RDKafkaErrorCode::OffsetOutOfRange
-                    | RDKafkaErrorCode::UnknownTopicOrPartition
-                    | RDKafkaErrorCode::UnknownTopic
-                    | RDKafkaErrorCode::UnknownPartition
-            )
-        ) {
-            // The client does not say which partition: each lane looks for itself.
-            for seat in self.keeper.seats() {
-                seat.look();
-            }
-        }
-        if code == Some(RDKafkaErrorCode::LogTruncation) {
-            for seat in self.keeper.seats() {
-                seat.doubt();
-            }
+                RDKafkaErrorCode::OffsetOutOfRange
+                | RDKafkaErrorCode::UnknownTopicOrPartition
+                | RDKafkaErrorCode::UnknownTopic
+                | RDKafkaErrorCode::UnknownPartition,
+            ) => self.keeper.seats().iter().for_each(|seat| seat.look()),
+            _ => {}
         }
         let text = error.to_string();
         let now = Instant::now();

@@ -12,9 +12,10 @@ use rdkafka::{Offset, TopicPartitionList};
 use crate::error::{Error, ErrorKind, Result};
 use crate::kafka::context::Callbacks;
 use crate::kafka::ffi;
-use crate::kafka::lists::{commit_list, one};
+use crate::kafka::flow::{self, Sought};
+use crate::kafka::lists::commit_list;
 use crate::kafka::settings::kafka_error;
-use crate::lane::{LaneId, LogIdentity, Position};
+use crate::lane::{LogIdentity, Position};
 use crate::pipeline::source::{Commit, Seat, Source, Survey};
 
 /// How long a question to the broker may take.
@@ -23,7 +24,9 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 const ID_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long a broker that told none is left in peace.
 const ASK_AGAIN: Duration = Duration::from_secs(5);
-/// How long the fetcher of a new assignment may take to start.
+/// How long a fetcher may take to start before it is started again.
+const FETCHER_STARTS: Duration = Duration::from_secs(1);
+/// How long a lane may take to seek before it is taken again.
 const SEEK_DEADLINE: Duration = Duration::from_secs(10);
 
 pub(crate) type Client = BaseConsumer<Callbacks>;
@@ -61,20 +64,21 @@ impl Source for KafkaSource {
         self.blocking(move |consumer| Ok(identity(consumer, &topic))).await
     }
 
-    async fn start(&self, seat: &Seat, at: Position) -> Result<()> {
-        let id = seat.id.clone();
+    async fn start(&self, seat: &Arc<Seat>, at: Position) -> Result<()> {
         let deadline = Instant::now() + SEEK_DEADLINE;
+        let mut restart = Instant::now() + FETCHER_STARTS;
         loop {
-            if seat.is_vacated() {
-                return Err(Error::new(ErrorKind::Fenced, format!("{id}: revoked")));
-            }
-            let lane = id.clone();
-            let sought = self.blocking(move |consumer| seek(consumer, &lane, at)).await;
-            match sought {
-                Ok(()) => break,
-                Err(error) if Instant::now() >= deadline => return Err(error),
+            let lane = Arc::clone(seat);
+            match self.blocking(move |consumer| flow::seek(consumer, &lane, at)).await? {
+                Sought::Yes => break,
+                Sought::NotRunning(error) if Instant::now() >= deadline => return Err(error),
+                Sought::NotRunning(_) if Instant::now() >= restart => {
+                    let lane = Arc::clone(seat);
+                    self.blocking(move |consumer| flow::restart(consumer, &lane)).await?;
+                    restart = Instant::now() + FETCHER_STARTS;
+                }
                 // The fetcher of a new assignment has not started yet.
-                Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+                Sought::NotRunning(_) => tokio::time::sleep(Duration::from_millis(20)).await,
             }
         }
         // What the reader polled before the seek and has not handed over yet would be taken for
@@ -82,33 +86,19 @@ impl Source for KafkaSource {
         let _ = self.consumer.context().rounds.subscribe().changed().await;
         // Accept before it flows, and only what comes after the seek.
         seat.queue.arm(at.offset);
-        self.blocking(move |consumer| {
-            let _control = control(consumer);
-            consumer.resume(&one(&id)).map_err(|error| kafka_error(format!("{id}: resume"), error))
-        })
-        .await
+        let lane = Arc::clone(seat);
+        self.blocking(move |consumer| flow::resume(consumer, &lane)).await
     }
 
-    async fn halt(&self, seat: &Seat) {
+    async fn halt(&self, seat: &Arc<Seat>) {
         seat.queue.disarm();
-        if seat.is_vacated() {
-            return;
-        }
-        let id = seat.id.clone();
-        let paused = self
-            .blocking(move |consumer| {
-                let _control = control(consumer);
-                consumer
-                    .pause(&one(&id))
-                    .map_err(|error| kafka_error(format!("{id}: pause"), error))
-            })
-            .await;
-        if let Err(error) = paused {
+        let lane = Arc::clone(seat);
+        if let Err(error) = self.blocking(move |consumer| flow::pause(consumer, &lane)).await {
             tracing::debug!(error = %error.report(), "the partition could not be paused");
         }
     }
 
-    async fn mark(&self, seat: &Seat, at: Position) -> Result<()> {
+    async fn mark(&self, seat: &Arc<Seat>, at: Position) -> Result<()> {
         let id = seat.id.clone();
         self.blocking(move |consumer| {
             let list = commit_list(&[(id.clone(), at)], &consumer.context().mark);
@@ -118,26 +108,6 @@ impl Source for KafkaSource {
         })
         .await
     }
-}
-
-fn control(consumer: &Client) -> std::sync::MutexGuard<'_, ()> {
-    consumer.context().control.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn seek(consumer: &Client, id: &LaneId, at: Position) -> Result<()> {
-    let failed = |error| kafka_error(format!("{id}: seek to {}", at.offset), error);
-    let _control = control(consumer);
-    let mut list = one(id);
-    list.set_partition_offset(&id.topic, id.partition, Offset::Offset(at.offset))
-        .map_err(failed)?;
-    if let Some(epoch) = at.leader_epoch {
-        ffi::set_leader_epoch(&mut list, &id.topic, id.partition, epoch);
-    }
-    let sought = consumer.seek_partitions(list, TIMEOUT).map_err(failed)?;
-    for element in sought.elements() {
-        element.error().map_err(failed)?;
-    }
-    Ok(())
 }
 
 fn survey(consumer: &Client, topic: &str, partition: Option<i32>) -> Result<Vec<Survey>> {

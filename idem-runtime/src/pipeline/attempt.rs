@@ -97,7 +97,7 @@ async fn steps<S: Store>(
         let all = (&batch.tasks[tasks.clone()], &*batch.events);
         claim(group, all, &writer, &mut tx, offset_marks, done).await?;
         handle(group, batch, &tasks, &mut tx, done).await?;
-        seal(group, &writer, &mut tx, done.position).await
+        seal(group, held, &mut tx, done.position).await
     }
     .await;
     match result {
@@ -232,18 +232,13 @@ async fn handle<S: Store>(
 /// Moves the lane; always last.
 async fn seal<S: Store>(
     group: &Group<S>,
-    writer: &Writer<'_>,
+    held: &Held,
     tx: &mut S::Tx,
     position: Position,
 ) -> Result<(), Ended> {
-    let offset_scopes: Vec<_> = group
-        .handlers
-        .iter()
-        .filter(|handler| handler.mode() == MarkerMode::Offset)
-        .map(|handler| handler.scope)
-        .collect();
+    let offset_scopes = group.offset_scopes(&held.id.topic);
     let seal = Seal { position, offset_scopes: &offset_scopes };
-    match group.store.seal(tx, writer, Some(&seal)).await {
+    match group.store.seal(tx, &Writer::Lane(held), Some(&seal)).await {
         Ok(Sealed::Yes) => Ok(()),
         Ok(Sealed::No) => Err(Ended::Moved),
         Err(error) => Err(Ended::Store(error)),

@@ -1,7 +1,7 @@
 //! What the pipeline asks of a source of events.
 
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use tokio::sync::Notify;
@@ -20,13 +20,13 @@ pub(crate) trait Source: Send + Sync + 'static {
     async fn identity(&self, topic: &str) -> Result<LogIdentity>;
 
     /// Delivers from this position on into the seat's queue, which it arms.
-    async fn start(&self, seat: &Seat, at: Position) -> Result<()>;
+    async fn start(&self, seat: &Arc<Seat>, at: Position) -> Result<()>;
 
     /// Delivers nothing more and empties the queue.
-    async fn halt(&self, seat: &Seat);
+    async fn halt(&self, seat: &Arc<Seat>);
 
     /// Commits this position with the group's mark and waits for the answer.
-    async fn mark(&self, seat: &Seat, at: Position) -> Result<()>;
+    async fn mark(&self, seat: &Arc<Seat>, at: Position) -> Result<()>;
 }
 
 /// What a source knows of a partition.

@@ -67,8 +67,12 @@ pub(crate) fn with_row(
     let unmarked = survey.commit.as_ref().filter(|it| !mark::read(&it.metadata).is_ours());
     decided.mark = unmarked.is_some();
     if row.revision == 0 {
-        // `start` already weighed whatever commit there is.
+        // `start` already weighed whatever commit there is; only a member that is not idem's may have
+        // gone on since, while it still had the partition.
         decided.moves = Some(Moves::Settle);
+        if let (Some(Start::Committed), Some(commit)) = (policies.start, unmarked) {
+            decided.position = Position::at(commit.offset.max(survey.low));
+        }
     } else if let Some(commit) = unmarked {
         if commit.offset < at {
             decided.position = Position::at(commit.offset);

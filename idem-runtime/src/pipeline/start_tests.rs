@@ -65,6 +65,18 @@ fn an_unmarked_commit_at_the_row_is_marked_so_that_it_is_not_a_rewind_later() {
 }
 
 #[test]
+fn a_lane_opened_at_a_commit_follows_the_old_consumer_until_it_is_first_taken() {
+    let opened = LaneRow { revision: 0, ..row(50) };
+    let policies = Policies { start: Some(Start::Committed), ..Policies::default() };
+    let decided = with_row(&opened, &survey(Some((80, ""))), &policies).unwrap();
+    assert_eq!((decided.position.offset, decided.moves), (80, Some(Moves::Settle)));
+    assert!(decided.mark);
+    // Once taken, a higher offset by hand skips nothing.
+    let decided = with_row(&row(50), &survey(Some((80, ""))), &policies).unwrap();
+    assert_eq!(decided.position.offset, 50);
+}
+
+#[test]
 fn a_recreated_topic_stops_even_when_it_has_grown_past_the_position() {
     let survey = Survey { identity: log("B"), ..survey(None) };
     let error = decide(&row(50), &survey).unwrap_err();

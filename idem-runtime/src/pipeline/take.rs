@@ -1,5 +1,7 @@
 //! Taking a lane: the row first, then what Kafka knows, then the decision of [`start`].
 
+use std::sync::Arc;
+
 use crate::error::{Error, ErrorKind, Result};
 use crate::group::Group;
 use crate::lane::{LaneId, LaneRow, Owner};
@@ -24,7 +26,7 @@ pub(crate) async fn survey(source: &dyn Source, id: &LaneId) -> Result<Survey> {
 pub(crate) struct Taking<'a, S: Store> {
     pub(crate) group: &'a Group<S>,
     pub(crate) owner: &'a Owner,
-    pub(crate) seat: &'a Seat,
+    pub(crate) seat: &'a Arc<Seat>,
     pub(crate) source: &'a dyn Source,
     pub(crate) policies: &'a Policies,
     pub(crate) stats: &'a Stats,

@@ -7,7 +7,6 @@ use crate::backoff::Backoff;
 use crate::error::{Error, ErrorKind};
 use crate::event::Event;
 use crate::lane::{LaneRow, Standing};
-use crate::marker::MarkerMode;
 use crate::outcome::Decision;
 use crate::pipeline::attempt::{Attempt, Done, attempt};
 use crate::pipeline::batch::Batch;
@@ -185,11 +184,9 @@ impl<S: Store> Lane<S> {
     fn committed(&self, row: &mut LaneRow, batch: &Batch<S>, range: Range<usize>, done: &Done) {
         row.revision += 1;
         row.position = done.position;
-        for handler in &self.group.handlers {
-            if handler.mode() == MarkerMode::Offset {
-                let mark = row.offset_marks.entry(handler.scope.to_owned()).or_default();
-                *mark = done.position.offset.max(*mark);
-            }
+        for scope in self.group.offset_scopes(&row.id.topic) {
+            let mark = row.offset_marks.entry(scope.to_owned()).or_default();
+            *mark = done.position.offset.max(*mark);
         }
         self.seat.hold(Some((row.held(), row.identity.clone())));
         self.seat.resolve(row.position);

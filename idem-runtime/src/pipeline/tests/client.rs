@@ -80,7 +80,7 @@ impl Source for Client {
         Ok(self.enter(Call::Survey)?.identity.clone())
     }
 
-    async fn start(&self, seat: &Seat, at: Position) -> Result<()> {
+    async fn start(&self, seat: &Arc<Seat>, at: Position) -> Result<()> {
         if self.hangs.load(SeqCst) {
             std::future::pending::<()>().await;
         }
@@ -94,12 +94,12 @@ impl Source for Client {
         Ok(())
     }
 
-    async fn halt(&self, seat: &Seat) {
+    async fn halt(&self, seat: &Arc<Seat>) {
         seat.queue.disarm();
         self.broker.state().flow(seat, false);
     }
 
-    async fn mark(&self, seat: &Seat, at: Position) -> Result<()> {
+    async fn mark(&self, seat: &Arc<Seat>, at: Position) -> Result<()> {
         let mut state = self.enter(Call::Mark)?;
         state.log(seat.id.partition).commit = Some(ours(at.offset));
         state.marks.push((seat.id.partition, at.offset));

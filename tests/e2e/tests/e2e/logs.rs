@@ -1,6 +1,7 @@
 //! Logs that are not what they were, and logs with holes.
 
 use idem::{Counts, ErrorKind};
+use idem_e2e_tests::handlers::Act;
 use idem_e2e_tests::kafka::send;
 use idem_e2e_tests::{Order, World, until};
 use idem_test_services::Endpoints;
@@ -143,6 +144,62 @@ async fn events_that_were_deleted_before_they_were_read_are_named_as_a_gap() {
     world.settings.restart_on_changed_log = true;
     assert_eq!(work_until(&world, 250).await.processed, 150);
     assert_eq!(invoices_from(&world, 150).await, 150);
+}
+
+/// Retention overtakes an owner that is at work: its queue is full, so that the client has to fetch
+/// what is no longer there.
+async fn retention_overtakes(name: &str, assignor: &str, restart: bool) {
+    const ORDERS: i64 = 8_000;
+    let mut world = World::new(name, 2, BIN).await;
+    world.settings = world.settings.clone().property("partition.assignment.strategy", assignor);
+    world.settings.restart_on_changed_log = restart;
+    world.settings.queue_bytes = 1;
+    let mut orders = world.orders(0, ORDERS);
+    orders[0].act = Act::Gate;
+    let gate = world.close_gate().await;
+    world.kafka.produce(&world.topic, orders.iter().map(|it| (Some(0), it)));
+    // The other partition's lane goes on whatever happens.
+    let others = world.orders(ORDERS, 100);
+    world.kafka.produce(&world.topic, others.iter().map(|it| (Some(1), it)));
+
+    let app = world.settings.build().await.unwrap();
+    let handle = app.handle();
+    let run = tokio::spawn(app.run());
+    until("the owner is at the gate", async || world.at_gate().await == 1).await;
+    until("the other lane is done", async || world.invoices().await.0 == 100).await;
+    world.kafka.delete_records(&world.topic, 0, ORDERS - 100).await;
+    gate.commit().await.unwrap();
+
+    let read: i64 = if restart {
+        world.until_drained().await;
+        invoices_from(&world, ORDERS - 100).await
+    } else {
+        until("the lane stopped", async || !handle.stopped_lanes().is_empty()).await;
+        let lines = handle.stopped_lanes().join("\n");
+        assert!(lines.contains(&format!("to {} are gone", ORDERS - 101)), "{lines}");
+        invoices_from(&world, ORDERS).await
+    };
+    // The last hundred, or none of them; and what the other partition has.
+    assert_eq!(read, if restart { 200 } else { 100 });
+    let more = world.orders(ORDERS + 100, 50);
+    let before = world.invoices().await.0;
+    world.kafka.produce(&world.topic, more.iter().map(|it| (Some(1), it)));
+    until("the other lane goes on", async || world.invoices().await.0 == before + 50).await;
+    let (invoices, different) = world.invoices().await;
+    assert_eq!(invoices, different);
+    handle.shutdown();
+    assert_eq!(run.await.unwrap().is_ok(), restart);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn retention_that_overtakes_a_running_lane_stops_it_with_the_gap_and_no_other() {
+    retention_overtakes("overtaken", "cooperative-sticky", false).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_running_lane_that_retention_overtook_goes_on_where_the_log_begins_if_told_to() {
+    retention_overtakes("overtaken_on", "cooperative-sticky", true).await;
+    retention_overtakes("overtaken_eager", "range", true).await;
 }
 
 fn write(producer: &BaseProducer, topic: &str, orders: &[Order]) {

@@ -1,0 +1,116 @@
+//! Letting a partition flow, or not: pause, seek, resume, and starting its fetcher again.
+//!
+//! Each of these is done under `control`, one at a time, and only while the seat is still the
+//! partition's: a call that was left behind by a lane that is gone does nothing.
+
+use std::sync::{MutexGuard, PoisonError};
+use std::time::Duration;
+
+use rdkafka::consumer::{Consumer, RebalanceProtocol};
+use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::types::RDKafkaErrorCode;
+use rdkafka::{Offset, TopicPartitionList};
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::kafka::ffi;
+use crate::kafka::lists::one;
+use crate::kafka::settings::kafka_error;
+use crate::kafka::source::Client;
+use crate::lane::Position;
+use crate::pipeline::source::Seat;
+
+/// How long a seek may take.
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How a seek ended.
+#[derive(Debug)]
+pub(crate) enum Sought {
+    /// The partition stands there, paused.
+    Yes,
+    /// Its fetcher does not run: not yet, or not any more.
+    NotRunning(Error),
+}
+
+pub(crate) fn control(consumer: &Client) -> MutexGuard<'_, ()> {
+    consumer.context().control.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Pauses the partition.
+pub(crate) fn pause(consumer: &Client, seat: &Seat) -> Result<()> {
+    let _control = control(consumer);
+    still_ours(seat)?;
+    done(seat, "pause", consumer.pause(&one(&seat.id)))
+}
+
+/// Lets the partition flow.
+pub(crate) fn resume(consumer: &Client, seat: &Seat) -> Result<()> {
+    let _control = control(consumer);
+    still_ours(seat)?;
+    done(seat, "resume", consumer.resume(&one(&seat.id)))
+}
+
+/// Pauses the partition, and moves it.
+pub(crate) fn seek(consumer: &Client, seat: &Seat, at: Position) -> Result<Sought> {
+    let _control = control(consumer);
+    still_ours(seat)?;
+    let id = &seat.id;
+    let failed = |error| kafka_error(format!("{id}: seek to {}", at.offset), error);
+    done(seat, "pause", consumer.pause(&one(id)))?;
+    let mut list = one(id);
+    list.set_partition_offset(&id.topic, id.partition, Offset::Offset(at.offset))
+        .map_err(failed)?;
+    if let Some(epoch) = at.leader_epoch {
+        ffi::set_leader_epoch(&mut list, &id.topic, id.partition, epoch);
+    }
+    let sought = consumer.seek_partitions(list, TIMEOUT).map_err(failed)?;
+    for element in sought.elements() {
+        match element.error() {
+            Ok(()) => {}
+            Err(error) if error.rdkafka_error_code() == Some(RDKafkaErrorCode::State) => {
+                return Ok(Sought::NotRunning(failed(error)));
+            }
+            Err(error) => return Err(failed(error)),
+        }
+    }
+    Ok(Sought::Yes)
+}
+
+/// Starts the partition's fetcher again. The client stops it for good when the offset it wants is
+/// not in the log, and only an assignment starts it.
+pub(crate) fn restart(consumer: &Client, seat: &Seat) -> Result<()> {
+    let _control = control(consumer);
+    still_ours(seat)?;
+    let mut ours = one(&seat.id);
+    let restarted = ours.set_all_offsets(Offset::Beginning).and_then(|()| {
+        match consumer.rebalance_protocol() {
+            RebalanceProtocol::Cooperative => consumer
+                .incremental_unassign(&ours)
+                .and_then(|()| consumer.incremental_assign(&ours)),
+            _ => consumer.assign(&everything(consumer)?),
+        }
+    });
+    done(seat, "restart", restarted)?;
+    done(seat, "pause", consumer.pause(&ours))
+}
+
+/// The whole assignment, each partition where its queue goes on. One whose lane is not started is
+/// paused, and is sought by its lane.
+fn everything(consumer: &Client) -> KafkaResult<TopicPartitionList> {
+    let mut list = TopicPartitionList::new();
+    for seat in consumer.context().keeper.seats() {
+        let at = seat.queue.next().map_or(Offset::Beginning, Offset::Offset);
+        list.add_partition_offset(&seat.id.topic, seat.id.partition, at)?;
+    }
+    Ok(list)
+}
+
+fn still_ours(seat: &Seat) -> Result<()> {
+    match seat.is_vacated() {
+        false => Ok(()),
+        true => Err(Error::new(ErrorKind::Fenced, format!("{}: revoked", seat.id))),
+    }
+}
+
+fn done(seat: &Seat, what: &str, result: Result<(), KafkaError>) -> Result<()> {
+    result.map_err(|error| kafka_error(format!("{}: {what}", seat.id), error))
+}
