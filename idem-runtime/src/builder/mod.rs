@@ -185,15 +185,16 @@ impl<C: Current> Builder<C> {
         self
     }
 
-    /// How many bytes of waiting events the group keeps in memory, over all partitions. Default:
-    /// 32 MiB. The client's own buffers (16 MiB unless set) come on top.
+    /// How many bytes of waiting events the group keeps in memory, shared by all its partitions; each
+    /// has 256 KiB at least. Default: 32 MiB. The client's own buffers (16 MiB unless set) come on top.
     pub fn queue_bytes(mut self, bytes: usize) -> Self {
         self.open.runner.queue_bytes = bytes;
         self
     }
 
     /// How long a running transaction may take when its partition is revoked, or at shutdown;
-    /// then it is dropped. Default: 5 s.
+    /// then it is dropped. Default: 5 s. It must be well below `max.poll.interval.ms`, because the
+    /// group waits meanwhile.
     pub fn drain_timeout(mut self, time: Duration) -> Self {
         self.open.runner.drain = time;
         self

@@ -29,7 +29,9 @@ pub enum LogChanged {
     /// Stop the lane with an error that names the gap.
     #[default]
     Stop,
-    /// Start again at the oldest event that is there, and say so.
+    /// Start again at the oldest event that is there, and say so. Keys that were processed before are
+    /// duplicates; a handler with `key = offset` has no keys, and after a lost tail or in a new log it
+    /// does everything that is there.
     Earliest,
 }
 
