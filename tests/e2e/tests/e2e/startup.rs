@@ -29,8 +29,10 @@ async fn each_mistake_at_start_has_an_error_that_names_the_fix() {
     assert_eq!(error.kind(), ErrorKind::Migration);
     assert!(error.to_string().contains("migrate"), "{error}");
 
-    let wrong = right.database_url.replacen("://idem:", "://idem:hunter2", 1);
-    assert_ne!(wrong, right.database_url);
+    let (scheme, rest) = right.database_url.split_once("://").unwrap();
+    let (user, server) = rest.rsplit_once('@').unwrap();
+    let user = user.split(':').next().unwrap();
+    let wrong = format!("{scheme}://{user}:hunter2@{server}");
     let error = refused(&Settings { database_url: wrong, ..right.clone() }).await;
     assert_eq!(error.kind(), ErrorKind::Connection);
     let text = error.report();
