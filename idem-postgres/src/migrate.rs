@@ -1,9 +1,8 @@
 //! Migrations: applied by idem, or printed for the team's own tool.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
-use idem_runtime::migration::{Entry, Migration, MigrationFile, review};
+use idem_runtime::migration::{Entry, Migration, MigrationFile, review, write_files};
 use idem_runtime::{Error, ErrorKind, Result};
 use sqlx::{AssertSqlSafe, SqlSafeStr as _};
 
@@ -177,33 +176,7 @@ impl Postgres {
     /// [`Config`](ErrorKind::Config) when the schema's name is not one, when a file of that name
     /// has another content, or when it cannot be written.
     pub fn write_migrations(schema: &str, folder: impl AsRef<Path>) -> Result<Vec<PathBuf>> {
-        let folder = folder.as_ref();
-        let failed = |path: &Path, error: std::io::Error| {
-            let message = format!("cannot write {}", path.display());
-            Error::new(ErrorKind::Config, message).with_source(error)
-        };
-        let files = Self::migrations(schema)?;
-        fs::create_dir_all(folder).map_err(|error| failed(folder, error))?;
-        let mut written = Vec::new();
-        for file in files {
-            let path = folder.join(&file.name);
-            match fs::read_to_string(&path) {
-                Ok(there) if there == file.sql => continue,
-                Ok(_) => {
-                    let message = format!(
-                        "{} is there with another content: a migration never changes; remove the \
-                         file, or write into another folder",
-                        path.display()
-                    );
-                    return Err(Error::new(ErrorKind::Config, message));
-                }
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-                Err(error) => return Err(failed(&path, error)),
-            }
-            fs::write(&path, &file.sql).map_err(|error| failed(&path, error))?;
-            written.push(path);
-        }
-        Ok(written)
+        write_files(&Self::migrations(schema)?, folder)
     }
 }
 
