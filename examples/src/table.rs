@@ -30,6 +30,7 @@ pub async fn progress(handle: &RunHandle, run: &str, delivered: u64, patience: D
             println!();
             return false;
         }
+        // How often the line of progress moves; nothing is decided by it.
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }

@@ -108,6 +108,7 @@ impl Tx {
                     return Ok(());
                 }
                 Err(error) if is_busy(&error) && Instant::now() < deadline => {
+                    // Another process holds the file, and SQLite has no way to be told when it is done.
                     tokio::time::sleep(Duration::from_millis(5)).await;
                 }
                 Err(error) => break error,

@@ -95,6 +95,7 @@ impl Writers {
                     if !busy || Instant::now() >= deadline {
                         return Err(unreachable(self.options.get_filename(), error));
                     }
+                    // Another process holds the file, and SQLite has no way to be told when it is done.
                     tokio::time::sleep(Duration::from_millis(20)).await;
                 }
             }
