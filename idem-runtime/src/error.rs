@@ -156,68 +156,6 @@ impl StdError for Error {
     }
 }
 
-/// Why a handler did not finish an event.
-///
-/// Every error type converts into it, so that a handler may return any. It is deliberately not an
-/// error type itself: that is what makes the conversion possible for all of them.
-///
-/// ```
-/// use idem_runtime::Failure;
-///
-/// fn parse(text: &str) -> Result<i64, Failure> {
-///     Ok(text.parse::<i64>()?)
-/// }
-/// assert!(parse("x").is_err());
-/// ```
-pub struct Failure {
-    pub(crate) error: BoxError,
-    pub(crate) panicked: bool,
-}
-
-impl Failure {
-    /// A failure for a reason.
-    pub fn new(error: impl Into<BoxError>) -> Self {
-        Self { error: error.into(), panicked: false }
-    }
-
-    pub(crate) fn panic(payload: Box<dyn std::any::Any + Send>) -> Self {
-        let text = payload
-            .downcast_ref::<&'static str>()
-            .map(|text| (*text).to_owned())
-            .or_else(|| payload.downcast_ref::<String>().cloned())
-            .unwrap_or_else(|| "a value that is not text".to_owned());
-        Self { error: format!("the handler panicked: {text}").into(), panicked: true }
-    }
-
-    /// The error the handler returned.
-    pub fn error(&self) -> &(dyn StdError + Send + Sync + 'static) {
-        self.error.as_ref()
-    }
-
-    /// Whether the handler panicked instead of returning.
-    pub fn panicked(&self) -> bool {
-        self.panicked
-    }
-}
-
-impl<E: Into<BoxError>> From<E> for Failure {
-    fn from(error: E) -> Self {
-        Self::new(error)
-    }
-}
-
-impl fmt::Debug for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&report(self.error.as_ref()))
-    }
-}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(&self.error, f)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -227,12 +165,5 @@ mod tests {
         let inner = Error::new(ErrorKind::Store, "disk full");
         let outer = Error::new(ErrorKind::Store, "claim failed: disk full").with_source(inner);
         assert_eq!(outer.report(), "claim failed: disk full");
-    }
-
-    #[test]
-    fn a_panic_with_text_keeps_its_text() {
-        let failure = Failure::panic(Box::new("boom"));
-        assert!(failure.panicked());
-        assert!(failure.to_string().contains("boom"));
     }
 }

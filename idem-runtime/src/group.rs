@@ -11,8 +11,8 @@ use std::sync::Arc;
 use futures_util::FutureExt as _;
 
 use crate::context::Context;
-use crate::error::Failure;
 use crate::event::{DecodeError, Event};
+use crate::failure::Failure;
 use crate::handler::{Call, EventOf, Input, KeySource, Subscriber};
 use crate::key::{Key, KeyError};
 use crate::marker::MarkerMode;
@@ -157,7 +157,7 @@ impl<H: Subscriber> Typed<H> {
         let cx = Context::new(Arc::clone(&self.scope), slot.key.clone())
             .with_event(Arc::clone(room.group), slot.event.clone())
             .with_attempt(slot.failures + 1);
-        let call = Call::new(tx, &cx, room.states);
+        let call = Call::new(tx, std::slice::from_ref(&cx), room.states);
         let run = async {
             let event = match slot.decoded.take() {
                 Some(event) => event,

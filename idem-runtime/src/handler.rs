@@ -6,10 +6,11 @@
 use std::future::Future;
 
 use crate::context::Context;
-use crate::error::Failure;
 use crate::event::{DecodeError, Event};
+use crate::failure::Failure;
 use crate::group::{Handlers, Registered};
 use crate::key::{Key, KeyError};
+use crate::policy::Policy;
 use crate::state::{Needs, State, States};
 use crate::store::{Lends, Store};
 
@@ -33,12 +34,15 @@ pub enum KeySource {
 pub trait Handler: Sized + Send + Sync + 'static {
     /// The store whose transaction the handler writes through.
     type Store: Store;
-    /// What the handler is given: [`One`] event.
+    /// What the handler is given: [`One`] event, or [`Many`].
     type Input: Input;
     /// Whose memory of the key it is.
     const SCOPE: &'static str;
     /// Where the key comes from.
     const KEY: KeySource = KeySource::Event;
+
+    /// How it is tried again, what becomes of what fails for good, and the like.
+    const POLICY: Policy = Policy::new();
 
     /// Names the state the handler needs.
     fn needs(needs: &mut Needs);
@@ -90,9 +94,20 @@ pub trait Input: Sized + Send {
     /// The type of an event.
     type Event: Send + 'static;
 
+    /// Whether it takes all new events of a batch in one call.
+    const IS_BATCH: bool;
+
     /// The next input from the new events in their order, or `None` when there is none left.
     fn next(events: &mut impl Iterator<Item = Self::Event>) -> Option<Self>;
 }
+
+/// An input of one event.
+#[diagnostic::on_unimplemented(
+    message = "a batch handler has no `&Context`: it has a context for each event",
+    label = "not the parameter of a batch handler",
+    note = "write `contexts: &[Context]`: as many as there are events, in their order"
+)]
+pub trait Single: Input {}
 
 /// One event at a time.
 #[derive(Debug, Clone, Copy)]
@@ -103,27 +118,48 @@ pub struct One<E>(
 
 impl<E: Send + 'static> Input for One<E> {
     type Event = E;
+    const IS_BATCH: bool = false;
 
     fn next(events: &mut impl Iterator<Item = E>) -> Option<Self> {
         events.next().map(One)
     }
 }
 
+impl<E: Send + 'static> Single for One<E> {}
+
+/// All new events of a batch at once, in the order of their offsets; never empty.
+#[derive(Debug, Clone)]
+pub struct Many<E>(
+    /// The events.
+    pub Vec<E>,
+);
+
+impl<E: Send + 'static> Input for Many<E> {
+    type Event = E;
+    const IS_BATCH: bool = true;
+
+    fn next(events: &mut impl Iterator<Item = E>) -> Option<Self> {
+        let events: Vec<E> = events.collect();
+        (!events.is_empty()).then_some(Self(events))
+    }
+}
+
 /// What a call of a handler can hand to its parameters.
 pub struct Call<'a, H: Handler> {
     tx: Option<&'a mut <H::Store as Store>::Tx>,
-    cx: &'a Context,
+    contexts: &'a [Context],
     states: &'a States,
 }
 
 impl<'a, H: Handler> Call<'a, H> {
-    /// A call within this transaction.
+    /// A call within this transaction, with a context for each event, or none when the handler
+    /// does not ask for them.
     pub(crate) fn new(
         tx: &'a mut <H::Store as Store>::Tx,
-        cx: &'a Context,
+        contexts: &'a [Context],
         states: &'a States,
     ) -> Self {
-        Self { tx: Some(tx), cx, states }
+        Self { tx: Some(tx), contexts, states }
     }
 }
 
@@ -132,7 +168,8 @@ impl<'a, H: Handler> Call<'a, H> {
     message = "`{Self}` cannot be a parameter of the handler `{H}`",
     label = "not a handler's parameter",
     note = "a handler's parameters after the event are the store's connection (such as \
-            `&mut PgConnection`), `&Context` and `State<T>`, in any order"
+            `&mut PgConnection`), `&Context` (of a batch handler: `&[Context]`) and `State<T>`, in \
+            any order"
 )]
 pub trait Param<'a, H: Handler>: Sized {
     /// Whether it is the transaction's connection, of which there can be one.
@@ -163,9 +200,26 @@ where
     }
 }
 
-impl<'a, H: Handler> Param<'a, H> for &'a Context {
+impl<'a, H: Handler> Param<'a, H> for &'a Context
+where
+    H::Input: Single,
+{
+    fn needs(needs: &mut Needs) {
+        needs.contexts();
+    }
+
     fn take(call: &mut Call<'a, H>) -> Result<Self, Failure> {
-        Ok(call.cx)
+        call.contexts.first().ok_or_else(|| Failure::new("the call has no context"))
+    }
+}
+
+impl<'a, H: Handler> Param<'a, H> for &'a [Context] {
+    fn needs(needs: &mut Needs) {
+        needs.contexts();
+    }
+
+    fn take(call: &mut Call<'a, H>) -> Result<Self, Failure> {
+        Ok(call.contexts)
     }
 }
 

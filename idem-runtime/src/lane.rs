@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use uuid::Uuid;
 
@@ -76,6 +77,9 @@ pub struct Owner {
     pub id: Uuid,
     /// A name for people: the instance's, or the host's with the process id.
     pub name: String,
+    /// How old the last heartbeat of a former owner is when it is taken for dead. One that has this
+    /// name is dead: its successor is here.
+    pub dead_after: Duration,
 }
 
 /// A lane's row as the database has it.
@@ -98,6 +102,39 @@ pub struct LaneRow {
     pub identity: LogIdentity,
     /// For each scope in offset mode: the next offset it has not handled.
     pub offset_marks: HashMap<String, i64>,
+    /// How many owners in a row died holding the lane, without progress in between.
+    pub deaths: u32,
+    /// What is known of attempts at events that are not done.
+    pub attempts: Vec<AttemptRow>,
+    /// Message keys behind which events wait, each with its scope.
+    pub parked: Vec<(String, Vec<u8>)>,
+}
+
+/// What is known of the attempts at one event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AttemptRow {
+    /// Of which handler; empty for the event as a whole.
+    pub scope: String,
+    /// The event.
+    pub offset: i64,
+    /// How many attempts failed.
+    pub failures: u32,
+    /// When the first of them did.
+    pub first_failed_at: SystemTime,
+    /// Whether an attempt was begun, with the event alone in flight in its process, and its end was
+    /// not recorded.
+    pub open: bool,
+    /// How many owners died with such an attempt open.
+    pub deaths: u32,
+}
+
+/// Which part of a lane, by a hash of the message key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Slice {
+    /// Which one, from 0.
+    pub index: u16,
+    /// Of how many.
+    pub of: u16,
 }
 
 impl LaneRow {
@@ -112,6 +149,9 @@ impl LaneRow {
             floor: 0,
             identity,
             offset_marks: HashMap::new(),
+            deaths: 0,
+            attempts: Vec::new(),
+            parked: Vec::new(),
         }
     }
 
@@ -123,6 +163,7 @@ impl LaneRow {
             token: self.token,
             revision: self.revision,
             position: self.position,
+            slice: None,
         }
     }
 }
@@ -140,6 +181,8 @@ pub struct Held {
     pub revision: i64,
     /// The next offset.
     pub position: Position,
+    /// The slice, of which revision and position are then; the token is the lane's.
+    pub slice: Option<Slice>,
 }
 
 /// What a look at a lane's row found.
@@ -149,7 +192,7 @@ pub struct Observed {
     pub number: i64,
     /// Its token.
     pub token: Uuid,
-    /// Its revision.
+    /// Its revision, and those of its slices added to it.
     pub revision: i64,
 }
 

@@ -20,8 +20,10 @@ mod builder;
 #[cfg(any(test, feature = "testing"))]
 pub mod conformance;
 mod context;
+mod dead_letter;
 mod error;
 mod event;
+mod failure;
 mod group;
 mod handler;
 #[cfg(feature = "kafka")]
@@ -34,6 +36,7 @@ pub mod memory;
 pub mod migration;
 mod outcome;
 mod pipeline;
+mod policy;
 mod process;
 #[cfg(feature = "kafka")]
 mod run;
@@ -44,10 +47,16 @@ pub mod store;
 #[cfg(feature = "kafka")]
 pub use builder::{Builder, Current, NoStore, With};
 pub use context::Context;
-pub use error::{BoxError, Error, ErrorKind, Failure, Result};
+pub use dead_letter::{
+    Cause, DeadLetter, FailureClass, LetterAction, LetterFilter, LetterNote, LetterState,
+    MAX_ERROR_LEN, NewLetter,
+};
+pub use error::{BoxError, Error, ErrorKind, Result};
 pub use event::{DecodeError, Event, Headers, decode_json};
+pub use failure::{Failure, Permanent, permanent};
 pub use handler::{
-    Call, EventOf, Handler, Input, KeySource, KeyedByEvent, One, Param, Serves, Subscriber,
+    Call, EventOf, Handler, Input, KeySource, KeyedByEvent, Many, One, Param, Serves, Single,
+    Subscriber,
 };
 #[cfg(feature = "kafka")]
 pub use kafka::Kafka;
@@ -56,6 +65,7 @@ pub use marker::{Marker, MarkerMode, MarkerState, Origin};
 pub use outcome::{Decision, Outcome};
 pub use pipeline::policy::{DatabaseLost, LogChanged, Start};
 pub use pipeline::stats::Counts;
+pub use policy::{IsolationLevel, OnFailure, Policy, Retry};
 pub use process::{Processor, process};
 #[cfg(feature = "kafka")]
 pub use run::{Idem, RunHandle};

@@ -40,6 +40,31 @@ impl MarkerMode {
 pub enum MarkerState {
     /// Its effects are committed.
     Processed,
+    /// It was given up on: there is a dead letter.
+    Dead,
+    /// It was given up on, or waits behind one of its message key that was.
+    Parked,
+}
+
+impl MarkerState {
+    /// The number in the database.
+    pub const fn as_i16(self) -> i16 {
+        match self {
+            Self::Processed => 0,
+            Self::Dead => 1,
+            Self::Parked => 2,
+        }
+    }
+
+    /// The state for the number in the database.
+    pub const fn from_i16(number: i16) -> Option<Self> {
+        match number {
+            0 => Some(Self::Processed),
+            1 => Some(Self::Dead),
+            2 => Some(Self::Parked),
+            _ => None,
+        }
+    }
 }
 
 /// A marker as the database has it.

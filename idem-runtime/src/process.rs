@@ -6,13 +6,14 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use crate::context::Context;
-use crate::error::{Error, ErrorKind, Failure, Result};
+use crate::error::{Error, ErrorKind, Result};
+use crate::failure::Failure;
 use crate::handler::{Call, EventOf, Handler, Input, KeyedByEvent};
 use crate::key::{IntoKey, Key};
 use crate::outcome::Outcome;
 use crate::scope::check_scope;
 use crate::state::{Needs, States};
-use crate::store::{Claim, Claimed, Fault, Lends, Sealed, Store, Writer};
+use crate::store::{Claim, Claimed, Fault, Lends, Sealed, Store, Terms, Writer};
 
 /// How often a claim that failed for a passing reason is tried again before the caller is told.
 const CLAIM_TRIES: u32 = 5;
@@ -71,7 +72,7 @@ impl<S: Store> Processor<S> {
     {
         let mut needs = Needs::default();
         H::needs(&mut needs);
-        if let Some(need) = needs.0.iter().find(|need| !self.states.has(need)) {
+        if let Some(need) = needs.states.iter().find(|need| !self.states.has(need)) {
             return Err(Error::new(
                 ErrorKind::Config,
                 format!(
@@ -89,7 +90,7 @@ impl<S: Store> Processor<S> {
         once(&self.store, H::SCOPE, &key, metadata, async |tx: &mut S::Tx| {
             let input = H::Input::next(&mut std::iter::once(event))
                 .ok_or_else(|| Failure::new("the handler takes no event"))?;
-            H::handle(input, Call::new(tx, &cx, &self.states)).await
+            H::handle(input, Call::new(tx, std::slice::from_ref(&cx), &self.states)).await
         })
         .await
     }
@@ -141,7 +142,7 @@ async fn once<S: Store, T>(
     let writer = Writer::Direct { attempt };
     let place = |error: Error| error.context(format_args!("scope {scope}, key {key}"));
 
-    let claim = Claim { scope, key, offset: None, metadata };
+    let claim = Claim { metadata, ..Claim::new(scope, key) };
     let Some(mut tx) = claimed(store, &writer, &claim).await.map_err(place)? else {
         tracing::debug!(scope, key = %key, outcome = "duplicate", "idem");
         return Ok(Outcome::Duplicate(None));
@@ -190,7 +191,7 @@ async fn claimed<S: Store>(
     let mut backoff = crate::backoff::Backoff::for_store();
     loop {
         let result = async {
-            let mut tx = store.begin(writer).await?;
+            let mut tx = store.begin(writer, &Terms::default()).await?;
             match store.claim(&mut tx, writer, std::slice::from_ref(claim)).await {
                 Ok(Claimed::Keys(new)) if new.first() == Some(&true) => Ok(Some(tx)),
                 Ok(_) => {
@@ -225,7 +226,7 @@ async fn landed<S: Store>(
     let writer = Writer::Direct { attempt };
     let mut backoff = crate::backoff::Backoff::for_store();
     loop {
-        let claim = Claim { scope, key, offset: None, metadata: None };
+        let claim = Claim::new(scope, key);
         let answer = match claimed(store, &writer, &claim).await {
             Ok(Some(tx)) => {
                 store.rollback(tx).await;
@@ -264,10 +265,12 @@ pub(crate) fn handler_broke() -> Error {
 fn failed<S: Store>(failure: Failure) -> Error {
     let panicked = failure.panicked();
     let (kind, message) = match S::fault(failure.error()) {
-        Fault::Transient => (ErrorKind::Transient, "the database failed in the handler"),
+        Fault::Transient | Fault::Lost => {
+            (ErrorKind::Transient, "the database failed in the handler")
+        }
         Fault::HandlerBroke => return handler_broke().with_source(failure.error),
         Fault::Handler if panicked => (ErrorKind::Handler, "the handler panicked"),
-        Fault::Handler => (ErrorKind::Handler, "the handler failed"),
+        Fault::Handler | Fault::Permanent => (ErrorKind::Handler, "the handler failed"),
     };
     Error::new(kind, message).with_source(failure.error)
 }

@@ -253,7 +253,12 @@ impl<S: Store> Runner for GroupRunner<S> {
 
         let names: Vec<_> = scopes.iter().map(|(scope, _)| *scope).collect();
         let mark = Arc::from(mark::write(store, &names));
-        let owner = Owner { id: Uuid::new_v4(), name: owner_name(&kafka) };
+        let owner = Owner {
+            id: Uuid::new_v4(),
+            name: owner_name(&kafka),
+            // Three heartbeats that did not come.
+            dead_after: settings.check_interval * 3 + Duration::from_secs(1),
+        };
         let keeper = Arc::new(Keeper {
             group: Arc::clone(&group),
             owner: owner.clone(),

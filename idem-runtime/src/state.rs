@@ -79,7 +79,11 @@ impl fmt::Debug for States {
 
 /// The types of state a handler needs: checked before the first event.
 #[derive(Debug, Default)]
-pub struct Needs(pub(crate) Vec<Need>);
+pub struct Needs {
+    pub(crate) states: Vec<Need>,
+    /// Whether it asks for the context of its events.
+    pub(crate) contexts: bool,
+}
 
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Need {
@@ -90,6 +94,11 @@ pub(crate) struct Need {
 impl Needs {
     /// Asks for a `T`.
     pub fn state<T: Send + Sync + 'static>(&mut self) {
-        self.0.push(Need { id: TypeId::of::<T>(), name: type_name::<T>() });
+        self.states.push(Need { id: TypeId::of::<T>(), name: type_name::<T>() });
+    }
+
+    /// Asks for the contexts of the events.
+    pub(crate) fn contexts(&mut self) {
+        self.contexts = true;
     }
 }

@@ -107,7 +107,7 @@ impl<S: Store> Closed for Finished<S> {
                 .map(|handler| HandlerFacts {
                     scope: handler.scope,
                     topics: &handler.topics,
-                    needs: &handler.needs.0,
+                    needs: &handler.needs.states,
                 })
                 .collect(),
         }

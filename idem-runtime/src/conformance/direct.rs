@@ -6,7 +6,8 @@ use futures_util::future::join_all;
 
 use super::Harness;
 use super::support::*;
-use crate::error::{ErrorKind, Failure, Result};
+use crate::error::{ErrorKind, Result};
+use crate::failure::Failure;
 use crate::outcome::Outcome;
 use crate::store::Store as _;
 

@@ -2,7 +2,7 @@
 
 use std::future::Future;
 
-use crate::error::Failure;
+use crate::failure::Failure;
 use crate::store::Store;
 
 /// The connection that the harness's store lends.

@@ -14,7 +14,7 @@ use crate::marker::MarkerMode;
 use crate::outcome::Decision;
 use crate::pipeline::batch::{Batch, Task};
 use crate::process::handler_broke;
-use crate::store::{Claim, Claimed, Fault, Seal, Sealed, Store, Writer};
+use crate::store::{Claim, Claimed, Fault, Seal, Sealed, Store, Terms, Writer};
 
 /// How an attempt ended.
 #[derive(Debug)]
@@ -92,7 +92,7 @@ async fn steps<S: Store>(
     done: &mut Done,
 ) -> Result<(), Ended> {
     let writer = Writer::Lane(held);
-    let mut tx = group.store.begin(&writer).await.map_err(Ended::Begin)?;
+    let mut tx = group.store.begin(&writer, &Terms::default()).await.map_err(Ended::Begin)?;
     let result = async {
         let all = (&batch.tasks[tasks.clone()], &*batch.events);
         claim(group, all, &writer, &mut tx, offset_marks, done).await?;
@@ -157,10 +157,8 @@ async fn claim<S: Store>(
     let claims: Vec<_> = keyed
         .iter()
         .map(|&index| Claim {
-            scope: scope(index),
-            key: &all[index].key,
             offset: Some(offset(index)),
-            metadata: None,
+            ..Claim::new(scope(index), &all[index].key)
         })
         .collect();
     match group.store.claim(tx, writer, &claims).await.map_err(Ended::Store)? {
@@ -202,7 +200,7 @@ async fn handle<S: Store>(
         let cause = stopped.failure.error;
         let event = batch.tasks[run[stopped.at]].event;
         return Err(match fault {
-            Fault::Transient => Ended::Passing(
+            Fault::Transient | Fault::Lost => Ended::Passing(
                 event,
                 Error::new(
                     ErrorKind::Transient,
@@ -215,7 +213,7 @@ async fn handle<S: Store>(
                 None,
                 handler_broke().context(format_args!("scope {scope}")).with_source(cause),
             ),
-            Fault::Handler => {
+            Fault::Handler | Fault::Permanent => {
                 batch.works[handler].failed(slots[stopped.at]);
                 let what = if panicked { "the handler panicked" } else { "the handler failed" };
                 Ended::Handler(

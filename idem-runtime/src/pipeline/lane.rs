@@ -9,8 +9,9 @@ use tokio::time::Instant;
 use tracing::Instrument as _;
 
 use crate::backoff::Backoff;
-use crate::error::{Error, ErrorKind, Failure};
+use crate::error::{Error, ErrorKind};
 use crate::event::Event;
+use crate::failure::Failure;
 use crate::group::Group;
 use crate::lane::{LaneId, LaneRow, Owner, Standing};
 use crate::pipeline::policy::{DatabaseLost, LaneSettings};

@@ -7,8 +7,8 @@ use serde::Deserialize;
 use tokio::sync::Semaphore;
 
 use crate::context::Context;
-use crate::error::Failure;
 use crate::event::{DecodeError, Event, decode_json};
+use crate::failure::Failure;
 use crate::handler::{Call, EventOf, Handler, KeySource, One, Param, Subscriber};
 use crate::key::{Key, KeyError};
 use crate::memory::{Memory, MemoryConnection};

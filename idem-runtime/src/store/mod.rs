@@ -5,15 +5,23 @@
 //! the truth about what happened. The conformance suite (module `conformance`, feature
 //! `testing`) holds a store to this contract.
 
+mod types;
+
 use std::error::Error as StdError;
 use std::future::Future;
 
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::error::{Error, Failure};
+pub use self::types::{
+    Claim, Claimed, Edit, Fault, GivenUp, Opening, Reposition, Seal, Sealed, Settlement, Terms,
+    Writer,
+};
+use crate::dead_letter::{DeadLetter, LetterFilter, LetterNote, NewLetter};
+use crate::error::Error;
+use crate::failure::Failure;
 use crate::key::{IntoKey, Key};
-use crate::lane::{Held, LaneId, LaneRow, LogIdentity, Observed, Owner, Position};
+use crate::lane::{AttemptRow, Held, LaneId, LaneRow, Observed, Owner};
 use crate::marker::Marker;
 use crate::outcome::Outcome;
 use crate::scope::Registration;
@@ -118,7 +126,11 @@ pub trait Store: Lends<Self::Connection> + Clone + Send + Sync + 'static {
     ///
     /// # Errors
     /// When the database fails.
-    fn begin(&self, writer: &Writer<'_>) -> impl Future<Output = Result<Self::Tx, Error>> + Send;
+    fn begin(
+        &self,
+        writer: &Writer<'_>,
+        terms: &Terms,
+    ) -> impl Future<Output = Result<Self::Tx, Error>> + Send;
 
     /// Inserts markers for keys that are sorted and without duplicates, in that order, in one
     /// statement, and says for each whether it was new. It waits for other transactions that hold
@@ -154,9 +166,10 @@ pub trait Store: Lends<Self::Connection> + Clone + Send + Sync + 'static {
     /// kind says that nothing was committed.
     fn commit(&self, tx: Self::Tx) -> impl Future<Output = Result<(), Error>> + Send;
 
-    /// Undoes the transaction and keeps the connection. Failures are the connection's end and
-    /// nothing else: what is not committed is not kept.
-    fn rollback(&self, tx: Self::Tx) -> impl Future<Output = ()> + Send;
+    /// Undoes the transaction and keeps the connection, and answers whether the connection was
+    /// still good. Failures are the connection's end and nothing else: what is not committed is
+    /// not kept.
+    fn rollback(&self, tx: Self::Tx) -> impl Future<Output = bool> + Send;
 
     /// The marker of a key, if it is there.
     ///
@@ -167,6 +180,162 @@ pub trait Store: Lends<Self::Connection> + Clone + Send + Sync + 'static {
         scope: &str,
         key: &Key,
     ) -> impl Future<Output = Result<Option<Marker>, Error>> + Send;
+
+    /// Of keys that a claim of this transaction has found to be known, those that were given up on;
+    /// for each key in order. A statement of its own, after the claim: what the claim has waited
+    /// for is seen.
+    ///
+    /// # Errors
+    /// When the database fails.
+    fn given_up(
+        &self,
+        tx: &mut Self::Tx,
+        keys: &[(&str, &Key)],
+    ) -> impl Future<Output = Result<Vec<Option<GivenUp>>, Error>> + Send;
+
+    /// Writes dead letters of a lane, and what waits behind them, within its transaction. One that
+    /// is there already (the same scope, log, partition, offset and [digest](crate::Event::digest))
+    /// stays as it is, but for one that waits and is now given up on itself, which takes over the
+    /// new state and cause.
+    ///
+    /// A parked letter opens its message key in this lane for others to wait behind; a waiting one
+    /// is counted there.
+    ///
+    /// # Errors
+    /// When the database fails.
+    fn give_up(
+        &self,
+        tx: &mut Self::Tx,
+        held: &Held,
+        letters: &[NewLetter<'_>],
+    ) -> impl Future<Output = Result<(), Error>> + Send;
+
+    /// Locks these parked keys (sorted, without duplicates) of the lane until the transaction ends,
+    /// and says for each how many events wait behind it; `None` for one that is not parked, or
+    /// that was released and has nothing waiting.
+    ///
+    /// # Errors
+    /// When the database fails.
+    fn parked(
+        &self,
+        tx: &mut Self::Tx,
+        held: &Held,
+        keys: &[(&str, &[u8])],
+    ) -> impl Future<Output = Result<Vec<Option<u32>>, Error>> + Send;
+
+    /// The events of this lane that wait behind released keys, in the order of their offsets: the
+    /// next ones to be worked.
+    ///
+    /// # Errors
+    /// When the database fails.
+    fn released(
+        &self,
+        held: &Held,
+        limit: u32,
+    ) -> impl Future<Output = Result<Vec<DeadLetter>, Error>> + Send;
+
+    /// Within a transaction of the lane: these waiting events are worked. A released key that has
+    /// nothing waiting any more is forgotten.
+    ///
+    /// # Errors
+    /// When the database fails.
+    fn unpark(
+        &self,
+        tx: &mut Self::Tx,
+        held: &Held,
+        letters: &[i64],
+    ) -> impl Future<Output = Result<(), Error>> + Send;
+
+    /// Records what is known of the attempts at an event of a held lane, in a transaction of its
+    /// own, and answers whether the lane is still held. What was recorded for the same scope and
+    /// offset is replaced.
+    ///
+    /// # Errors
+    /// When the database fails.
+    fn note_attempt(
+        &self,
+        held: &Held,
+        attempt: &AttemptRow,
+    ) -> impl Future<Output = Result<bool, Error>> + Send;
+
+    /// Within a transaction of the lane: forgets what is known of attempts at these offsets, and,
+    /// when `calm`, of the owners that died without progress.
+    ///
+    /// # Errors
+    /// When the database fails.
+    fn forget_attempts(
+        &self,
+        tx: &mut Self::Tx,
+        held: &Held,
+        offsets: &[i64],
+        calm: bool,
+    ) -> impl Future<Output = Result<(), Error>> + Send;
+
+    /// Divides a held lane into so many slices (none for 0), keeping those it has already been
+    /// divided into when their number is the same, and returns their revisions in order; `None`
+    /// when the lane is no longer held.
+    ///
+    /// # Errors
+    /// When the database fails.
+    fn cut(
+        &self,
+        held: &Held,
+        slices: u16,
+    ) -> impl Future<Output = Result<Option<Vec<i64>>, Error>> + Send;
+
+    /// Dead letters and waiting events, in the order of their numbers.
+    ///
+    /// # Errors
+    /// When the database fails.
+    fn letters(
+        &self,
+        filter: &LetterFilter,
+    ) -> impl Future<Output = Result<Vec<DeadLetter>, Error>> + Send;
+
+    /// Locks a dead letter until the transaction ends, and returns it as it is then; its parked key
+    /// is locked before it.
+    ///
+    /// # Errors
+    /// When the database fails.
+    fn lock_letter(
+        &self,
+        tx: &mut Self::Tx,
+        id: i64,
+    ) -> impl Future<Output = Result<Option<DeadLetter>, Error>> + Send;
+
+    /// Within the transaction that has locked it: notes what was done with a dead letter, and what
+    /// follows from that. One that is replayed, superseded or dropped releases its parked key.
+    ///
+    /// # Errors
+    /// When the database fails.
+    fn settle_letter(
+        &self,
+        tx: &mut Self::Tx,
+        id: i64,
+        settlement: &Settlement<'_>,
+    ) -> impl Future<Output = Result<(), Error>> + Send;
+
+    /// What was done with a dead letter, oldest first.
+    ///
+    /// # Errors
+    /// When the database fails.
+    fn history(&self, id: i64) -> impl Future<Output = Result<Vec<LetterNote>, Error>> + Send;
+
+    /// Dead and parked letters of these lanes (by number) that were not forwarded yet, oldest first.
+    ///
+    /// # Errors
+    /// When the database fails.
+    fn unforwarded(
+        &self,
+        lanes: &[i64],
+        limit: u32,
+    ) -> impl Future<Output = Result<Vec<DeadLetter>, Error>> + Send;
+
+    /// Notes that these letters were forwarded.
+    ///
+    /// # Errors
+    /// When the database fails.
+    fn forwarded(&self, letters: &[i64]) -> impl Future<Output = Result<(), Error>> + Send;
 
     /// What kind of fault a handler's error is: the store looks for its driver's error among the
     /// sources.
@@ -232,97 +401,4 @@ pub trait Lends<C: ?Sized>: Sized {
     fn lend(tx: &mut <Self as Store>::Tx) -> &mut C
     where
         Self: Store;
-}
-
-/// Who writes a transaction.
-#[derive(Debug, Clone, Copy)]
-#[non_exhaustive]
-pub enum Writer<'a> {
-    /// The owner of a lane.
-    Lane(&'a Held),
-    /// A call without Kafka. Its number is kept in the marker, so that the caller of a commit with
-    /// an unknown end can find out that it was its own.
-    Direct {
-        /// The number of this call.
-        attempt: Uuid,
-    },
-}
-
-/// A marker to insert.
-#[derive(Debug, Clone, Copy)]
-pub struct Claim<'a> {
-    /// Whose memory of the key it is.
-    pub scope: &'a str,
-    /// The key.
-    pub key: &'a Key,
-    /// The offset of the event, within the lane that writes.
-    pub offset: Option<i64>,
-    /// What the caller wants to keep beside it.
-    pub metadata: Option<&'a Value>,
-}
-
-/// The answer to a claim.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Claimed {
-    /// For each claim, in order: whether the key was new.
-    Keys(Vec<bool>),
-    /// The lane has another token: nothing was inserted.
-    Fenced,
-}
-
-/// Where the lane is after a batch.
-#[derive(Debug, Clone)]
-pub struct Seal<'a> {
-    /// The next offset.
-    pub position: Position,
-    /// Scopes in offset mode, which have handled everything below the position.
-    pub offset_scopes: &'a [&'a str],
-}
-
-/// The answer to a seal.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sealed {
-    /// The lane was moved; commit.
-    Yes,
-    /// The lane's row is not the writer's any more, or the transaction is not the one that was
-    /// begun: roll back and read the row, which tells which of the two.
-    No,
-}
-
-/// Where to move a lane, outside a batch.
-#[derive(Debug, Clone)]
-pub struct Reposition<'a> {
-    /// The next offset.
-    pub position: Position,
-    /// The identity of the log the position belongs to.
-    pub identity: &'a LogIdentity,
-    /// Whether the log is another one, so that what offset mode remembers of the old one is void.
-    pub new_log: bool,
-}
-
-/// The lanes of a topic to create.
-#[derive(Debug, Clone)]
-pub struct Opening<'a> {
-    /// The group.
-    pub group: &'a str,
-    /// The topic.
-    pub topic: &'a str,
-    /// The identity of the log.
-    pub identity: &'a LogIdentity,
-    /// Partitions and where each starts.
-    pub lanes: &'a [(i32, Position)],
-}
-
-/// What kind of fault an error is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Fault {
-    /// It passes by itself, and is not the handler's: a deadlock, a serialization failure, a lock
-    /// timeout, a lost connection.
-    Transient,
-    /// The handler ended or broke its transaction.
-    HandlerBroke,
-    /// The handler's own.
-    Handler,
 }

@@ -1,0 +1,260 @@
+//! What a handler asks for beside its key: how it is tried again, what becomes of an event that it
+//! cannot finish, and the terms of its transaction.
+
+use std::time::Duration;
+
+/// How a failed event is tried again.
+///
+/// The pauses double from the first to the longest. While an event waits, its lane waits with it,
+/// so that order is kept; other lanes go on, and the consumer stays in its group.
+///
+/// ```
+/// use std::time::Duration;
+/// use idem_runtime::Retry;
+///
+/// let retry = Retry::new().max(5).backoff(Duration::from_millis(200), Duration::from_secs(30));
+/// assert_eq!(retry.attempts(), Some(5));
+/// assert_eq!(Retry::forever().attempts(), None);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retry {
+    max: Option<u32>,
+    first: Duration,
+    longest: Duration,
+    jitter: bool,
+    total: Option<Duration>,
+}
+
+impl Default for Retry {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Retry {
+    /// 10 attempts, with pauses from 200 ms to 30 s and jitter: a little over a minute in all.
+    pub const fn new() -> Self {
+        Self {
+            max: Some(10),
+            first: Duration::from_millis(200),
+            longest: Duration::from_secs(30),
+            jitter: true,
+            total: None,
+        }
+    }
+
+    /// Attempts without an end: a failing event holds its lane until it succeeds.
+    pub const fn forever() -> Self {
+        Self { max: None, ..Self::new() }
+    }
+
+    /// No second attempt.
+    pub const fn never() -> Self {
+        Self { max: Some(1), ..Self::new() }
+    }
+
+    /// How many attempts there are at most, the first included; at least one.
+    #[must_use]
+    pub const fn max(mut self, attempts: u32) -> Self {
+        self.max = Some(if attempts == 0 { 1 } else { attempts });
+        self
+    }
+
+    /// The first and the longest pause.
+    #[must_use]
+    pub const fn backoff(mut self, first: Duration, longest: Duration) -> Self {
+        self.first = first;
+        self.longest = if longest.as_nanos() < first.as_nanos() { first } else { longest };
+        self
+    }
+
+    /// Whether each pause is shortened at random by up to a half, so that many lanes that failed
+    /// together do not come back together. On unless turned off.
+    #[must_use]
+    pub const fn jitter(mut self, yes: bool) -> Self {
+        self.jitter = yes;
+        self
+    }
+
+    /// No attempt begins later than this after the first failure.
+    #[must_use]
+    pub const fn total(mut self, time: Duration) -> Self {
+        self.total = Some(time);
+        self
+    }
+
+    /// How many attempts there are at most; `None` when there is no end.
+    pub const fn attempts(&self) -> Option<u32> {
+        self.max
+    }
+
+    pub(crate) const fn pauses(&self) -> (Duration, Duration, bool) {
+        (self.first, self.longest, self.jitter)
+    }
+
+    /// Whether another attempt may begin after this pause, `failures` attempts having failed and the
+    /// first of them `since` ago.
+    pub(crate) fn allows(&self, failures: u32, since: Duration, pause: Duration) -> bool {
+        self.max.is_none_or(|max| failures < max)
+            && self.total.is_none_or(|total| since.saturating_add(pause) <= total)
+    }
+}
+
+/// What becomes of an event that failed for good: its attempts are used up, or its error is a
+/// permanent one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum OnFailure {
+    /// It is written to the dead letters, in the transaction that also marks it, and the lane goes
+    /// on.
+    #[default]
+    DeadLetter,
+    /// As a dead letter, and later events of the same message key wait behind it, in their order,
+    /// while other keys go on. They are worked when the dead letter was replayed or dropped. An
+    /// event without a message key becomes a dead letter and holds up nobody.
+    ParkKey {
+        /// How many events wait behind one key before the lane stops. Nothing is dropped at the
+        /// bound.
+        limit: u32,
+    },
+    /// The lane stops and says so. It starts again with the process, at this event.
+    Stop,
+}
+
+impl OnFailure {
+    /// [`ParkKey`](Self::ParkKey) with room for 1000 events behind each key.
+    pub const PARK_KEY: Self = Self::ParkKey { limit: 1000 };
+}
+
+/// What a transaction sees of others.
+///
+/// A level above the default turns every concurrent change of what it read, and every concurrent
+/// duplicate, into a serialization failure. Those are tried again by themselves and counted, not
+/// as attempts of an event; but what is tried again is a whole batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum IsolationLevel {
+    /// Each statement sees what was committed before it.
+    #[default]
+    ReadCommitted,
+    /// All statements see what was committed before the first.
+    RepeatableRead,
+    /// As if the transactions had run one after the other.
+    Serializable,
+}
+
+/// What a handler's attribute says of failure, time and order. What it does not say comes from its
+/// group, and then from the defaults.
+///
+/// ```
+/// use std::time::Duration;
+/// use idem_runtime::{OnFailure, Policy, Retry};
+///
+/// const POLICY: Policy = Policy::new()
+///     .retry(Retry::new().max(5))
+///     .on_failure(OnFailure::PARK_KEY)
+///     .timeout(Duration::from_secs(30));
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Policy {
+    /// How a failed event is tried again.
+    pub retry: Option<Retry>,
+    /// What becomes of an event that failed for good.
+    pub on_failure: Option<OnFailure>,
+    /// What the handler's transaction sees of others. Handlers of one group share a transaction,
+    /// which has the highest level that one of them asks for.
+    pub isolation: Option<IsolationLevel>,
+    /// How long one call of the handler may take.
+    pub timeout: Option<Duration>,
+    /// Into how many slices a partition is divided by a hash of the message key, each worked in
+    /// order beside the others. A group has the highest number that one of its handlers asks for.
+    pub slices: Option<u16>,
+}
+
+impl Policy {
+    /// Says nothing.
+    pub const fn new() -> Self {
+        Self { retry: None, on_failure: None, isolation: None, timeout: None, slices: None }
+    }
+
+    /// Says how a failed event is tried again.
+    #[must_use]
+    pub const fn retry(mut self, retry: Retry) -> Self {
+        self.retry = Some(retry);
+        self
+    }
+
+    /// Says what becomes of an event that failed for good.
+    #[must_use]
+    pub const fn on_failure(mut self, on_failure: OnFailure) -> Self {
+        self.on_failure = Some(on_failure);
+        self
+    }
+
+    /// Says what the transaction sees of others.
+    #[must_use]
+    pub const fn isolation(mut self, level: IsolationLevel) -> Self {
+        self.isolation = Some(level);
+        self
+    }
+
+    /// Says how long one call of the handler may take: of a batch handler, one call for many
+    /// events. It is a failure of the event, and the transaction is rolled back.
+    #[must_use]
+    pub const fn timeout(mut self, time: Duration) -> Self {
+        self.timeout = Some(time);
+        self
+    }
+
+    /// Says into how many slices a partition is divided.
+    #[must_use]
+    pub const fn slices(mut self, slices: u16) -> Self {
+        self.slices = Some(slices);
+        self
+    }
+
+    /// This, and where it is silent, `other`.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        Self {
+            retry: self.retry.or(other.retry),
+            on_failure: self.on_failure.or(other.on_failure),
+            isolation: self.isolation.or(other.isolation),
+            timeout: self.timeout.or(other.timeout),
+            slices: self.slices.or(other.slices),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn attempts_end_at_the_maximum() {
+        let retry = Retry::new().max(3);
+        assert!(retry.allows(2, SECOND, SECOND));
+        assert!(!retry.allows(3, SECOND, SECOND));
+        assert!(!Retry::never().allows(1, Duration::ZERO, Duration::ZERO));
+        assert!(Retry::forever().allows(u32::MAX, SECOND * 1_000_000, SECOND));
+    }
+
+    #[test]
+    fn no_attempt_begins_after_the_total_time() {
+        let retry = Retry::forever().total(SECOND * 10);
+        assert!(retry.allows(1, SECOND * 8, SECOND * 2));
+        assert!(!retry.allows(1, SECOND * 8, SECOND * 3));
+    }
+
+    #[test]
+    fn the_attribute_comes_before_the_group() {
+        let attribute = Policy::new().on_failure(OnFailure::Stop);
+        let group = Policy::new().on_failure(OnFailure::PARK_KEY).timeout(SECOND);
+        let both = attribute.or(group);
+        assert_eq!(both.on_failure, Some(OnFailure::Stop));
+        assert_eq!(both.timeout, Some(SECOND));
+    }
+}

@@ -1,0 +1,164 @@
+//! The words in which the pipeline asks.
+
+use std::time::Duration;
+
+use serde_json::Value;
+use uuid::Uuid;
+
+use crate::dead_letter::LetterAction;
+use crate::key::Key;
+use crate::lane::{Held, LogIdentity, Position};
+use crate::marker::MarkerState;
+use crate::policy::IsolationLevel;
+
+/// Who writes a transaction.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub enum Writer<'a> {
+    /// The owner of a lane.
+    Lane(&'a Held),
+    /// A call without Kafka. Its number is kept in the marker, so that the caller of a commit with
+    /// an unknown end can find out that it was its own.
+    Direct {
+        /// The number of this call.
+        attempt: Uuid,
+    },
+}
+
+/// A marker to insert.
+#[derive(Debug, Clone, Copy)]
+pub struct Claim<'a> {
+    /// Whose memory of the key it is.
+    pub scope: &'a str,
+    /// The key.
+    pub key: &'a Key,
+    /// The offset of the event, within the lane that writes.
+    pub offset: Option<i64>,
+    /// What the caller wants to keep beside it.
+    pub metadata: Option<&'a Value>,
+    /// What the marker is to say.
+    pub state: MarkerState,
+    /// Whether a marker that says dead or parked is taken over, and the key new then. Its origin
+    /// stays what it was.
+    pub reclaim: bool,
+}
+
+impl<'a> Claim<'a> {
+    /// A claim of a key that is processed in this transaction.
+    pub fn new(scope: &'a str, key: &'a Key) -> Self {
+        Self {
+            scope,
+            key,
+            offset: None,
+            metadata: None,
+            state: MarkerState::Processed,
+            reclaim: false,
+        }
+    }
+}
+
+/// The terms of a transaction.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Terms {
+    /// What it sees of others.
+    pub isolation: IsolationLevel,
+    /// How long a statement in it may run, where the store's own limit is not shorter.
+    pub statement_timeout: Option<Duration>,
+}
+
+/// A known key that was given up on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GivenUp {
+    /// Dead or parked.
+    pub state: MarkerState,
+    /// The lane of its event.
+    pub lane: Option<i64>,
+    /// The offset of its event.
+    pub offset: Option<i64>,
+}
+
+/// What a person did with a dead letter.
+#[derive(Debug, Clone, Copy)]
+pub struct Settlement<'a> {
+    /// What.
+    pub action: LetterAction,
+    /// Who.
+    pub by: &'a str,
+    /// Why, or with what result.
+    pub note: Option<&'a str>,
+    /// The new payload, for [`LetterAction::Edited`]. What it came with is kept.
+    pub edit: Option<Edit<'a>>,
+}
+
+/// A new payload; `None` is a tombstone.
+pub type Edit<'a> = Option<&'a [u8]>;
+
+/// The answer to a claim.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Claimed {
+    /// For each claim, in order: whether the key was new.
+    Keys(Vec<bool>),
+    /// The lane has another token: nothing was inserted.
+    Fenced,
+}
+
+/// Where the lane is after a batch.
+#[derive(Debug, Clone)]
+pub struct Seal<'a> {
+    /// The next offset.
+    pub position: Position,
+    /// Scopes in offset mode, which have handled everything below the position.
+    pub offset_scopes: &'a [&'a str],
+}
+
+/// The answer to a seal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sealed {
+    /// The lane was moved; commit.
+    Yes,
+    /// The lane's row is not the writer's any more, or the transaction is not the one that was
+    /// begun: roll back and read the row, which tells which of the two.
+    No,
+}
+
+/// Where to move a lane, outside a batch.
+#[derive(Debug, Clone)]
+pub struct Reposition<'a> {
+    /// The next offset.
+    pub position: Position,
+    /// The identity of the log the position belongs to.
+    pub identity: &'a LogIdentity,
+    /// Whether the log is another one, so that what offset mode remembers of the old one is void.
+    pub new_log: bool,
+}
+
+/// The lanes of a topic to create.
+#[derive(Debug, Clone)]
+pub struct Opening<'a> {
+    /// The group.
+    pub group: &'a str,
+    /// The topic.
+    pub topic: &'a str,
+    /// The identity of the log.
+    pub identity: &'a LogIdentity,
+    /// Partitions and where each starts.
+    pub lanes: &'a [(i32, Position)],
+}
+
+/// What kind of fault an error is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Fault {
+    /// It passes by itself, and is not the handler's: a deadlock, a serialization failure, a lock
+    /// timeout.
+    Transient,
+    /// The connection is lost. It passes by itself; but a handler can be what breaks it.
+    Lost,
+    /// The handler's own, and trying again is of no use: the data is not what the database takes.
+    Permanent,
+    /// The handler ended or broke its transaction.
+    HandlerBroke,
+    /// The handler's own.
+    Handler,
+}
