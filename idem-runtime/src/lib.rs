@@ -43,6 +43,7 @@ mod run;
 mod scope;
 mod state;
 pub mod store;
+mod work;
 
 #[cfg(feature = "kafka")]
 pub use builder::{Builder, Current, NoStore, With};

@@ -114,12 +114,16 @@ impl<S: Store> Closed for Finished<S> {
     }
 
     fn runner(self: Box<Self>, kafka: &Arc<Kafka>, states: &Arc<States>) -> Box<dyn Runner> {
-        let Open { name, lanes, runner, adopt, retire, .. } = self.open;
+        let Open { name, lanes, policy, runner, adopt, retire, .. } = self.open;
+        let mut handlers = self.handlers.0;
+        for handler in &mut handlers {
+            handler.policy = handler.policy.or(policy);
+        }
         Box::new(GroupRunner {
             group: Arc::new(Group {
                 name: name.unwrap_or_default().into(),
                 store: self.store,
-                handlers: self.handlers.0,
+                handlers,
                 states: Arc::clone(states),
             }),
             kafka: Arc::clone(kafka),

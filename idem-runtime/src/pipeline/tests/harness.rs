@@ -10,6 +10,7 @@ use crate::error::Error;
 use crate::group::{Group, Registered};
 use crate::lane::{LaneId, LaneRow, Owner};
 use crate::memory::Memory;
+use crate::pipeline::care::Care;
 use crate::pipeline::lane::{Lane, LaneEnd};
 use crate::pipeline::policy::LaneSettings;
 use crate::pipeline::source::{Seat, Source};
@@ -30,6 +31,7 @@ pub(super) struct World {
     pub(super) script: Script,
     pub(super) settings: LaneSettings,
     pub(super) stats: Arc<Stats>,
+    pub(super) care: Arc<Care>,
     group: Arc<Group<Memory>>,
 }
 
@@ -51,6 +53,7 @@ impl World {
             script,
             settings: LaneSettings::default(),
             stats: Arc::default(),
+            care: Arc::default(),
             group: Arc::new(group),
         }
     }
@@ -71,6 +74,7 @@ impl World {
             source: Arc::new(client.clone()),
             settings: self.settings,
             stats: Arc::clone(&self.stats),
+            care: Arc::clone(&self.care),
             stop,
         };
         let task = tokio::spawn(lane.run());

@@ -1,0 +1,70 @@
+//! Parked keys: remembering them, and working what waited behind one that was released.
+//!
+//! Releasing is done by whoever replays or drops a parked dead letter, in any process; what waits is
+//! worked by the lane's owner, in order, between its batches. Until nothing waits any more, new
+//! events of the key still go behind it.
+
+use std::ops::Range;
+
+use crate::backoff::Backoff;
+use crate::outcome::Decision;
+use crate::pipeline::attempt::Done;
+use crate::pipeline::batch::Batch;
+use crate::pipeline::holding::Holding;
+use crate::pipeline::lane::{Lane, Tenure};
+use crate::pipeline::plan::Intent;
+use crate::store::Store;
+
+impl<S: Store> Lane<S> {
+    /// Works what waited behind keys that were released, until there is no more of it.
+    pub(super) async fn release(&self, holding: &mut Holding) -> Option<Tenure> {
+        let mut backoff = Backoff::for_store();
+        let limit = u32::try_from(self.settings.max_batch).unwrap_or(u32::MAX);
+        while !holding.parked.is_empty() {
+            let mut letters = match self.group.store.released(&holding.held(), limit).await {
+                Ok(letters) => letters,
+                Err(error) => {
+                    let pause = backoff.next();
+                    self.warn(&error, "released events cannot be read, trying again", pause);
+                    match self.rest(pause, holding).await {
+                        Some(end) => return Some(end),
+                        None => continue,
+                    }
+                }
+            };
+            // Scopes whose handler this instance does not have are left to one that has it.
+            letters.retain(|letter| self.handler_of(&letter.scope).is_some());
+            let handler = self.handler_of(&letters.first()?.scope)?;
+            let scope = self.group.handlers[handler].scope;
+            letters.retain(|letter| letter.scope == scope);
+            tracing::info!(scope, events = letters.len(), "working events of released keys");
+            let batch = Batch::released(&self.group, handler, letters);
+            if let Some(end) = self.batch(holding, batch, false, None).await {
+                return Some(end);
+            }
+        }
+        None
+    }
+
+    fn handler_of(&self, scope: &str) -> Option<usize> {
+        self.group.handlers.iter().position(|handler| handler.scope == scope)
+    }
+
+    /// Notes the message keys that a committed attempt has parked.
+    pub(super) fn remember_parked(
+        &self,
+        holding: &mut Holding,
+        batch: &Batch<S>,
+        range: &Range<usize>,
+        done: &Done,
+    ) {
+        let tasks = &batch.tasks[batch.tasks_of(range)];
+        for (index, task) in tasks.iter().enumerate() {
+            let parked =
+                done.intents[index] == Intent::Park && done.decisions[index] == Decision::Parked;
+            if parked && let Some(key) = &batch.events[task.event].message_key {
+                holding.parked.insert(self.group.handlers[task.handler].scope, key);
+            }
+        }
+    }
+}
