@@ -81,6 +81,20 @@ pub(crate) struct Registered<S: Store> {
     pub(crate) work: fn() -> Box<dyn Work<S>>,
 }
 
+impl<S: Store> Clone for Registered<S> {
+    fn clone(&self) -> Self {
+        Self {
+            scope: self.scope,
+            topics: self.topics.clone(),
+            key: self.key,
+            needs: self.needs.clone(),
+            policy: self.policy,
+            is_batch: self.is_batch,
+            work: self.work,
+        }
+    }
+}
+
 impl<S: Store> Registered<S> {
     pub(crate) fn of<H: Subscriber<Store = S>>() -> Self {
         let mut needs = Needs::default();

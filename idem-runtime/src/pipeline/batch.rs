@@ -94,16 +94,43 @@ impl<S: Store> Batch<S> {
 
     /// An event that killed its process so often that it is not even decoded again.
     pub(crate) fn quarantined(group: &Group<S>, event: Event, deaths: u32) -> Self {
-        let mut batch = Self::of(group, Vec::new(), Kind::Delivered);
-        for (handler, registered) in wanting(group, &event) {
+        let batch = Self::of(group, Vec::new(), Kind::Delivered);
+        let handlers: Vec<_> = wanting(group, &event).map(|(handler, _)| handler).collect();
+        batch.quarantine(group, event, &handlers, deaths)
+    }
+
+    /// The same for one that had waited behind a released key.
+    pub(crate) fn released_quarantined(
+        group: &Group<S>,
+        handler: usize,
+        letters: Vec<DeadLetter>,
+        deaths: u32,
+    ) -> Self {
+        let ids = letters.iter().map(|letter| letter.id).collect();
+        let batch = Self::of(group, Vec::new(), Kind::Released(ids));
+        match letters.into_iter().next() {
+            Some(letter) => batch.quarantine(group, letter.event, &[handler], deaths),
+            None => batch,
+        }
+    }
+
+    fn quarantine(
+        mut self,
+        group: &Group<S>,
+        event: Event,
+        handlers: &[usize],
+        deaths: u32,
+    ) -> Self {
+        for &handler in handlers {
+            let registered = &group.handlers[handler];
             let error = format!("the process died {deaths} times while this event was handled");
             if registered.on_failure() == OnFailure::Stop {
-                batch.end = Some(stopping(&event, registered.scope, &error, ErrorKind::Handler));
-                batch.tasks.clear();
-                return batch;
+                self.end = Some(stopping(&event, registered.scope, &error, ErrorKind::Stopped));
+                self.tasks.clear();
+                return self;
             }
             let cause = cause(FailureClass::Crash, error, deaths);
-            batch.tasks.push(Task {
+            self.tasks.push(Task {
                 event: 0,
                 handler,
                 slot: 0,
@@ -112,8 +139,8 @@ impl<S: Store> Batch<S> {
                 given_up: Some(Box::new(cause)),
             });
         }
-        batch.events.push(event);
-        batch
+        self.events.push(event);
+        self
     }
 
     fn of(group: &Group<S>, events: Vec<Event>, kind: Kind) -> Self {

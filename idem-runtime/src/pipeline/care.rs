@@ -37,6 +37,8 @@ pub(crate) enum Flight<'a> {
 pub(crate) struct Careful(usize);
 
 impl Careful {
+    pub(crate) const OFF: Self = Self(0);
+
     /// As many events as can have been in flight when the former owners died.
     pub(crate) fn new(holding: &Holding, max_batch: usize) -> Self {
         let suspected = holding.row.attempts.iter().any(|it| it.deaths > 0);

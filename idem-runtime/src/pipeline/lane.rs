@@ -216,7 +216,7 @@ impl<S: Store> Lane<S> {
         let mut next_release = Instant::now();
         loop {
             if !holding.parked.is_empty() && next_release <= Instant::now() {
-                if let Some(end) = self.release(holding).await {
+                if let Some(end) = self.release(holding, careful).await {
                     return end;
                 }
                 next_release = Instant::now() + release_interval;

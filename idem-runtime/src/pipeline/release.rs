@@ -7,19 +7,23 @@
 use std::ops::Range;
 
 use crate::backoff::Backoff;
+use crate::dead_letter::DeadLetter;
 use crate::outcome::Decision;
 use crate::pipeline::attempt::Done;
 use crate::pipeline::batch::Batch;
+use crate::pipeline::care::Careful;
 use crate::pipeline::holding::Holding;
 use crate::pipeline::lane::{Lane, Tenure};
 use crate::pipeline::plan::Intent;
+use crate::pipeline::stats::Stats;
 use crate::store::Store;
 
 impl<S: Store> Lane<S> {
     /// Works what waited behind keys that were released, until there is no more of it.
-    pub(super) async fn release(&self, holding: &mut Holding) -> Option<Tenure> {
+    pub(super) async fn release(&self, holding: &mut Holding, careful: Careful) -> Option<Tenure> {
         let mut backoff = Backoff::for_store();
-        let limit = u32::try_from(self.settings.max_batch).unwrap_or(u32::MAX);
+        let most = if careful.is_on() { 1 } else { self.settings.max_batch };
+        let limit = u32::try_from(most).unwrap_or(u32::MAX);
         while !holding.parked.is_empty() {
             let mut letters = match self.group.store.released(&holding.held(), limit).await {
                 Ok(letters) => letters,
@@ -38,12 +42,42 @@ impl<S: Store> Lane<S> {
             let scope = self.group.handlers[handler].scope;
             letters.retain(|letter| letter.scope == scope);
             tracing::info!(scope, events = letters.len(), "working events of released keys");
-            let batch = Batch::released(&self.group, handler, letters);
-            if let Some(end) = self.batch(holding, batch, false, None).await {
-                return Some(end);
+            let end = match letters.first().map(|letter| letter.event.offset) {
+                Some(offset) if careful.is_on() => {
+                    self.release_carefully(holding, handler, letters, offset).await
+                }
+                _ => {
+                    let batch = Batch::released(&self.group, handler, letters);
+                    self.batch(holding, batch, false, None).await
+                }
+            };
+            if end.is_some() {
+                return end;
             }
         }
         None
+    }
+
+    /// Works one released event alone, which may be the one that kills.
+    async fn release_carefully(
+        &self,
+        holding: &mut Holding,
+        handler: usize,
+        letters: Vec<DeadLetter>,
+        offset: i64,
+    ) -> Option<Tenure> {
+        let deaths = holding.attempts("", offset).map_or(0, |it| it.deaths);
+        if deaths >= self.settings.quarantine_after {
+            Stats::add(&self.stats.quarantined, 1);
+            let batch = Batch::released_quarantined(&self.group, handler, letters, deaths);
+            return self.batch(holding, batch, false, None).await;
+        }
+        let flight = match self.alone(holding, offset).await {
+            Ok(flight) => flight,
+            Err(end) => return Some(end),
+        };
+        let batch = Batch::released(&self.group, handler, letters);
+        self.batch(holding, batch, false, Some(flight)).await
     }
 
     fn handler_of(&self, scope: &str) -> Option<usize> {

@@ -10,7 +10,7 @@ use crate::error::{Error, ErrorKind};
 use crate::lane::Standing;
 use crate::pipeline::attempt::{Attempt, Done, Passing, Trial, attempt};
 use crate::pipeline::batch::{Batch, Kind};
-use crate::pipeline::care::Flight;
+use crate::pipeline::care::{Careful, Flight};
 use crate::pipeline::failed::Failed;
 use crate::pipeline::holding::Holding;
 use crate::pipeline::isolate::Isolation;
@@ -155,7 +155,7 @@ impl<S: Store> Lane<S> {
                     return Err(end);
                 }
                 // What makes room is done by this lane, too.
-                match Box::pin(self.release(holding)).await {
+                match Box::pin(self.release(holding, Careful::OFF)).await {
                     Some(end) => Err(end),
                     None => Ok(()),
                 }
