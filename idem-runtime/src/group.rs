@@ -46,6 +46,11 @@ impl<S: Store> Group<S> {
         topics
     }
 
+    /// Into how many slices each partition is divided; 0 or 1: into none.
+    pub(crate) fn slices(&self) -> u16 {
+        self.handlers.iter().filter_map(|handler| handler.policy.slices).max().unwrap_or(0)
+    }
+
     /// The terms of the transaction that the handlers share: the highest level that one of them
     /// asks for; and a limit for a statement, if all of them have one.
     pub(crate) fn terms(&self) -> Terms {

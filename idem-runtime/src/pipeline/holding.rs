@@ -5,12 +5,14 @@
 use std::collections::{HashMap, HashSet};
 use std::time::SystemTime;
 
-use crate::lane::{AttemptRow, Held, LaneRow};
+use crate::lane::{AttemptRow, Held, LaneRow, Slice};
 
 #[derive(Debug)]
 pub(crate) struct Holding {
     pub(crate) row: LaneRow,
     pub(crate) parked: ParkedKeys,
+    /// The slice, of which revision and position are then.
+    pub(crate) slice: Option<Slice>,
 }
 
 impl Holding {
@@ -19,12 +21,21 @@ impl Holding {
         for (scope, message_key) in std::mem::take(&mut row.parked) {
             parked.insert(&scope, &message_key);
         }
-        Self { row, parked }
+        Self { row, parked, slice: None }
+    }
+
+    /// A slice of the lane, at this revision.
+    pub(crate) fn slice(&self, slice: Slice, revision: i64) -> Self {
+        Self {
+            row: LaneRow { revision, ..self.row.clone() },
+            parked: self.parked.clone(),
+            slice: Some(slice),
+        }
     }
 
     /// The lane as its owner knows it.
     pub(crate) fn held(&self) -> Held {
-        self.row.held()
+        Held { slice: self.slice, ..self.row.held() }
     }
 
     /// What is known of the attempts of a handler at an event; of the event as a whole, when the

@@ -193,7 +193,13 @@ impl<S: Store> Lane<S> {
             position = row.position.offset,
             "lane taken"
         );
-        let end = self.work(&mut holding).await;
+        let end = match self.group.slices() {
+            0 | 1 => match self.cut(&holding, 0).await {
+                Ok(_) => self.work(&mut holding).await,
+                Err(end) => end,
+            },
+            slices => self.work_sliced(&mut holding, slices).await,
+        };
         if matches!(end, Tenure::Left) {
             let held = holding.held();
             let release = self.group.store.release(&held);

@@ -59,7 +59,8 @@ impl<S: Store> Lane<S> {
             tokio::select! {
                 biased;
                 () = stop.asked(Stop::Finish) => return Some(Tenure::Left),
-                () = self.seat.asked_to_look() => {
+                // A slice leaves that to its lane.
+                () = self.seat.asked_to_look(), if holding.slice.is_none() => {
                     if let Some(lost) = self.look(holding).await {
                         return Some(lost);
                     }

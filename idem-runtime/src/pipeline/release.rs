@@ -8,6 +8,7 @@ use std::ops::Range;
 
 use crate::backoff::Backoff;
 use crate::dead_letter::DeadLetter;
+use crate::lane::Slice;
 use crate::outcome::Decision;
 use crate::pipeline::attempt::Done;
 use crate::pipeline::batch::Batch;
@@ -15,6 +16,7 @@ use crate::pipeline::care::Careful;
 use crate::pipeline::holding::Holding;
 use crate::pipeline::lane::{Lane, Tenure};
 use crate::pipeline::plan::Intent;
+use crate::pipeline::slices::slice_of;
 use crate::pipeline::stats::Stats;
 use crate::store::Store;
 
@@ -38,6 +40,9 @@ impl<S: Store> Lane<S> {
             };
             // Scopes whose handler this instance does not have are left to one that has it.
             letters.retain(|letter| self.handler_of(&letter.scope).is_some());
+            if let Some(Slice { index, of }) = holding.slice {
+                letters.retain(|letter| slice_of(&letter.event, of) == index);
+            }
             let handler = self.handler_of(&letters.first()?.scope)?;
             let scope = self.group.handlers[handler].scope;
             letters.retain(|letter| letter.scope == scope);

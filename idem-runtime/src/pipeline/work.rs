@@ -317,8 +317,10 @@ impl<S: Store> Lane<S> {
             row.deaths = 0;
         }
         self.remember_parked(holding, batch, &range, done);
-        self.seat.hold(Some((holding.held(), holding.row.identity.clone())));
-        self.seat.resolve(holding.row.position);
+        if holding.slice.is_none() {
+            self.seat.hold(Some((holding.held(), holding.row.identity.clone())));
+            self.seat.resolve(holding.row.position);
+        }
         self.report(batch, range, done);
     }
 }
