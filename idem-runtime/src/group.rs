@@ -48,7 +48,7 @@ impl<S: Store> Group<S> {
 
     /// Into how many slices each partition is divided; 0 or 1: into none.
     pub(crate) fn slices(&self) -> u16 {
-        self.handlers.iter().filter_map(|handler| handler.policy.slices).max().unwrap_or(0)
+        slices(&self.handlers)
     }
 
     /// The terms of the transaction that the handlers share: the highest level that one of them
@@ -60,6 +60,11 @@ impl<S: Store> Group<S> {
         let statement_timeout = timeouts.and_then(|timeouts| timeouts.into_iter().max());
         Terms { isolation, statement_timeout }
     }
+}
+
+/// The most slices that one of them asks for.
+pub(crate) fn slices<S: Store>(handlers: &[Registered<S>]) -> u16 {
+    handlers.iter().filter_map(|handler| handler.policy.slices).max().unwrap_or(0)
 }
 
 /// The handlers of a group, while it is being described.

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::group::Group;
-use crate::kafka::{Kafka, Keeper, Keeping, Reader};
+use crate::kafka::{Forwarder, Kafka, Keeper, Keeping, Reader};
 use crate::lane::Owner;
 use crate::pipeline::care::Care;
 use crate::pipeline::mark;
@@ -180,12 +180,13 @@ async fn signal() -> &'static str {
 }
 
 /// Sizes and times of a group's reader.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct RunnerSettings {
     pub(crate) queue_bytes: usize,
     pub(crate) drain: Duration,
     pub(crate) commit_interval: Duration,
     pub(crate) check_interval: Duration,
+    pub(crate) dead_letter_topic: Option<String>,
 }
 
 impl Default for RunnerSettings {
@@ -195,6 +196,7 @@ impl Default for RunnerSettings {
             drain: Duration::from_secs(5),
             commit_interval: Duration::from_secs(1),
             check_interval: Duration::from_secs(3),
+            dead_letter_topic: None,
         }
     }
 }
@@ -210,7 +212,8 @@ pub(crate) struct Running {
     stop: Arc<AtomicBool>,
     done: watch::Receiver<bool>,
     thread: Option<std::thread::JoinHandle<Result<()>>>,
-    watch: tokio::task::JoinHandle<()>,
+    /// What goes on beside it: the watch over its lanes, the forwarding of dead letters.
+    helpers: Vec<tokio::task::JoinHandle<()>>,
 }
 
 impl Running {
@@ -219,7 +222,7 @@ impl Running {
     }
 
     async fn ended(mut self) -> Result<()> {
-        self.watch.abort();
+        self.helpers.iter().for_each(|helper| helper.abort());
         self.has_ended().await;
         let Some(thread) = self.thread.take() else { return Ok(()) };
         thread.join().unwrap_or_else(|_| {
@@ -232,7 +235,7 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         self.stop.store(true, SeqCst);
-        self.watch.abort();
+        self.helpers.iter().for_each(|helper| helper.abort());
     }
 }
 
@@ -255,6 +258,14 @@ impl<S: Store> Runner for GroupRunner<S> {
         let registration =
             Registration { group: &group.name, scopes: &scopes, adopt: &adopt, retire: &retire };
         group.store.register(&registration).await.map_err(named)?;
+
+        let forwarder = match &settings.dead_letter_topic {
+            Some(topic) => {
+                let forwarder = Forwarder::connect(&kafka, topic, group.store.clone());
+                Some(forwarder.await.map_err(named)?)
+            }
+            None => None,
+        };
 
         let names: Vec<_> = scopes.iter().map(|(scope, _)| *scope).collect();
         let mark = Arc::from(mark::write(store, &names));
@@ -310,9 +321,14 @@ impl<S: Store> Runner for GroupRunner<S> {
                 keeper.close();
                 named(Error::new(ErrorKind::Config, "no thread for the reader").with_source(error))
             })?;
+        let forward = forwarder.map(|forwarder| {
+            let keeper = Arc::clone(&keeper);
+            tokio::spawn(forwarder.run(move || keeper.seats(), settings.check_interval))
+        });
         let seats = move || keeper.seats();
         let watch = tokio::spawn(watch_lanes(group, owner, source, seats, settings.check_interval));
-        Ok(Running { stop, done: ended, thread: Some(thread), watch })
+        let helpers = std::iter::once(watch).chain(forward).collect();
+        Ok(Running { stop, done: ended, thread: Some(thread), helpers })
     }
 }
 

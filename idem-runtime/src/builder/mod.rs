@@ -209,6 +209,17 @@ impl<C: Current> Builder<C> {
         self
     }
 
+    /// Also sends dead letters of this group to a Kafka topic, which must exist: at least once, with
+    /// the event's own key, payload and headers, and headers that say where it came from and why it
+    /// was given up on (`idem-dead-letter-id`, which tells a repetition, `idem-topic`,
+    /// `idem-partition`, `idem-offset`, `idem-scope`, `idem-key`, `idem-class`, `idem-error`, ..).
+    /// What is in the database already is sent, too. Without it dead letters are in the database
+    /// only.
+    pub fn dead_letter_topic(mut self, topic: impl Into<String>) -> Self {
+        self.open.runner.dead_letter_topic = Some(topic.into());
+        self
+    }
+
     /// How many bytes of waiting events the group keeps in memory, shared by all its partitions; each
     /// has 256 KiB at least. Default: 32 MiB. The client's own buffers (16 MiB unless set) come on top.
     pub fn queue_bytes(mut self, bytes: usize) -> Self {
