@@ -20,6 +20,7 @@ use crate::pipeline::tests::broker::{Broker, TOPIC};
 use crate::pipeline::tests::client::Client;
 use crate::pipeline::tests::handlers::{Bill, Script};
 use crate::pipeline::watch::watch;
+use crate::policy::Policy;
 use crate::state::States;
 
 /// Virtual time after which a test has waited in vain.
@@ -39,6 +40,13 @@ impl World {
     /// One handler with markers in rows, and one partition.
     pub(super) fn new() -> Self {
         Self::of(vec![Registered::of::<Bill>()], 1)
+    }
+
+    /// The same, its handler with this policy.
+    pub(super) fn with(policy: Policy) -> Self {
+        let mut bill = Registered::of::<Bill>();
+        bill.policy = policy;
+        Self::of(vec![bill], 1)
     }
 
     pub(super) fn of(handlers: Vec<Registered<Memory>>, partitions: usize) -> Self {
