@@ -3,9 +3,11 @@
 //! One door, with absolute paths, so that nothing in the user's scope (a `Result` of their own, a
 //! `mod core`) can change what a handler means.
 
+pub use std::time::Duration;
+
 pub use idem_runtime::{
-    Call, Event, Failure, Handler, Key, KeyError, KeyPart, KeySource, KeyedByEvent, Needs, One,
-    Param, Subscriber, process,
+    Call, Event, Failure, Handler, IsolationLevel, Key, KeyError, KeyPart, KeySource, KeyedByEvent,
+    Many, Needs, OnFailure, One, Param, Policy, Retry, Subscriber, process,
 };
 pub mod stores;
 
@@ -103,11 +105,22 @@ pub const fn one_connection(are_connections: &[bool]) {
             tried again"
 )]
 pub trait Returned {
-    /// The result as the runtime takes it.
+    /// The handler's own error.
+    type Error: HandlerError;
+
+    /// The result, which is what it is.
     ///
     /// # Errors
     /// The handler's.
-    fn finish(self) -> Handled;
+    fn result(self) -> Result<(), Self::Error>;
+}
+
+impl<E: HandlerError> Returned for Result<(), E> {
+    type Error = E;
+
+    fn result(self) -> Self {
+        self
+    }
 }
 
 /// What a handler returned, as the runtime takes it.
@@ -115,13 +128,19 @@ pub trait Returned {
 /// # Errors
 /// The handler's.
 pub fn finish<R: Returned>(returned: R) -> Handled {
-    returned.finish()
+    returned.result().map_err(HandlerError::into_failure)
 }
 
-impl<E: HandlerError> Returned for Result<(), E> {
-    fn finish(self) -> Handled {
-        self.map_err(HandlerError::into_failure)
-    }
+/// As [`finish`], with the handler's own word on which of its errors are permanent.
+///
+/// # Errors
+/// The handler's.
+pub fn finish_with<R: Returned>(returned: R, is_permanent: fn(&R::Error) -> bool) -> Handled {
+    returned.result().map_err(|error| {
+        let permanent = is_permanent(&error);
+        let failure = error.into_failure();
+        if permanent { failure.into_permanent() } else { failure }
+    })
 }
 
 /// What a handler can fail with.

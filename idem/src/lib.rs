@@ -62,9 +62,11 @@
 pub use idem_macros::idempotent;
 #[doc(inline)]
 pub use idem_runtime::{
-    BoxError, Context, DecodeError, Error, ErrorKind, Event, EventOf, Failure, Handler, Headers,
-    IntoKey, Key, KeyError, KeyPart, KeySource, KeyedByEvent, Marker, MarkerMode, MarkerState, One,
-    Origin, Outcome, Processor, Result, State, Store, Subscriber,
+    BoxError, Cause, Context, DeadLetter, DecodeError, Error, ErrorKind, Event, EventOf, Failure,
+    FailureClass, Handler, Headers, IntoKey, IsolationLevel, Key, KeyError, KeyPart, KeySource,
+    KeyedByEvent, LetterAction, LetterFilter, LetterNote, LetterState, Many, Marker, MarkerMode,
+    MarkerState, OnFailure, One, Origin, Outcome, Permanent, Policy, Processor, Result, Retry,
+    State, Store, Subscriber, permanent,
 };
 // What only the runner needs.
 #[cfg(feature = "kafka")]
