@@ -2,9 +2,11 @@
 
 #![expect(clippy::unwrap_used, reason = "what is missing fails the test")]
 
+use std::time::Duration;
+
 use idem_runtime::lane::{LaneId, LogIdentity, Owner, Position};
 use idem_runtime::memory::{Memory, Point};
-use idem_runtime::store::{Claim, Lends as _, Opening, Seal, Sealed, Writer};
+use idem_runtime::store::{Claim, Lends as _, Opening, Seal, Sealed, Terms, Writer};
 use idem_runtime::{ErrorKind, Key, Store};
 use uuid::Uuid;
 
@@ -17,16 +19,16 @@ async fn held(store: &Memory) -> idem_runtime::lane::Held {
     let identity = LogIdentity::default();
     let opening = Opening { group: "g", topic: "t", identity: &identity, lanes: &lanes };
     store.open_topic(&opening).await.unwrap();
-    let owner = Owner { id: Uuid::new_v4(), name: "o".into() };
+    let owner = Owner { id: Uuid::new_v4(), name: "o".into(), dead_after: Duration::from_secs(1) };
     store.take(&lane(), &owner).await.unwrap().unwrap().held()
 }
 
 async fn batch(store: &Memory, offset: i64) -> idem_runtime::Result<()> {
     let held = store.lane(&lane()).unwrap().held();
     let writer = Writer::Lane(&held);
-    let mut tx = store.begin(&writer).await?;
+    let mut tx = store.begin(&writer, &Terms::default()).await?;
     let key = Key::new(offset.to_string()).unwrap();
-    let claim = Claim { scope: "s", key: &key, offset: Some(offset), metadata: None };
+    let claim = Claim { offset: Some(offset), ..Claim::new("s", &key) };
     let _ = store.claim(&mut tx, &writer, &[claim]).await?;
     Memory::lend(&mut tx).insert("rows", offset.to_string()).await.unwrap();
     let seal = Seal { position: Position::at(offset + 1), offset_scopes: &[] };
@@ -55,7 +57,7 @@ async fn open_transactions_do_not_survive_a_restore_or_a_lost_connection() {
     let held = held(&store).await;
     let writer = Writer::Lane(&held);
     for lose in [true, false] {
-        let mut tx = store.begin(&writer).await.unwrap();
+        let mut tx = store.begin(&writer, &Terms::default()).await.unwrap();
         if lose {
             store.restore(&store.snapshot());
         } else {
@@ -76,9 +78,9 @@ async fn a_deadlock_ends_one_of_the_two() {
     let (one, two) = (Key::new("1").unwrap(), Key::new("2").unwrap());
     let claims = async |first: &Key, second: &Key| {
         let writer = Writer::Direct { attempt: Uuid::new_v4() };
-        let mut tx = store.begin(&writer).await?;
+        let mut tx = store.begin(&writer, &Terms::default()).await?;
         for key in [first, second] {
-            let claim = Claim { scope: "s", key, offset: None, metadata: None };
+            let claim = Claim::new("s", key);
             let _ = store.claim(&mut tx, &writer, &[claim]).await?;
             tokio::task::yield_now().await;
         }
@@ -96,7 +98,8 @@ async fn a_paused_commit_holds_the_lane_until_it_is_released() {
     let store = Memory::new();
     held(&store).await;
     let pause = store.faults().pause(Point::Commit);
-    let owner = Owner { id: Uuid::new_v4(), name: "next".into() };
+    let owner =
+        Owner { id: Uuid::new_v4(), name: "next".into(), dead_after: Duration::from_secs(1) };
     let next = async {
         pause.reached().await;
         let id = lane();
