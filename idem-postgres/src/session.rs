@@ -268,10 +268,8 @@ mod tests {
     fn terms_come_after_the_stores_own_limits_and_only_shorten_them() {
         let writer = Writer::Direct { attempt: Uuid::nil() };
         let begin = |limit: Duration, pooler, user: &[(&str, &str)]| {
-            let terms = Terms {
-                isolation: IsolationLevel::Serializable,
-                statement_timeout: Some(limit),
-            };
+            let terms =
+                Terms { isolation: IsolationLevel::Serializable, statement_timeout: Some(limit) };
             let options = PgConnectOptions::new().options(user.iter().copied());
             sessions(options, pooler).begin_batch(&writer, &terms)
         };

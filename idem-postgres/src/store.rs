@@ -7,7 +7,8 @@ use idem_runtime::store::{
     Claim, Claimed, Fault, GivenUp, Opening, Reposition, Seal, Sealed, Settlement, Terms, Writer,
 };
 use idem_runtime::{
-    DeadLetter, Key, Lends, LetterFilter, LetterNote, Marker, NewLetter, Registration, Result, Store,
+    DeadLetter, Key, Lends, LetterFilter, LetterNote, Marker, NewLetter, Registration, Result,
+    Store,
 };
 use sqlx::postgres::PgConnection;
 use uuid::Uuid;
@@ -98,11 +99,7 @@ impl Store for Postgres {
         markers::find(&self.inner, scope, key).await
     }
 
-    async fn given_up(
-        &self,
-        tx: &mut Tx,
-        keys: &[(&str, &Key)],
-    ) -> Result<Vec<Option<GivenUp>>> {
+    async fn given_up(&self, tx: &mut Tx, keys: &[(&str, &Key)]) -> Result<Vec<Option<GivenUp>>> {
         given_up::given_up(&self.inner, tx, keys).await
     }
 
@@ -153,12 +150,7 @@ impl Store for Postgres {
         settle::lock(&self.inner, tx, id).await
     }
 
-    async fn settle_letter(
-        &self,
-        tx: &mut Tx,
-        id: i64,
-        settlement: &Settlement<'_>,
-    ) -> Result<()> {
+    async fn settle_letter(&self, tx: &mut Tx, id: i64, settlement: &Settlement<'_>) -> Result<()> {
         settle::settle(&self.inner, tx, id, settlement).await
     }
 

@@ -16,7 +16,7 @@ macro_rules! select_letters {
             "select letter.dead_letter_id, letter.scope, event_key, state, group_name, topic,
                 partition, source_offset, event_timestamp, leader_epoch, failure_class,
                 is_permanent, attempts, first_failed_at, fingerprint, written_at, is_edited, error,
-                letter.message_key, headers,
+                letter.message_key, headers, digest,
                 case when is_edited then edited_payload else payload end as payload
              from ",
             $which
@@ -43,6 +43,7 @@ impl<'r> FromRow<'r, SqliteRow> for Selected {
         let mut letter = DeadLetter::new(id, scope, state, row.try_get("group_name")?, event(row)?);
         let key: Option<String> = row.try_get("event_key")?;
         letter.key = key.map(Key::new).transpose().map_err(undecodable)?;
+        letter.digest = row.try_get("digest")?;
         letter.edited = row.try_get("is_edited")?;
         letter.cause = cause(row)?;
         letter.fingerprint = row.try_get::<Option<_>, _>("fingerprint")?.unwrap_or_default();

@@ -54,6 +54,7 @@ fn select(store: &Inner, filter: &LetterFilter) -> serde_json::Result<QueryBuild
     let class = filter.class.map(|it| it.as_str());
     for (test, text) in [
         (" and scope = ", filter.scope.as_deref()),
+        (" and event_key = ", filter.key.as_deref()),
         (" and topic = ", filter.topic.as_deref()),
         (" and state = ", filter.state.map(|it| it.as_str())),
         (" and failure_class = ", class),
