@@ -121,8 +121,8 @@ impl Kafka {
         producer
     }
 
-    /// Writes orders: to the partition given, or to the one of the event's key. The event's key is
-    /// also in the header `idempotency-key`.
+    /// Writes orders: to the partition given, or to the one of the customer or of the event's key.
+    /// The event's key is also in the header `idempotency-key`.
     ///
     /// # Panics
     /// When not all are acknowledged.
@@ -134,7 +134,8 @@ impl Kafka {
         let producer = self.producer();
         for (partition, order) in orders {
             let payload = serde_json::to_vec(order).expect("an order is JSON");
-            send(&producer, topic, partition, &order.event_id, &payload);
+            let key = order.customer.as_deref().unwrap_or(&order.event_id);
+            send_as(&producer, (topic, partition), key, &order.event_id, &payload);
         }
         producer.flush(TIMEOUT).expect("all are acknowledged");
     }
@@ -233,7 +234,19 @@ pub fn send(
     key: &str,
     payload: &[u8],
 ) {
-    let headers = OwnedHeaders::new().insert(Header { key: "idempotency-key", value: Some(key) });
+    send_as(producer, (topic, partition), key, key, payload);
+}
+
+/// The same with a message key and an idempotency key.
+fn send_as(
+    producer: &BaseProducer,
+    (topic, partition): (&str, Option<i32>),
+    key: &str,
+    idempotency_key: &str,
+    payload: &[u8],
+) {
+    let header = Header { key: "idempotency-key", value: Some(idempotency_key) };
+    let headers = OwnedHeaders::new().insert(header);
     let mut record = BaseRecord::to(topic).key(key).payload(payload).headers(headers);
     if let Some(partition) = partition {
         record = record.partition(partition);

@@ -10,7 +10,7 @@ use sqlx::{AssertSqlSafe, Executor as _};
 use crate::handlers::{Act, Order};
 use crate::kafka::Kafka;
 use crate::process::ConsumerProcess;
-use crate::settings::Settings;
+use crate::settings::{Said, Settings};
 
 /// How long a test waits for something that must happen.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -83,7 +83,7 @@ impl World {
         let tables = format!(
             "create schema {effects};
              create table {effects}.invoices (scope text not null, event_id text not null,
-                 order_id bigint not null, cents bigint not null,
+                 order_id bigint not null, cents bigint not null, customer text,
                  written_at timestamptz not null default clock_timestamp());
              create table {effects}.mended (event_id text primary key)"
         );
@@ -108,6 +108,8 @@ impl World {
             max_batch: 500,
             lock_timeout_ms: 30_000,
             queue_bytes: 32 << 20,
+            policy: Said::default(),
+            dead_letter_topic: None,
         };
         let store = settings.store().await.expect("the store connects");
         store.migrate().await.expect("the store's tables are made");
@@ -229,6 +231,7 @@ pub fn order(number: i64) -> Order {
         order_id: number,
         cents: number % 1000,
         act: Act::Plain,
+        customer: None,
     }
 }
 
