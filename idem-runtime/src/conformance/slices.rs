@@ -3,11 +3,12 @@
 use super::Harness;
 use super::failures::*;
 use super::support::*;
+use crate::dead_letter::LetterAction;
 use crate::lane::{Held, Position, Slice};
 use crate::store::{Claimed, Seal, Sealed, Store as _, Writer};
 
 async fn cut<H: Harness>(harness: &H, held: &Held, slices: u16) -> Vec<i64> {
-    harness.store().cut(held, slices).await.unwrap().expect("the lane is held")
+    harness.store().cut(held, slices).await.unwrap().unwrap()
 }
 
 /// A slice of a held lane as the database has it.
@@ -236,14 +237,36 @@ pub async fn a_look_adds_up_the_revisions_of_slices<H: Harness>(harness: &H) {
     assert_eq!(revision().await, held.revision + 3);
 }
 
-pub async fn a_slice_gives_up_and_forgets_in_its_own_batch<H: Harness>(harness: &H) {
+pub async fn a_slice_keeps_its_failures_with_its_lane<H: Harness>(harness: &H) {
     let (held, [_, one]) = divided(harness).await;
+    for offset in [3, 4] {
+        assert!(harness.store().note_attempt(&one, &attempt(SCOPE, offset)).await.unwrap());
+    }
     let writer = Writer::Lane(&one);
     let mut tx = begin(harness, &writer).await;
-    let (event, cause) = (event(3, "k"), cause());
-    harness.store().give_up(&mut tx, &one, &[parked(&event, &cause)]).await.unwrap();
+    let (first, second, cause) = (event(3, "k"), event(5, "k"), cause());
+    let new = [parked(&first, &cause), waiting(&second)];
+    harness.store().give_up(&mut tx, &one, &new).await.unwrap();
     harness.store().forget_attempts(&mut tx, &one, &[3], true).await.unwrap();
-    finish(harness, tx, &writer, 4).await;
-    assert_eq!(behind(harness, &held, "k").await, Some(0));
-    assert_eq!(only(harness).await.event.offset, 3);
+    finish(harness, tx, &writer, 6).await;
+    let one = slice(harness, &held, 1, 2).await.unwrap();
+    assert_eq!(behind(harness, &one, "k").await, Some(1));
+    settle(harness, at(harness, 3).await.id, &settlement(LetterAction::Replayed)).await;
+    let next = harness.store().released(&one, 10).await.unwrap();
+    assert_eq!(offsets(&next), [5]);
+    let writer = Writer::Lane(&one);
+    let mut tx = begin(harness, &writer).await;
+    harness.store().unpark(&mut tx, &one, &ids(&next)).await.unwrap();
+    finish(harness, tx, &writer, 7).await;
+    assert_eq!(behind(harness, &held, "k").await, None);
+    let row = take(harness, 0).await;
+    assert_eq!((row.parked, row.attempts), (vec![], vec![attempt(SCOPE, 4)]));
+    assert!(!harness.store().note_attempt(&one, &attempt(SCOPE, 8)).await.unwrap());
+}
+
+pub async fn a_slice_of_a_lane_that_is_gone_is_neither_read_nor_sealed<H: Harness>(harness: &H) {
+    let (_, [zero, _]) = divided(harness).await;
+    let gone = Held { number: 1_000_000, ..zero };
+    assert_eq!(harness.store().read(&gone).await.unwrap(), None);
+    assert_eq!(seal(harness, &gone, 5).await, Sealed::No);
 }
