@@ -9,10 +9,8 @@ use std::time::SystemTime;
 use common::{Fixture, begin, held};
 use idem_runtime::lane::{Held, Position, Slice};
 use idem_runtime::store::{Claim, Claimed, Seal, Sealed, Settlement, Writer};
-use idem_runtime::{
-    Cause, Event, FailureClass, Key, LetterAction, LetterState, NewLetter, Store,
-};
-use idem_sqlite::{Sqlite, Tx};
+use idem_runtime::{Cause, Event, FailureClass, Key, LetterAction, LetterState, NewLetter, Store};
+use idem_sqlite::Sqlite;
 
 fn event(offset: i64) -> Event {
     let mut event = Event::new("orders".into(), 0, offset, "{}");
@@ -30,7 +28,10 @@ fn cause() -> Cause {
     }
 }
 
-async fn give_up(store: &Sqlite, tx: &mut Tx, held: &Held, events: &[(&Event, LetterState)]) {
+/// Writes these in a transaction of their own, which does not move the lane.
+async fn given_up(store: &Sqlite, held: &Held, events: &[(&Event, LetterState)]) {
+    let writer = common::direct();
+    let mut tx = begin(store, &writer).await.unwrap();
     let cause = cause();
     let letter = |&(event, state): &(_, LetterState)| NewLetter {
         scope: "bill",
@@ -40,20 +41,13 @@ async fn give_up(store: &Sqlite, tx: &mut Tx, held: &Held, events: &[(&Event, Le
         cause: (state != LetterState::Waiting).then_some(&cause),
     };
     let letters: Vec<_> = events.iter().map(letter).collect();
-    store.give_up(tx, held, &letters).await.unwrap();
-}
-
-/// Writes these in a transaction of their own, which does not move the lane.
-async fn given_up(store: &Sqlite, held: &Held, events: &[(&Event, LetterState)]) {
-    let writer = common::direct();
-    let mut tx = begin(store, &writer).await.unwrap();
-    give_up(store, &mut tx, held, events).await;
+    store.give_up(&mut tx, held, &letters).await.unwrap();
     assert_eq!(store.seal(&mut tx, &writer, None).await.unwrap(), Sealed::Yes);
     store.commit(tx).await.unwrap();
 }
 
 #[tokio::test]
-async fn processes_that_give_up_the_same_event_write_one_letter() {
+async fn two_stores_that_give_up_the_same_event_write_one_letter() {
     let (fixture, store) = Fixture::with_store().await;
     let other = fixture.store().await;
     let held = held(&store).await;
