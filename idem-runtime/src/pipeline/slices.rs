@@ -8,25 +8,14 @@
 //! All slices are worked by the lane's one task: they wait for the database side by side.
 
 use std::collections::VecDeque;
-use std::future::Future;
-
-use futures_util::StreamExt as _;
-use futures_util::stream::FuturesUnordered;
-use tokio::time::Instant;
-use tracing::Instrument as _;
 
 use crate::dead_letter::Fnv;
 use crate::event::Event;
-use crate::lane::{Position, Slice, Standing};
-use crate::pipeline::batch::Batch;
-use crate::pipeline::care::Careful;
+use crate::lane::{Position, Slice};
 use crate::pipeline::holding::Holding;
-use crate::pipeline::lane::{Lane, Tenure};
-use crate::pipeline::stop::Stop;
-use crate::store::{Reposition, Store};
 
 /// How many batches' worth of events may wait in a slice or be in flight, over all slices.
-const BATCHES_AHEAD: usize = 8;
+pub(super) const BATCHES_AHEAD: usize = 8;
 
 /// The slice of an event. One without a message key has no order to keep: it goes by its offset.
 pub(crate) fn slice_of(event: &Event, slices: u16) -> u16 {
@@ -44,26 +33,28 @@ pub(crate) fn slice_of(event: &Event, slices: u16) -> u16 {
 }
 
 /// One slice between two batches, or while one is in flight.
-struct Sliced {
+pub(super) struct Sliced {
     /// `None` while a batch is in flight.
-    holding: Option<Holding>,
-    queue: VecDeque<Event>,
+    pub(super) holding: Option<Holding>,
+    pub(super) queue: VecDeque<Event>,
     /// The first offset in flight.
-    flying: Option<Position>,
+    pub(super) flying: Option<Position>,
 }
 
 /// All slices of a lane.
-struct Slices {
-    slices: Vec<Sliced>,
-    of: u16,
-    events: usize,
-    bytes: usize,
+pub(super) struct Slices {
+    pub(super) slices: Vec<Sliced>,
+    pub(super) of: u16,
+    pub(super) events: usize,
+    pub(super) bytes: usize,
     /// Behind the last event that was divided.
-    end: Position,
+    pub(super) end: Position,
+    /// Behind whatever can have been in flight when former owners died.
+    pub(super) calm_at: i64,
 }
 
 impl Slices {
-    fn new(holding: &Holding, revisions: Vec<i64>) -> Self {
+    pub(super) fn new(holding: &Holding, revisions: Vec<i64>, max_batch: usize) -> Self {
         let of = u16::try_from(revisions.len()).unwrap_or(u16::MAX);
         let slices = (0..of).zip(revisions).map(|(index, revision)| Sliced {
             holding: Some(holding.slice(Slice { index, of }, revision)),
@@ -71,10 +62,12 @@ impl Slices {
             flying: None,
         });
         let (slices, end) = (slices.collect(), holding.row.position);
-        Self { slices, of, events: 0, bytes: 0, end }
+        let ahead = i64::try_from(max_batch * BATCHES_AHEAD).unwrap_or(i64::MAX);
+        let calm_at = end.offset.saturating_add(ahead);
+        Self { slices, of, events: 0, bytes: 0, end, calm_at }
     }
 
-    fn divide(&mut self, events: Vec<Event>) {
+    pub(super) fn divide(&mut self, events: Vec<Event>) {
         for event in events {
             self.events += 1;
             self.bytes += event.weight();
@@ -85,7 +78,7 @@ impl Slices {
     }
 
     /// Everything below it is done.
-    fn low_water(&self) -> Position {
+    pub(super) fn low_water(&self) -> Position {
         let at =
             |event: &Event| Position { offset: event.offset, leader_epoch: event.leader_epoch };
         let firsts = self
@@ -95,255 +88,14 @@ impl Slices {
         firsts.min_by_key(|position| position.offset).unwrap_or(self.end)
     }
 
-    fn in_flight(&self) -> usize {
+    pub(super) fn in_flight(&self) -> usize {
         self.slices.iter().filter(|slice| slice.holding.is_none()).count()
     }
 
     /// The sum of the revisions of those that are not in flight, and of the rest as they were.
-    fn revisions(&self, flying: &[i64]) -> i64 {
+    pub(super) fn revisions(&self, flying: &[i64]) -> i64 {
         let known = self.slices.iter().zip(flying);
         known.map(|(slice, last)| slice.holding.as_ref().map_or(*last, |it| it.row.revision)).sum()
-    }
-}
-
-/// What one turn of a slice ended with.
-struct Turn {
-    index: usize,
-    holding: Holding,
-    events: usize,
-    bytes: usize,
-    end: Option<Tenure>,
-}
-
-impl<S: Store> Lane<S> {
-    /// Works the lane in slices.
-    pub(super) async fn work_sliced(&self, holding: &mut Holding, slices: u16) -> Tenure {
-        let revisions = match self.cut(holding, slices).await {
-            Ok(revisions) => revisions,
-            Err(end) => return end,
-        };
-        let mut last = revisions.clone();
-        let mut slices = Slices::new(holding, revisions);
-        let end = self.turns(holding, &mut slices, &mut last).await;
-        if matches!(end, Tenure::Left) {
-            // A courtesy to the next owner, which would find duplicates otherwise.
-            let _ = self.advance(holding, &slices).await;
-        }
-        end
-    }
-
-    async fn turns(&self, holding: &mut Holding, slices: &mut Slices, last: &mut [i64]) -> Tenure {
-        let mut stop = self.stop.clone();
-        let interval = self.settings.release_interval;
-        let mut careful = Careful::new(holding, self.settings.max_batch);
-        let mut next_round = Instant::now() + interval;
-        let mut release = true;
-        let mut running = FuturesUnordered::new();
-        loop {
-            let stopping = self.stop.now() >= Stop::Finish;
-            if stopping && running.is_empty() {
-                return Tenure::Left;
-            }
-            if !stopping {
-                for turn in self.next_turns(slices, last, careful, release) {
-                    running.push(turn);
-                }
-                release = false;
-            }
-            let room = !stopping && self.has_room(slices, careful);
-            tokio::select! {
-                biased;
-                () = stop.asked(Stop::Finish), if !stopping => {}
-                Some(turn) = running.next() => {
-                    let Turn { index, holding: its, events, bytes, end } = turn;
-                    slices.events -= events;
-                    slices.bytes -= bytes;
-                    let slice = &mut slices.slices[index];
-                    slice.flying = None;
-                    last[index] = its.row.revision;
-                    slice.holding = Some(its);
-                    match end {
-                        None => careful.worked(),
-                        // The others find out for themselves.
-                        Some(Tenure::Left) => {}
-                        Some(end) => return end,
-                    }
-                    self.publish(holding, slices, last);
-                }
-                () = self.seat.asked_to_look() => {
-                    if let Some(end) = self.look_sliced(holding, slices).await {
-                        return end;
-                    }
-                }
-                () = tokio::time::sleep_until(next_round) => {
-                    if let Err(end) = self.advance(holding, slices).await {
-                        return end;
-                    }
-                    self.publish(holding, slices, last);
-                    release = true;
-                    next_round = Instant::now() + interval;
-                }
-                () = self.seat.queue.ready(), if room => {
-                    let most = if careful.is_on() { 1 } else { self.settings.max_batch };
-                    slices.divide(self.seat.queue.take(most));
-                }
-            }
-        }
-    }
-
-    fn has_room(&self, slices: &Slices, careful: Careful) -> bool {
-        if careful.is_on() {
-            return slices.events == 0;
-        }
-        slices.events < self.settings.max_batch * BATCHES_AHEAD
-            && slices.bytes < self.seat.queue.high()
-    }
-
-    /// A turn for each slice that has something to do and is not at it.
-    fn next_turns<'a>(
-        &'a self,
-        slices: &mut Slices,
-        last: &mut [i64],
-        careful: Careful,
-        release: bool,
-    ) -> Vec<impl Future<Output = Turn> + Send + use<'a, S>> {
-        let mut turns = Vec::new();
-        let of = slices.of;
-        let mut alone = careful.is_on() && slices.in_flight() > 0;
-        for (index, slice) in slices.slices.iter_mut().enumerate() {
-            let idle = slice.holding.as_ref();
-            let due = idle.is_some_and(|it| release && !it.parked.is_empty());
-            if idle.is_none() || alone || (slice.queue.is_empty() && !due) {
-                continue;
-            }
-            let Some(holding) = slice.holding.take() else { continue };
-            alone = careful.is_on();
-            let most = if alone { 1 } else { self.settings.max_batch };
-            let count = slice.queue.len().min(most);
-            let events: Vec<Event> = slice.queue.drain(..count).collect();
-            slice.flying = events
-                .first()
-                .map(|it| Position { offset: it.offset, leader_epoch: it.leader_epoch });
-            last[index] = holding.row.revision;
-            let number = u16::try_from(index).unwrap_or(u16::MAX);
-            debug_assert!(events.iter().all(|event| slice_of(event, of) == number));
-            turns.push(self.turn(index, holding, events, careful, due));
-        }
-        turns
-    }
-
-    /// What waited behind released keys, then these events.
-    async fn turn(
-        &self,
-        index: usize,
-        mut holding: Holding,
-        events: Vec<Event>,
-        careful: Careful,
-        release: bool,
-    ) -> Turn {
-        let (count, bytes) = (events.len(), events.iter().map(Event::weight).sum());
-        let mut end = None;
-        if release {
-            end = self.release(&mut holding, careful).await;
-        }
-        if end.is_none() && !events.is_empty() {
-            let span = tracing::info_span!(
-                "batch",
-                group = %holding.row.id.group,
-                topic = %holding.row.id.topic,
-                partition = holding.row.id.partition,
-                slice = index,
-                first = events.first().map(|event| event.offset),
-                events = count,
-            );
-            end = self.slice_batch(&mut holding, events, careful).instrument(span).await;
-        }
-        Turn { index, holding, events: count, bytes, end }
-    }
-
-    async fn slice_batch(
-        &self,
-        holding: &mut Holding,
-        mut events: Vec<Event>,
-        careful: Careful,
-    ) -> Option<Tenure> {
-        if careful.is_on() {
-            return self.carefully(holding, events.pop()?, careful.calm()).await;
-        }
-        let batch = Batch::prepare(&self.group, events);
-        self.batch(holding, batch, careful.calm(), None).await
-    }
-
-    /// Divides the lane; as long as it takes.
-    pub(super) async fn cut(&self, holding: &Holding, slices: u16) -> Result<Vec<i64>, Tenure> {
-        let mut backoff = crate::backoff::Backoff::for_store();
-        loop {
-            match self.group.store.cut(&holding.held(), slices).await {
-                Ok(Some(revisions)) => return Ok(revisions),
-                Ok(None) => return Err(Tenure::Lost(Standing::Fenced)),
-                Err(error) => {
-                    let pause = backoff.next();
-                    self.warn(&error, "the lane cannot be divided, trying again", pause);
-                    if self.pause(pause).await {
-                        return Err(Tenure::Left);
-                    }
-                }
-            }
-        }
-    }
-
-    /// Moves the lane's row to the low-water mark.
-    async fn advance(&self, holding: &mut Holding, slices: &Slices) -> Result<(), Tenure> {
-        let position = slices.low_water();
-        if position.offset <= holding.row.position.offset {
-            return Ok(());
-        }
-        let identity = holding.row.identity.clone();
-        let to = Reposition { position, identity: &identity, new_log: false };
-        let moved = match self.group.store.reposition(&holding.held(), &to).await {
-            Ok(moved) => moved,
-            Err(error) => {
-                tracing::debug!(error = %error.report(), "the lane's row was not moved");
-                // It may have been, if its answer was lost.
-                false
-            }
-        };
-        if moved {
-            holding.row.revision += 1;
-            holding.row.position = position;
-            return Ok(());
-        }
-        match self.standing(holding).await? {
-            (Standing::Held, _) => Ok(()),
-            (Standing::Ahead, now)
-                if now.revision == holding.row.revision + 1
-                    && now.position.offset == position.offset =>
-            {
-                holding.row.revision = now.revision;
-                holding.row.position = position;
-                Ok(())
-            }
-            (standing, _) => Err(Tenure::Lost(standing)),
-        }
-    }
-
-    /// Tells the watch and the source how far the lane is.
-    fn publish(&self, holding: &Holding, slices: &Slices, last: &[i64]) {
-        let mut held = holding.held();
-        held.revision += slices.revisions(last);
-        self.seat.hold(Some((held, holding.row.identity.clone())));
-        self.seat.resolve(slices.low_water());
-    }
-
-    async fn look_sliced(&self, holding: &Holding, slices: &Slices) -> Option<Tenure> {
-        for idle in slices.slices.iter().filter_map(|slice| slice.holding.as_ref()) {
-            match self.standing(idle).await {
-                Ok((Standing::Held, _)) => {}
-                Ok((standing, _)) => return Some(Tenure::Lost(standing)),
-                Err(end) => return Some(end),
-            }
-        }
-        self.look(holding).await
     }
 }
 

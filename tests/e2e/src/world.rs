@@ -179,7 +179,7 @@ impl World {
     /// # Panics
     /// When that does not happen in time.
     pub async fn until_drained(&self) {
-        let ends: i64 = (0..self.partitions).map(|it| self.kafka.bounds(&self.topic, it).1).sum();
+        let ends = self.ends();
         until("every lane is at its log's end", async || self.positions().await == ends).await;
     }
 
@@ -196,10 +196,9 @@ impl World {
             .unwrap_or(-1)
     }
 
-    /// Whether every lane of the group stands at the end of its log.
-    pub async fn is_drained(&self) -> bool {
-        let ends: i64 = (0..self.partitions).map(|it| self.kafka.bounds(&self.topic, it).1).sum();
-        self.positions().await == ends
+    /// The sum of the ends of its logs.
+    pub fn ends(&self) -> i64 {
+        (0..self.partitions).map(|it| self.kafka.bounds(&self.topic, it).1).sum()
     }
 
     /// How many markers there are.

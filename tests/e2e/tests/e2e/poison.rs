@@ -8,11 +8,11 @@ use crate::BIN;
 /// Starts the consumer again and again, as a supervisor does, until all is worked. Answers how often
 /// it died.
 async fn supervised(world: &World, settings: &Settings) -> u32 {
-    let mut deaths = 0;
+    let (mut deaths, ends) = (0, world.ends());
     loop {
         let mut consumer = world.start(settings);
         loop {
-            if world.is_drained().await {
+            if world.positions().await == ends {
                 assert!(consumer.terminate().success());
                 return deaths;
             }
