@@ -57,7 +57,7 @@ pub(crate) async fn forget(
     offsets: &[i64],
     calm: bool,
 ) -> Result<()> {
-    let forget = sqlx::query(store.sql.forget_attempts.clone())
+    let forget = sqlx::query(store.sql_in(tx).forget_attempts.clone())
         .bind(held.number)
         .bind(held.token)
         .bind(offsets)

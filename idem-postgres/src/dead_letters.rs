@@ -119,7 +119,7 @@ pub(crate) async fn give_up(
 }
 
 fn check(letter: &NewLetter<'_>) -> Result<()> {
-    let wrong = |what: String| Err(Error::new(ErrorKind::Config, format!("{DOING}: {what}")));
+    let wrong = |what: String| Err(Error::new(ErrorKind::Store, format!("{DOING}: {what}")));
     match letter.state {
         LetterState::Parked | LetterState::Waiting if letter.event.message_key.is_none() => {
             wrong("an event without a message key has nobody to wait for".to_owned())
@@ -164,7 +164,7 @@ async fn write(
         header_names.push(text(name));
         header_values.push(value);
     }
-    let write = sqlx::query_as::<_, (i64, bool)>(store.sql.give_up.clone())
+    let write = sqlx::query_as::<_, (i64, bool)>(store.sql_in(tx).give_up.clone())
         .bind(held.number)
         .bind(of(letters, |it| it.scope))
         .bind(of(letters, |it| it.key.map(|key| key.as_str())))

@@ -29,7 +29,8 @@ pub(crate) async fn given_up(
     let (scopes, keys): (Vec<&str>, Vec<&str>) =
         keys.iter().map(|(scope, key)| (*scope, key.as_str())).unzip();
     type Row = (i64, i16, Option<i64>, Option<i64>);
-    let given_up = sqlx::query_as::<_, Row>(store.sql.given_up.clone()).bind(scopes).bind(keys);
+    let given_up =
+        sqlx::query_as::<_, Row>(store.sql_in(tx).given_up.clone()).bind(scopes).bind(keys);
     let rows = tx.session().all(given_up).await.map_err(|error| failed(DOING, error))?;
     for (place, state, lane, offset) in rows {
         let Some(state) = MarkerState::from_i16(state) else {

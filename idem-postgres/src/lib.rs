@@ -43,6 +43,7 @@ mod attempts;
 mod builder;
 mod check;
 mod claim;
+mod claim_states;
 mod dead_letters;
 mod error;
 mod fault;
@@ -87,8 +88,16 @@ struct Inner {
     pools: Pools,
     schema: Schema,
     sql: Statements,
+    serializable: Statements,
     /// How long a claim waits before it looks for a former owner that holds it up.
     patience: std::time::Duration,
+}
+
+impl Inner {
+    /// The statements for this transaction.
+    fn sql_in(&self, tx: &Tx) -> &Statements {
+        if tx.is_serializable { &self.serializable } else { &self.sql }
+    }
 }
 
 impl Postgres {

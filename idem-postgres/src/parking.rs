@@ -145,7 +145,7 @@ pub(crate) async fn parked(
         return Ok(answer);
     }
     let (scopes, message_keys): (Vec<&str>, Vec<&[u8]>) = keys.iter().copied().unzip();
-    let parked = sqlx::query_as::<_, (i64, i32, bool)>(store.sql.parked_keys.clone())
+    let parked = sqlx::query_as::<_, (i64, i32, bool)>(store.sql_in(tx).parked_keys.clone())
         .bind(held.number)
         .bind(scopes)
         .bind(message_keys);
@@ -172,7 +172,7 @@ pub(crate) async fn change(
     let (scopes, message_keys): (Vec<&str>, Vec<&[u8]>) = changes.keys().copied().unzip();
     let waiting: Vec<i32> = changes.values().map(|change| change.waiting).collect();
     let parks: Vec<bool> = changes.values().map(|change| change.parks).collect();
-    let change = sqlx::query(store.sql.change_parked_keys.clone())
+    let change = sqlx::query(store.sql_in(tx).change_parked_keys.clone())
         .bind(held.number)
         .bind(scopes)
         .bind(message_keys)
@@ -191,9 +191,9 @@ pub(crate) async fn released(store: &Inner, held: &Held, limit: u32) -> Result<V
 
 pub(crate) async fn unpark(store: &Inner, tx: &mut Tx, held: &Held, ids: &[i64]) -> Result<()> {
     let failed = |error| failed("unpark", error);
-    let lock = sqlx::query(store.sql.lock_waiting.clone()).bind(held.number).bind(ids);
+    let lock = sqlx::query(store.sql_in(tx).lock_waiting.clone()).bind(held.number).bind(ids);
     tx.session().execute(lock).await.map_err(failed)?;
-    let unpark = sqlx::query(store.sql.unpark_letters.clone()).bind(held.number).bind(ids);
+    let unpark = sqlx::query(store.sql_in(tx).unpark_letters.clone()).bind(held.number).bind(ids);
     tx.session().execute(unpark).await.map_err(failed)?;
     Ok(())
 }

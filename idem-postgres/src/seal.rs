@@ -93,11 +93,12 @@ pub(crate) async fn seal(
     if !tx.session.is_level() {
         return Err(unbalanced());
     }
+    let sql = store.sql_in(tx);
     let statement = match (writer, seal) {
         (Writer::Lane(held), Some(seal)) => {
             let statement = match held.slice {
-                None => &store.sql.seal_lane,
-                Some(_) => &store.sql.seal_slice,
+                None => &sql.seal_lane,
+                Some(_) => &sql.seal_slice,
             };
             let statement = sqlx::query_as::<_, Answer>(statement.clone())
                 .bind(xid)
@@ -114,7 +115,7 @@ pub(crate) async fn seal(
                 }
             }
         }
-        _ => sqlx::query_as(store.sql.seal_direct.clone()).bind(xid).bind(guards),
+        _ => sqlx::query_as(sql.seal_direct.clone()).bind(xid).bind(guards),
     };
     match tx.session.optional(statement).await.map_err(not_sealed)? {
         Some((true, false, _)) => Ok(Sealed::No),

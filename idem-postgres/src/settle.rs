@@ -66,10 +66,10 @@ select dead_letter_id, $5, $6, $7 from former
 
 pub(crate) async fn lock(store: &Inner, tx: &mut Tx, id: i64) -> Result<Option<DeadLetter>> {
     let failed = |error| failed("locking a dead letter", error);
-    let key = sqlx::query(store.sql.lock_letters_key.clone()).bind(id);
+    let key = sqlx::query(store.sql_in(tx).lock_letters_key.clone()).bind(id);
     tx.session().execute(key).await.map_err(failed)?;
     // A later statement, which sees what was waited for.
-    let letter = sqlx::query_as::<_, Letter>(store.sql.lock_letter.clone()).bind(id);
+    let letter = sqlx::query_as::<_, Letter>(store.sql_in(tx).lock_letter.clone()).bind(id);
     let letter = tx.session().optional(letter).await.map_err(failed)?;
     Ok(letter.map(|letter| letter.0))
 }
@@ -87,7 +87,7 @@ pub(crate) async fn settle(
         _ => None,
     };
     let edit = settlement.edit.filter(|_| settlement.action == LetterAction::Edited);
-    let settle = sqlx::query(store.sql.settle_letter.clone())
+    let settle = sqlx::query(store.sql_in(tx).settle_letter.clone())
         .bind(id)
         .bind(state.map(LetterState::as_str))
         .bind(edit.is_some())

@@ -6,8 +6,8 @@ use sqlx::{AssertSqlSafe, SqlSafeStr as _, SqlStr};
 
 use crate::schema::Schema;
 use crate::{
-    attempts, check, claim, dead_letters, given_up, lanes, letters, markers, migrate, parking,
-    scopes, seal, settle, slices, take, zombie,
+    attempts, check, claim, claim_states, dead_letters, given_up, lanes, letters, markers, migrate,
+    parking, scopes, seal, settle, slices, take, zombie,
 };
 
 macro_rules! statements {
@@ -17,8 +17,8 @@ macro_rules! statements {
         }
 
         impl Statements {
-            pub(crate) fn new(schema: &Schema) -> Self {
-                Self { $($name: render(schema, $template),)* }
+            fn render(schema: &Schema, remark: &str) -> Self {
+                Self { $($name: render(schema, remark, $template),)* }
             }
         }
     };
@@ -27,8 +27,8 @@ macro_rules! statements {
 statements! {
     claim_lane: claim::LANE,
     claim_direct: claim::DIRECT,
-    claim_lane_as: claim::LANE_AS,
-    claim_direct_as: claim::DIRECT_AS,
+    claim_lane_as: claim_states::LANE,
+    claim_direct_as: claim_states::DIRECT,
     given_up: given_up::GIVEN_UP,
     seal_lane: seal::LANE,
     seal_slice: seal::SLICE,
@@ -78,7 +78,20 @@ statements! {
     lacking_rights: check::LACKING_RIGHTS,
 }
 
-fn render(schema: &Schema, template: &str) -> SqlStr {
+impl Statements {
+    pub(crate) fn new(schema: &Schema) -> Self {
+        Self::render(schema, "")
+    }
+
+    /// The same for serializable transactions. The server keeps a prepared statement's plan for as
+    /// long as the session lives, and these ask for other plans (see `session`): another text is
+    /// another prepared statement.
+    pub(crate) fn serializable(schema: &Schema) -> Self {
+        Self::render(schema, "/* serializable */")
+    }
+}
+
+fn render(schema: &Schema, remark: &str, template: &str) -> SqlStr {
     // Safe: the templates are constants of this crate, and the schema's name was validated.
-    AssertSqlSafe(Arc::<str>::from(schema.render(template))).into_sql_str()
+    AssertSqlSafe(Arc::<str>::from(format!("{remark}{}", schema.render(template)))).into_sql_str()
 }

@@ -13,6 +13,7 @@ use idem_runtime::{
 use sqlx::postgres::PgConnection;
 use uuid::Uuid;
 
+use crate::session::is_serializable;
 use crate::{
     Postgres, Tx, attempts, claim, dead_letters, fault, given_up, lanes, letters, markers, parking,
     scopes, seal, settle, slices, take,
@@ -66,7 +67,8 @@ impl Store for Postgres {
     }
 
     async fn begin(&self, writer: &Writer<'_>, terms: &Terms) -> Result<Tx> {
-        Ok(Tx::new(self.inner.pools.batch(writer, terms).await?))
+        let session = self.inner.pools.batch(writer, terms).await?;
+        Ok(Tx::new(session, is_serializable(terms)))
     }
 
     async fn claim(

@@ -37,6 +37,7 @@ pub struct Tx {
     pub(crate) batch: Option<Batch>,
     /// Whether the seal was the last statement.
     pub(crate) sealed: bool,
+    pub(crate) is_serializable: bool,
 }
 
 /// Which transaction the claim ran in, and where its guard's rows are: one for each claim.
@@ -47,8 +48,8 @@ pub(crate) struct Batch {
 }
 
 impl Tx {
-    pub(crate) fn new(session: Session) -> Self {
-        Self { session, batch: None, sealed: false }
+    pub(crate) fn new(session: Session, is_serializable: bool) -> Self {
+        Self { session, batch: None, sealed: false, is_serializable }
     }
 
     /// The connection, for whatever may be written through it.

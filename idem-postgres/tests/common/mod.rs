@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test program uses a part of it")]
 #![expect(clippy::expect_used, reason = "what is missing fails the test")]
 
+pub(crate) mod letters;
 pub(crate) mod proxy;
 
 use std::fmt::Write as _;
@@ -196,17 +197,9 @@ pub(crate) fn seal_at(offset: i64) -> Seal<'static> {
 
 /// A whole batch: claim, an effect for each new key, seal and commit. Answers which keys were new.
 pub(crate) async fn batch(store: &Postgres, held: &mut Held, keys: &[&str]) -> Result<Vec<bool>> {
-    let mut tx = open_batch(store, held, keys).await?;
-    let writer = Writer::Lane(held);
-    let next = held.position.offset + 1;
-    match store.seal(&mut tx.0, &writer, Some(&seal_at(next))).await? {
-        Sealed::Yes => {}
-        Sealed::No => panic!("the lane was fenced"),
-    }
-    store.commit(tx.0).await?;
-    held.revision += 1;
-    held.position.offset = next;
-    Ok(tx.1)
+    let (tx, new) = open_batch(store, held, keys).await?;
+    finish(store, tx, held).await?;
+    Ok(new)
 }
 
 /// A batch up to its seal.
@@ -227,6 +220,23 @@ pub(crate) async fn open_batch(
     let connection = lend(&mut tx);
     sqlx::raw_sql(AssertSqlSafe(effects)).execute(connection).await.expect("an effect");
     Ok((tx, new))
+}
+
+/// Seals a lane's transaction one offset further, and commits.
+pub(crate) async fn finish(
+    store: &Postgres,
+    mut tx: <Postgres as Store>::Tx,
+    held: &mut Held,
+) -> Result<()> {
+    let next = held.position.offset + 1;
+    match store.seal(&mut tx, &Writer::Lane(held), Some(&seal_at(next))).await? {
+        Sealed::Yes => {}
+        Sealed::No => panic!("the lane was fenced"),
+    }
+    store.commit(tx).await?;
+    held.revision += 1;
+    held.position.offset = next;
+    Ok(())
 }
 
 pub(crate) fn lend(tx: &mut <Postgres as Store>::Tx) -> &mut sqlx::PgConnection {
