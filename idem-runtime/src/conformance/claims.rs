@@ -28,7 +28,7 @@ pub async fn many_keys_are_answered_in_their_order<H: Harness>(harness: &H) {
     let held = held(harness).await;
     let keys: Vec<_> = (0..KEYS).map(|it| key(&format!("e{it:05}"))).collect();
     let claims: Vec<_> = (keys.iter().zip(0..))
-        .map(|(key, offset)| Claim { scope: SCOPE, key, offset: Some(offset), metadata: None })
+        .map(|(key, offset)| Claim { offset: Some(offset), ..plain(SCOPE, key) })
         .collect();
     let thirds: Vec<_> = claims.iter().step_by(3).copied().collect();
 

@@ -42,6 +42,11 @@ pub trait Harness: Sized + Send + Sync + 'static {
     /// The store.
     fn store(&self) -> &Self::Store;
 
+    /// The same database through a store of its own, as a process has it that starts later.
+    fn reopened(&self) -> impl Future<Output = Self::Store> + Send {
+        async { self.store().clone() }
+    }
+
     /// Writes an effect through the connection of a transaction.
     ///
     /// # Errors

@@ -1,6 +1,6 @@
 //! Cases: what a marker tells.
 
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use uuid::Uuid;
 
@@ -8,8 +8,6 @@ use super::Harness;
 use super::support::*;
 use crate::marker::{Marker, MarkerState, Origin};
 use crate::store::{Claim, Store as _, Writer};
-
-const AN_HOUR: Duration = Duration::from_secs(3600);
 
 /// Claims `key` as this writer and reads its marker.
 async fn written<H: Harness>(harness: &H, writer: Writer<'_>, claim: Claim<'_>) -> Marker {

@@ -12,24 +12,45 @@
 #[doc(hidden)]
 pub mod atomicity;
 #[doc(hidden)]
+pub mod attempts;
+#[doc(hidden)]
 pub mod check;
 #[doc(hidden)]
 pub mod claims;
 #[doc(hidden)]
+pub mod dead_letters;
+#[doc(hidden)]
 pub mod direct;
+mod failures;
 #[doc(hidden)]
 pub mod fences;
+#[doc(hidden)]
+pub mod forwarding;
 mod harness;
 #[doc(hidden)]
 pub mod keys;
 #[doc(hidden)]
 pub mod lanes;
 #[doc(hidden)]
+pub mod listing;
+#[doc(hidden)]
 pub mod markers;
 #[doc(hidden)]
 pub mod misbehaviour;
 #[doc(hidden)]
+pub mod parking;
+#[doc(hidden)]
+pub mod releasing;
+#[doc(hidden)]
+pub mod replay;
+#[doc(hidden)]
+pub mod restart;
+#[doc(hidden)]
 pub mod scopes;
+#[doc(hidden)]
+pub mod settling;
+#[doc(hidden)]
+pub mod slices;
 mod support;
 
 pub use harness::{ConnectionOf, Harness, Misbehaviour};
@@ -122,6 +143,9 @@ macro_rules! conformance {
         atomicity::a_rollback_keeps_nothing
         atomicity::a_dropped_transaction_keeps_nothing_and_frees_its_keys
         atomicity::a_transaction_that_was_not_sealed_does_not_commit
+        atomicity::a_transaction_without_a_claim_is_committed
+        atomicity::transactions_have_the_terms_that_are_asked_for
+        atomicity::a_rollback_says_that_the_connection_is_good
         misbehaviour::a_handler_that_commits_keeps_nothing
         misbehaviour::a_handler_that_rolls_back_keeps_nothing
         misbehaviour::a_handler_that_commits_and_begins_keeps_nothing
@@ -136,6 +160,111 @@ macro_rules! conformance {
         direct::what_is_no_key_is_refused
         direct::ten_concurrent_calls_for_a_key_have_one_effect
         direct::ten_concurrent_calls_for_ten_keys_have_ten_effects
+        slices::new_slices_start_where_their_lane_is
+        slices::a_seal_moves_one_slice_and_not_its_lane
+        slices::a_slice_that_is_rolled_back_is_as_it_was
+        slices::cutting_into_the_same_number_keeps_the_slices
+        slices::cutting_into_another_number_begins_anew
+        slices::a_former_owner_cuts_nothing
+        slices::a_slice_of_a_lane_that_was_taken_is_fenced
+        slices::a_slice_with_another_revision_is_not_sealed
+        slices::of_two_batches_of_a_slice_one_is_sealed
+        slices::two_slices_of_a_lane_do_not_wait_for_each_other
+        slices::taking_a_lane_waits_for_the_slices_that_are_sealed
+        slices::taking_a_lane_does_not_wait_for_slices_that_are_not_sealed
+        slices::a_look_adds_up_the_revisions_of_slices
+        slices::a_slice_keeps_its_failures_with_its_lane
+        slices::a_slice_of_a_lane_that_is_gone_is_neither_read_nor_sealed
+        attempts::what_is_noted_of_an_attempt_is_there_for_the_next_owner
+        attempts::what_was_noted_of_the_same_attempt_is_replaced
+        attempts::attempts_of_other_lanes_are_not_mixed_up
+        attempts::a_former_owner_notes_no_attempt
+        attempts::attempts_at_these_offsets_are_forgotten_with_the_batch
+        attempts::an_attempt_that_is_forgotten_can_be_noted_again
+        attempts::an_owner_whose_successor_is_here_has_died
+        attempts::nobody_dies_when_a_lane_is_taken_for_the_first_time
+        attempts::an_owner_that_left_cleanly_has_not_died
+        attempts::an_owner_that_is_alive_elsewhere_has_not_died
+        attempts::an_owner_that_takes_its_lane_again_has_not_died
+        attempts::an_owner_that_fell_silent_has_died
+        attempts::progress_is_what_makes_a_lane_calm
+        dead_letters::a_dead_letter_comes_back_as_it_was
+        dead_letters::an_event_with_nothing_in_it_comes_back_with_nothing
+        dead_letters::what_is_empty_is_not_what_is_missing
+        dead_letters::every_class_and_a_long_error_come_back
+        dead_letters::dead_letters_are_kept_with_their_batch
+        dead_letters::a_former_owner_gives_nothing_up
+        dead_letters::giving_nothing_up_writes_nothing
+        dead_letters::many_are_given_up_in_their_order
+        dead_letters::an_event_that_is_given_up_twice_has_one_letter
+        dead_letters::a_letter_that_is_there_does_not_keep_others_out
+        dead_letters::another_event_at_the_same_place_has_a_letter_of_its_own
+        dead_letters::the_log_of_a_letter_need_not_be_known
+        dead_letters::who_gives_the_same_event_up_at_once_waits_for_the_first
+        dead_letters::a_letter_is_written_when_its_batch_was
+        listing::letters_are_found_by_what_they_are
+        listing::letters_are_found_by_their_numbers
+        listing::letters_are_found_page_by_page
+        listing::letters_are_found_by_when_they_were_written
+        listing::letters_of_another_group_and_topic_name_them
+        parking::a_parked_event_opens_its_message_key_for_others
+        parking::a_batch_parks_and_waits_at_once
+        parking::an_event_that_waits_is_counted_once
+        parking::a_dead_event_opens_nothing
+        parking::keys_are_answered_in_their_order
+        parking::a_key_is_parked_in_its_lane_alone
+        parking::the_next_owner_is_told_what_is_parked
+        parking::a_key_can_be_parked_again
+        parking::who_asks_for_a_key_waits_for_who_settles_its_event
+        parking::who_settles_an_event_waits_for_who_asks_for_its_key
+        parking::taking_a_lane_does_not_wait_for_a_batch_that_parks
+        releasing::settling_a_parked_event_releases_those_behind_it
+        releasing::what_settles_nothing_releases_nothing
+        releasing::a_key_with_nothing_behind_it_is_forgotten_when_it_is_released
+        releasing::released_events_come_in_the_order_of_their_offsets
+        releasing::an_event_that_is_worked_no_longer_waits
+        releasing::all_that_waits_can_be_worked_at_once
+        releasing::only_waiting_events_of_this_lane_are_worked
+        releasing::working_an_event_twice_counts_once
+        releasing::what_is_worked_in_vain_still_waits
+        releasing::a_released_event_that_fails_holds_the_rest_up_again
+        releasing::the_last_event_behind_a_key_can_fail_as_well
+        releasing::an_event_that_waits_and_dies_no_longer_waits
+        releasing::a_waiting_event_that_is_dropped_no_longer_waits
+        releasing::a_released_event_that_is_dropped_is_not_worked
+        releasing::a_key_is_parked_again_before_all_behind_it_were_worked
+        releasing::who_drops_an_event_waits_for_who_works_it
+        releasing::an_event_that_was_dropped_meanwhile_is_not_worked
+        settling::a_letter_is_locked_as_it_is
+        settling::a_settled_letter_says_how_it_was
+        settling::the_history_of_a_letter_is_told_in_order
+        settling::what_is_rolled_back_settles_nothing
+        settling::an_edited_letter_has_its_new_payload
+        settling::of_two_who_settle_a_letter_the_second_sees_it_settled
+        settling::a_replay_is_committed_with_its_marker_and_effects
+        settling::a_settled_letter_stays_settled
+        settling::a_lane_can_settle_in_its_own_batch
+        replay::a_marker_tells_that_its_event_was_given_up_on
+        replay::claims_of_one_statement_have_a_state_each
+        replay::a_key_that_was_given_up_on_is_known
+        replay::of_known_keys_those_that_were_given_up_on_are_told
+        replay::what_a_claim_waited_for_is_seen_to_be_given_up_on
+        replay::a_marker_that_is_taken_over_keeps_its_origin
+        replay::a_marker_is_taken_over_once
+        replay::a_key_that_was_never_seen_can_be_reclaimed
+        replay::a_marker_can_be_taken_over_to_be_given_up_on_again
+        replay::only_claims_that_ask_for_it_take_a_marker_over
+        replay::a_take_over_that_is_rolled_back_leaves_the_marker
+        replay::a_former_owner_takes_no_marker_over
+        replay::of_two_who_take_a_marker_over_one_does
+        replay::a_claim_waits_for_who_takes_its_marker_over
+        replay::many_markers_are_taken_over_in_their_order
+        forwarding::dead_and_parked_letters_are_forwarded_oldest_first
+        forwarding::what_was_forwarded_is_not_forwarded_again
+        forwarding::letters_of_other_lanes_are_not_forwarded
+        forwarding::settled_letters_are_not_forwarded
+        forwarding::an_event_that_waited_is_forwarded_when_it_is_given_up
+        restart::a_process_that_starts_later_finds_everything
     } };
     (@cases $harness:ty: $($group:ident :: $case:ident)*) => { $(
         #[::tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -156,15 +285,25 @@ mod tests {
         let list = include_str!("mod.rs");
         let sources = [
             ("atomicity", include_str!("atomicity.rs")),
+            ("attempts", include_str!("attempts.rs")),
             ("check", include_str!("check.rs")),
             ("claims", include_str!("claims.rs")),
+            ("dead_letters", include_str!("dead_letters.rs")),
             ("direct", include_str!("direct.rs")),
             ("fences", include_str!("fences.rs")),
+            ("forwarding", include_str!("forwarding.rs")),
             ("keys", include_str!("keys.rs")),
             ("lanes", include_str!("lanes.rs")),
+            ("listing", include_str!("listing.rs")),
             ("markers", include_str!("markers.rs")),
             ("misbehaviour", include_str!("misbehaviour.rs")),
+            ("parking", include_str!("parking.rs")),
+            ("releasing", include_str!("releasing.rs")),
+            ("replay", include_str!("replay.rs")),
+            ("restart", include_str!("restart.rs")),
             ("scopes", include_str!("scopes.rs")),
+            ("settling", include_str!("settling.rs")),
+            ("slices", include_str!("slices.rs")),
         ];
         for (group, source) in sources {
             for case in source.lines().filter_map(|line| line.strip_prefix("pub async fn ")) {

@@ -1,5 +1,7 @@
 //! Words in which the cases are written.
 
+use std::time::Duration;
+
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -7,11 +9,14 @@ use super::{ConnectionOf, Harness};
 use crate::error::Result;
 use crate::key::Key;
 use crate::lane::{Held, LaneId, LaneRow, LogIdentity, Owner, Position};
-use crate::store::{Claim, Claimed, Lends, Opening, Seal, Sealed, Store, Writer};
+use crate::store::{Claim, Claimed, Lends, Opening, Seal, Sealed, Store, Terms, Writer};
 
 pub(super) const GROUP: &str = "billing";
 pub(super) const TOPIC: &str = "orders";
 pub(super) const SCOPE: &str = "bill";
+
+/// Longer than a case takes.
+pub(super) const AN_HOUR: Duration = Duration::from_secs(3600);
 
 pub(super) type TxOf<H> = <<H as Harness>::Store as Store>::Tx;
 
@@ -28,7 +33,7 @@ pub(super) fn log(topic_id: &str) -> LogIdentity {
 }
 
 pub(super) fn owner(name: &str) -> Owner {
-    Owner { id: Uuid::new_v4(), name: name.to_owned() }
+    Owner { id: Uuid::new_v4(), name: name.to_owned(), dead_after: AN_HOUR }
 }
 
 /// A call without Kafka.
@@ -59,7 +64,7 @@ pub(super) async fn row<H: Harness>(harness: &H, held: &Held) -> LaneRow {
 }
 
 pub(super) async fn begin<H: Harness>(harness: &H, writer: &Writer<'_>) -> TxOf<H> {
-    harness.store().begin(writer).await.unwrap()
+    harness.store().begin(writer, &Terms::default()).await.unwrap()
 }
 
 /// Claims keys of one scope, which have to be sorted.
@@ -75,7 +80,7 @@ pub(super) async fn claim<H: Harness>(
 }
 
 pub(super) fn plain<'a>(scope: &'a str, key: &'a Key) -> Claim<'a> {
-    Claim { scope, key, offset: None, metadata: None }
+    Claim::new(scope, key)
 }
 
 /// Claims one key and says whether it was new.

@@ -1,12 +1,14 @@
 //! What is committed: the tables.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::SystemTime;
 
 use uuid::Uuid;
 
+use super::letters::Letter;
 use crate::error::Error;
 use crate::key::Key;
-use crate::lane::{LaneId, LaneRow, Owner};
+use crate::lane::{LaneId, LaneRow, Owner, Position};
 use crate::marker::Marker;
 use crate::scope::{Registration, ScopeRow};
 use crate::store::Opening;
@@ -24,9 +26,27 @@ pub(super) struct Row {
 
 #[derive(Debug, Clone)]
 pub(super) struct Lane {
+    /// With its attempts; the parked keys in it are those of [`Data::parked`].
     pub(super) row: LaneRow,
     /// Who took it; `None` after a clean release.
     pub(super) owner: Option<Owner>,
+    /// What it is divided into.
+    pub(super) slices: Vec<SliceRow>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct SliceRow {
+    pub(super) position: Position,
+    pub(super) revision: i64,
+}
+
+/// A message key in a lane, behind which a scope's events wait.
+pub(super) type ParkedId = (i64, String, Vec<u8>);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct ParkedRow {
+    pub(super) waiting: u32,
+    pub(super) released: bool,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -39,6 +59,11 @@ pub(super) struct Data {
     scopes: Vec<ScopeRow>,
     retired: BTreeSet<String>,
     pub(super) rows: Vec<Row>,
+    pub(super) letters: BTreeMap<i64, Letter>,
+    pub(super) next_letter: i64,
+    pub(super) parked: BTreeMap<ParkedId, ParkedRow>,
+    /// When each owner was last heard of.
+    pub(super) heartbeats: BTreeMap<Uuid, SystemTime>,
 }
 
 impl Data {
@@ -46,25 +71,37 @@ impl Data {
         self.id.get_or_insert_with(Uuid::new_v4);
     }
 
+    pub(super) fn lane(&self, id: &LaneId) -> Option<&Lane> {
+        self.lanes.values().find(|lane| lane.row.id == *id)
+    }
+
     pub(super) fn lane_mut(&mut self, id: &LaneId) -> Option<&mut Lane> {
         self.lanes.values_mut().find(|lane| lane.row.id == *id)
     }
 
     pub(super) fn drop_lane(&mut self, id: &LaneId) -> bool {
-        let before = self.lanes.len();
-        self.lanes.retain(|_, lane| lane.row.id != *id);
-        self.lanes.len() < before
+        let Some(number) = self.lane(id).map(|lane| lane.row.number) else { return false };
+        self.parked.retain(|(lane, _, _), _| *lane != number);
+        self.lanes.remove(&number).is_some()
     }
 
     pub(super) fn open_topic(&mut self, opening: &Opening<'_>) {
         for &(partition, position) in opening.lanes {
             let id = LaneId { group: opening.group.into(), topic: opening.topic.into(), partition };
-            if self.lane_mut(&id).is_none() {
+            if self.lane(&id).is_none() {
                 self.next_lane += 1;
                 let number = self.next_lane;
                 let row = LaneRow::new(id, number, position, opening.identity.clone());
-                self.lanes.insert(number, Lane { row, owner: None });
+                self.lanes.insert(number, Lane { row, owner: None, slices: Vec::new() });
             }
+        }
+    }
+
+    /// Brings the lanes' rows up to what is parked.
+    pub(super) fn list_parked(&mut self) {
+        for (number, lane) in &mut self.lanes {
+            let keys = self.parked.keys().filter(|(lane, _, _)| lane == number);
+            lane.row.parked = keys.map(|(_, scope, key)| (scope.clone(), key.clone())).collect();
         }
     }
 

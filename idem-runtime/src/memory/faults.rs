@@ -39,6 +39,36 @@ pub enum Point {
     Commit,
     /// [`Store::marker`](crate::Store::marker).
     Marker,
+    /// [`Store::rollback`](crate::Store::rollback), which answers `false` then.
+    Rollback,
+    /// [`Store::given_up`](crate::Store::given_up).
+    GivenUp,
+    /// [`Store::give_up`](crate::Store::give_up).
+    GiveUp,
+    /// [`Store::parked`](crate::Store::parked).
+    Parked,
+    /// [`Store::released`](crate::Store::released).
+    Released,
+    /// [`Store::unpark`](crate::Store::unpark).
+    Unpark,
+    /// [`Store::note_attempt`](crate::Store::note_attempt).
+    NoteAttempt,
+    /// [`Store::forget_attempts`](crate::Store::forget_attempts).
+    ForgetAttempts,
+    /// [`Store::cut`](crate::Store::cut).
+    Cut,
+    /// [`Store::letters`](crate::Store::letters).
+    Letters,
+    /// [`Store::lock_letter`](crate::Store::lock_letter).
+    LockLetter,
+    /// [`Store::settle_letter`](crate::Store::settle_letter).
+    SettleLetter,
+    /// [`Store::history`](crate::Store::history).
+    History,
+    /// [`Store::unforwarded`](crate::Store::unforwarded).
+    Unforwarded,
+    /// [`Store::forwarded`](crate::Store::forwarded).
+    Forwarded,
 }
 
 /// Makes a [`Memory`](super::Memory) fail, hang or lie about its next steps.

@@ -9,9 +9,14 @@
 //! Not here: durability, isolation levels, SQL. What only a database can get wrong is the
 //! conformance suite's business.
 
+mod claim;
 mod data;
 mod faults;
+mod lanes;
+mod letters;
+mod parking;
 mod pause;
+mod seal;
 mod state;
 mod store;
 mod tx;
@@ -24,7 +29,7 @@ pub use data::Snapshot;
 pub use faults::{Faults, Point};
 pub use pause::Pause;
 pub use tx::{MemoryConnection, MemoryError, MemoryTx};
-pub use view::{Counts, View};
+pub use view::{Counts, ParkedKey, View};
 
 use crate::key::Key;
 use crate::lane::{LaneId, LaneRow};
@@ -142,6 +147,16 @@ impl Memory {
     pub fn forget(&self, scope: &str, key: &str) -> bool {
         let Ok(key) = Key::new(key) else { return false };
         self.shared.change(|state| state.data.markers.remove(&(scope.to_owned(), key)).is_some())
+    }
+
+    /// Makes every heartbeat of owners so much older: those that were heard of before are dead for
+    /// whoever waits no longer than this.
+    pub fn age_heartbeats(&self, by: Duration) {
+        self.shared.change(|state| {
+            for heard in state.data.heartbeats.values_mut() {
+                *heard = heard.checked_sub(by).unwrap_or(std::time::SystemTime::UNIX_EPOCH);
+            }
+        });
     }
 
     /// Sets a lane's floor, as clean-up will.

@@ -5,16 +5,20 @@ use std::error::Error as StdError;
 use uuid::Uuid;
 
 use super::Memory;
+use super::claim::Claiming;
+use super::data::Lane;
 use super::faults::{CommitFault, Point};
-use super::state::Claiming;
+use super::state::State;
 use super::tx::{MemoryConnection, MemoryError, MemoryTx};
+use crate::dead_letter::{DeadLetter, LetterFilter, LetterNote, NewLetter};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::Key;
-use crate::lane::{Held, LaneId, LaneRow, Observed, Owner};
+use crate::lane::{AttemptRow, Held, LaneId, LaneRow, Observed, Owner};
 use crate::marker::Marker;
 use crate::scope::Registration;
 use crate::store::{
-    Claim, Claimed, Fault, Lends, Opening, Reposition, Seal, Sealed, Store, Writer,
+    Claim, Claimed, Fault, GivenUp, Lends, Opening, Reposition, Seal, Sealed, Settlement, Store,
+    Terms, Writer,
 };
 
 impl Memory {
@@ -74,60 +78,27 @@ impl Store for Memory {
 
     async fn take(&self, lane: &LaneId, owner: &Owner) -> Result<Option<LaneRow>> {
         self.enter(Point::Take).await?;
-        let answer = self.shared.until(|state| {
-            let number = state.data.lane_mut(lane).map(|lane| lane.row.number);
-            if number.is_some_and(|number| state.lane_holder(number).is_some()) {
-                return None;
-            }
-            state.version += 1;
-            Some(state.data.lane_mut(lane).map(|lane| {
-                lane.row.token = Uuid::new_v4();
-                lane.owner = Some(owner.clone());
-                lane.row.clone()
-            }))
-        });
-        Ok(answer.await)
+        Ok(self.shared.until(|state| state.take(lane, owner)).await)
     }
 
     async fn read(&self, held: &Held) -> Result<Option<LaneRow>> {
         self.enter(Point::Read).await?;
         let state = self.shared.lock();
-        Ok(state.data.lanes.get(&held.number).map(|lane| lane.row.clone()))
+        Ok(state.data.lanes.get(&held.number).and_then(|lane| lane.read(held)))
     }
 
-    async fn observe(&self, _owner: &Owner, lanes: &[i64]) -> Result<Vec<Observed>> {
+    async fn observe(&self, owner: &Owner, lanes: &[i64]) -> Result<Vec<Observed>> {
         self.enter(Point::Observe).await?;
-        let state = self.shared.lock();
-        let rows = lanes.iter().filter_map(|number| state.data.lanes.get(number));
-        let observed = rows.map(|lane| Observed {
-            number: lane.row.number,
-            token: lane.row.token,
-            revision: lane.row.revision,
-        });
-        Ok(observed.collect())
+        Ok(self.shared.change(|state| {
+            state.beat(owner);
+            let rows = lanes.iter().filter_map(|number| state.data.lanes.get(number));
+            rows.map(Lane::observed).collect()
+        }))
     }
 
     async fn reposition(&self, held: &Held, to: &Reposition<'_>) -> Result<bool> {
         self.enter(Point::Reposition).await?;
-        let answer = self.shared.until(|state| {
-            if state.lane_holder(held.number).is_some() {
-                return None;
-            }
-            state.version += 1;
-            let Some(lane) = state.data.lanes.get_mut(&held.number) else { return Some(false) };
-            if lane.row.token != held.token || lane.row.revision != held.revision {
-                return Some(false);
-            }
-            lane.row.revision += 1;
-            lane.row.position = to.position;
-            lane.row.identity = to.identity.clone();
-            if to.new_log {
-                lane.row.offset_marks.clear();
-                lane.row.floor = 0;
-            }
-            Some(true)
-        });
-        Ok(answer.await)
+        Ok(self.shared.until(|state| state.reposition(held, to)).await)
     }
 
     async fn release(&self, held: &Held) -> Result<()> {
@@ -141,9 +112,9 @@ impl Store for Memory {
         Ok(())
     }
 
-    async fn begin(&self, _writer: &Writer<'_>) -> Result<MemoryTx> {
+    async fn begin(&self, _writer: &Writer<'_>, terms: &Terms) -> Result<MemoryTx> {
         self.enter(Point::Begin).await?;
-        let id = self.shared.change(|state| state.begin());
+        let id = self.shared.change(|state| state.begin(terms));
         Ok(MemoryTx::new(self.shared.clone(), id))
     }
 
@@ -157,7 +128,9 @@ impl Store for Memory {
         assert!(sorted, "claims come sorted by scope and key, and without duplicates");
         self.enter(Point::Claim).await?;
         let mut claiming = Claiming::default();
-        self.shared.until(|state| state.claim(tx.id(), writer, claims, &mut claiming)).await
+        let id = tx.id();
+        let step = |state: &mut State| state.claim(id, writer, claims, &mut claiming);
+        self.shared.statement(id, step).await
     }
 
     async fn seal(
@@ -167,7 +140,8 @@ impl Store for Memory {
         seal: Option<&Seal<'_>>,
     ) -> Result<Sealed> {
         self.enter(Point::Seal).await?;
-        self.shared.until(|state| state.seal(tx.id(), writer, seal)).await
+        let id = tx.id();
+        self.shared.statement(id, |state| state.seal(id, writer, seal)).await
     }
 
     async fn commit(&self, tx: MemoryTx) -> Result<()> {
@@ -192,14 +166,125 @@ impl Store for Memory {
         })
     }
 
-    async fn rollback(&self, tx: MemoryTx) {
-        drop(tx);
+    async fn rollback(&self, tx: MemoryTx) -> bool {
+        let entered = self.enter(Point::Rollback).await;
+        let was_open = self.shared.change(|state| state.roll_back(tx.id()));
+        entered.is_ok() && was_open
     }
 
     async fn marker(&self, scope: &str, key: &Key) -> Result<Option<Marker>> {
         self.enter(Point::Marker).await?;
         let state = self.shared.lock();
         Ok(state.data.markers.get(&(scope.to_owned(), key.clone())).cloned())
+    }
+
+    async fn given_up(
+        &self,
+        tx: &mut MemoryTx,
+        keys: &[(&str, &Key)],
+    ) -> Result<Vec<Option<GivenUp>>> {
+        if keys.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.enter(Point::GivenUp).await?;
+        let id = tx.id();
+        self.shared.statement(id, |state| state.given_up(id, keys).map(Some)).await
+    }
+
+    async fn give_up(
+        &self,
+        tx: &mut MemoryTx,
+        held: &Held,
+        letters: &[NewLetter<'_>],
+    ) -> Result<()> {
+        self.enter(Point::GiveUp).await?;
+        let id = tx.id();
+        self.shared.statement(id, |state| state.give_up(id, held, letters)).await
+    }
+
+    async fn parked(
+        &self,
+        tx: &mut MemoryTx,
+        held: &Held,
+        keys: &[(&str, &[u8])],
+    ) -> Result<Vec<Option<u32>>> {
+        let sorted = keys.is_sorted_by(|a, b| a < b);
+        assert!(sorted, "parked keys are asked for sorted, and without duplicates");
+        self.enter(Point::Parked).await?;
+        let id = tx.id();
+        self.shared.statement(id, |state| state.parked(id, held, keys)).await
+    }
+
+    async fn released(&self, held: &Held, limit: u32) -> Result<Vec<DeadLetter>> {
+        self.enter(Point::Released).await?;
+        Ok(self.shared.lock().data.released(held.number, limit))
+    }
+
+    async fn unpark(&self, tx: &mut MemoryTx, held: &Held, letters: &[i64]) -> Result<()> {
+        self.enter(Point::Unpark).await?;
+        let id = tx.id();
+        self.shared.statement(id, |state| state.unpark(id, held, letters)).await
+    }
+
+    async fn note_attempt(&self, held: &Held, attempt: &AttemptRow) -> Result<bool> {
+        self.enter(Point::NoteAttempt).await?;
+        Ok(self.shared.until(|state| state.note_attempt(held, attempt)).await)
+    }
+
+    async fn forget_attempts(
+        &self,
+        tx: &mut MemoryTx,
+        held: &Held,
+        offsets: &[i64],
+        calm: bool,
+    ) -> Result<()> {
+        self.enter(Point::ForgetAttempts).await?;
+        let id = tx.id();
+        self.shared.statement(id, |state| state.forget_attempts(id, held, offsets, calm)).await
+    }
+
+    async fn cut(&self, held: &Held, slices: u16) -> Result<Option<Vec<i64>>> {
+        self.enter(Point::Cut).await?;
+        Ok(self.shared.until(|state| state.cut(held, slices)).await)
+    }
+
+    async fn letters(&self, filter: &LetterFilter) -> Result<Vec<DeadLetter>> {
+        self.enter(Point::Letters).await?;
+        Ok(self.shared.lock().data.listed(filter))
+    }
+
+    async fn lock_letter(&self, tx: &mut MemoryTx, letter: i64) -> Result<Option<DeadLetter>> {
+        self.enter(Point::LockLetter).await?;
+        let id = tx.id();
+        self.shared.statement(id, |state| state.lock_letter(id, letter)).await
+    }
+
+    async fn settle_letter(
+        &self,
+        tx: &mut MemoryTx,
+        letter: i64,
+        settlement: &Settlement<'_>,
+    ) -> Result<()> {
+        self.enter(Point::SettleLetter).await?;
+        let id = tx.id();
+        self.shared.statement(id, |state| state.settle_letter(id, letter, settlement)).await
+    }
+
+    async fn history(&self, letter: i64) -> Result<Vec<LetterNote>> {
+        self.enter(Point::History).await?;
+        let state = self.shared.lock();
+        Ok(state.data.letters.get(&letter).map(|it| it.notes.clone()).unwrap_or_default())
+    }
+
+    async fn unforwarded(&self, lanes: &[i64], limit: u32) -> Result<Vec<DeadLetter>> {
+        self.enter(Point::Unforwarded).await?;
+        Ok(self.shared.lock().data.unforwarded(lanes, limit))
+    }
+
+    async fn forwarded(&self, letters: &[i64]) -> Result<()> {
+        self.enter(Point::Forwarded).await?;
+        self.shared.until(|state| state.forwarded(letters)).await;
+        Ok(())
     }
 
     fn fault(error: &(dyn StdError + 'static)) -> Fault {

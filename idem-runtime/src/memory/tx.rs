@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::data::Row;
-use super::state::{Health, Open, Shared};
+use super::state::{Health, Open, Shared, Staged};
 use crate::store::Fault;
 
 /// An open transaction of [`Memory`](super::Memory). Dropping it undoes it.
@@ -51,7 +51,7 @@ impl MemoryConnection {
     pub async fn insert(&mut self, table: &str, row: impl Into<String>) -> Result<(), MemoryError> {
         let row = Row { table: table.to_owned(), value: row.into() };
         self.statement(|tx| {
-            tx.rows.push(row);
+            tx.staged.rows.push(row);
             Ok(())
         })
     }
@@ -64,7 +64,7 @@ impl MemoryConnection {
         let of = |rows: &[Row]| -> Vec<String> {
             rows.iter().filter(|row| row.table == table).map(|row| row.value.clone()).collect()
         };
-        let own = self.statement(|tx| Ok(of(&tx.rows)))?;
+        let own = self.statement(|tx| Ok(of(&tx.staged.rows)))?;
         let mut rows = of(&self.shared.lock().data.rows);
         rows.extend(own);
         Ok(rows)
@@ -85,6 +85,24 @@ impl MemoryConnection {
     /// Always, with a transient fault.
     pub async fn fail_transiently(&mut self) -> Result<(), MemoryError> {
         self.fail(Fault::Transient, "deadlock detected")
+    }
+
+    /// A statement that fails because its data is not what the database takes.
+    ///
+    /// # Errors
+    /// Always, with a permanent fault.
+    pub async fn fail_permanently(&mut self) -> Result<(), MemoryError> {
+        self.fail(Fault::Permanent, "the value is out of range")
+    }
+
+    /// A statement that breaks the connection: the transaction is undone.
+    ///
+    /// # Errors
+    /// Always, with the fault of a lost connection.
+    pub async fn lose_connection(&mut self) -> Result<(), MemoryError> {
+        let id = self.id;
+        self.shared.change(|state| state.roll_back(id));
+        Err(MemoryError::new(Fault::Lost, "the connection was lost"))
     }
 
     /// A handler's own COMMIT: the guard refuses it and the transaction is undone.
@@ -111,8 +129,7 @@ impl MemoryConnection {
         self.shared.change(|state| {
             if let Ok(tx) = state.tx(id) {
                 tx.health = Health::Ended;
-                tx.rows.clear();
-                tx.markers.clear();
+                tx.staged = Staged::default();
             }
         });
     }
@@ -131,7 +148,7 @@ impl MemoryConnection {
         let id = self.id;
         self.shared.change(|state| {
             let Some(tx) = state.open.get_mut(&id) else {
-                return Err(MemoryError::new(Fault::Transient, "the connection was lost"));
+                return Err(MemoryError::new(Fault::Lost, "the connection was lost"));
             };
             match tx.health {
                 Health::Sound => run(tx),
@@ -154,7 +171,8 @@ pub struct MemoryError {
 }
 
 impl MemoryError {
-    fn new(fault: Fault, message: &'static str) -> Self {
+    /// An error of this kind, for a test that wants one without a statement.
+    pub fn new(fault: Fault, message: &'static str) -> Self {
         Self { fault, message }
     }
 

@@ -2,8 +2,12 @@
 
 use std::fmt;
 
+use super::letters::Letter;
 use super::state::State;
-use crate::lane::{LaneId, LaneRow, Owner};
+use crate::dead_letter::DeadLetter;
+use crate::lane::{LaneId, LaneRow, Owner, Position};
+use crate::marker::MarkerState;
+use crate::store::Terms;
 
 /// How often something happened since the store was made.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -19,6 +23,20 @@ pub struct Counts {
     pub commits: usize,
     /// Transactions undone, for whatever reason.
     pub rollbacks: usize,
+}
+
+/// A message key behind which events of a lane wait.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ParkedKey {
+    /// Whose events they are.
+    pub scope: String,
+    /// The message key.
+    pub message_key: Vec<u8>,
+    /// How many wait.
+    pub waiting: u32,
+    /// Whether they may be worked: the event they waited for was settled.
+    pub released: bool,
 }
 
 /// The store as it is at one moment.
@@ -43,15 +61,52 @@ impl<'a> View<'a> {
         markers.filter(|(it, _)| it == scope).map(|(_, key)| key.to_string()).collect()
     }
 
-    /// A lane's committed row.
+    /// A lane's committed row, with the deaths of its owners, attempts and parked keys.
     pub fn lane(&self, lane: &LaneId) -> Option<&LaneRow> {
-        self.state.data.lanes.values().map(|it| &it.row).find(|row| row.id == *lane)
+        self.state.data.lane(lane).map(|lane| &lane.row)
     }
 
     /// Who holds the lane; `None` before the first owner and after a clean release.
     pub fn owner(&self, lane: &LaneId) -> Option<&Owner> {
-        let lane = self.state.data.lanes.values().find(|it| it.row.id == *lane)?;
-        lane.owner.as_ref()
+        self.state.data.lane(lane)?.owner.as_ref()
+    }
+
+    /// What the marker of a key says, if there is one.
+    pub fn marker(&self, scope: &str, key: &str) -> Option<MarkerState> {
+        let mut markers = self.state.data.markers.iter();
+        markers
+            .find(|((it, known), _)| it == scope && known.as_str() == key)
+            .map(|(_, it)| it.state)
+    }
+
+    /// All dead letters and waiting events, in the order of their numbers.
+    pub fn letters(&self) -> Vec<DeadLetter> {
+        self.state.data.letters.values().map(Letter::shown).collect()
+    }
+
+    /// The message keys of a lane behind which events wait, with how many do.
+    pub fn parked(&self, lane: &LaneId) -> Vec<ParkedKey> {
+        let number = self.lane(lane).map(|row| row.number);
+        let rows = self.state.data.parked.iter();
+        let rows = rows.filter(|((lane, _, _), _)| Some(*lane) == number);
+        rows.map(|((_, scope, message_key), row)| ParkedKey {
+            scope: scope.clone(),
+            message_key: message_key.clone(),
+            waiting: row.waiting,
+            released: row.released,
+        })
+        .collect()
+    }
+
+    /// The positions of a lane's slices, in order; empty when it is not divided.
+    pub fn slices(&self, lane: &LaneId) -> Vec<Position> {
+        let lane = self.state.data.lane(lane);
+        lane.map(|it| it.slices.iter().map(|slice| slice.position).collect()).unwrap_or_default()
+    }
+
+    /// The terms of all transactions that were begun.
+    pub fn terms(&self) -> &[Terms] {
+        &self.state.terms
     }
 
     /// What happened so far, counted.
@@ -76,6 +131,8 @@ impl fmt::Debug for View<'_> {
             .field("markers", &self.state.data.markers.len())
             .field("rows", &self.state.data.rows.len())
             .field("lanes", &self.state.data.lanes.values().map(|it| &it.row).collect::<Vec<_>>())
+            .field("letters", &self.state.data.letters)
+            .field("parked", &self.state.data.parked)
             .field("open", &self.open())
             .field("waiting", &self.waiting())
             .field("counts", &self.counts())

@@ -135,7 +135,7 @@ impl World {
 }
 
 fn owner(process: &str) -> Owner {
-    Owner { id: Uuid::new_v4(), name: process.to_owned() }
+    Owner { id: Uuid::new_v4(), name: process.to_owned(), dead_after: Duration::from_secs(1) }
 }
 
 /// A lane that runs.

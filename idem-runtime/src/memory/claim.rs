@@ -1,0 +1,120 @@
+//! Claims: markers that a transaction inserts or takes over, and a look at those that say that
+//! their events were given up on.
+
+use std::time::SystemTime;
+
+use super::state::State;
+use crate::error::Error;
+use crate::key::Key;
+use crate::lane::LaneId;
+use crate::marker::{Marker, MarkerState, Origin};
+use crate::store::{Claim, Claimed, GivenUp, Writer};
+
+/// How far a claim got.
+#[derive(Default)]
+pub(super) struct Claiming {
+    checked: bool,
+    new: Vec<bool>,
+}
+
+impl State {
+    /// One try at a claim; `None` when it has to wait.
+    pub(super) fn claim(
+        &mut self,
+        id: u64,
+        writer: &Writer<'_>,
+        claims: &[Claim<'_>],
+        claiming: &mut Claiming,
+    ) -> Result<Option<Claimed>, Error> {
+        if !claiming.checked {
+            claiming.checked = true;
+            self.counts.claims += 1;
+            self.version += 1;
+            if let Writer::Lane(held) = writer {
+                let row = self.data.lanes.get(&held.number);
+                if row.is_none_or(|lane| lane.row.token != held.token) {
+                    return Ok(Some(Claimed::Fenced));
+                }
+            }
+        }
+        for claim in &claims[claiming.new.len()..] {
+            let key = (claim.scope.to_owned(), claim.key.clone());
+            if self.waits(id, |staged| staged.markers.contains_key(&key))? {
+                return Ok(None);
+            }
+            let began = self.tx(id)?.began;
+            let marker = match self.marker(id, &key)? {
+                None => Some(inserted(began, writer, claim)),
+                Some(known) if claim.reclaim && known.state != MarkerState::Processed => {
+                    Some(taken_over(known, began, writer, claim))
+                }
+                Some(_) => None,
+            };
+            claiming.new.push(marker.is_some());
+            if let Some(marker) = marker {
+                self.staged(id)?.markers.insert(key, marker);
+            }
+        }
+        Ok(Some(Claimed::Keys(std::mem::take(&mut claiming.new))))
+    }
+
+    /// For each key, whether it was given up on.
+    pub(super) fn given_up(
+        &mut self,
+        id: u64,
+        keys: &[(&str, &Key)],
+    ) -> Result<Vec<Option<GivenUp>>, Error> {
+        keys.iter()
+            .map(|&(scope, key)| {
+                let marker = self.marker(id, &(scope.to_owned(), key.clone()))?;
+                Ok(marker.filter(|it| it.state != MarkerState::Processed).map(|it| self.look(&it)))
+            })
+            .collect()
+    }
+
+    /// The marker as the transaction sees it.
+    fn marker(&mut self, id: u64, key: &(String, Key)) -> Result<Option<Marker>, Error> {
+        let own = self.staged(id)?.markers.get(key).cloned();
+        Ok(own.or_else(|| self.data.markers.get(key).cloned()))
+    }
+
+    fn look(&self, marker: &Marker) -> GivenUp {
+        let lane = marker.origin.as_ref().and_then(|origin| {
+            let Origin { group, topic, partition, .. } = origin;
+            let (group, topic) = (group.as_str().into(), topic.as_str().into());
+            self.data.lane(&LaneId { group, topic, partition: *partition })
+        });
+        GivenUp {
+            state: marker.state,
+            lane: lane.map(|lane| lane.row.number),
+            offset: marker.origin.as_ref().map(|origin| origin.offset),
+        }
+    }
+}
+
+fn inserted(began: SystemTime, writer: &Writer<'_>, claim: &Claim<'_>) -> Marker {
+    let mut marker = Marker::new(began);
+    marker.state = claim.state;
+    marker.metadata = claim.metadata.cloned();
+    marker.attempt = attempt(writer);
+    if let Writer::Lane(held) = writer {
+        marker.origin = claim.offset.map(|offset| Origin {
+            group: held.id.group.to_string(),
+            topic: held.id.topic.to_string(),
+            partition: held.id.partition,
+            offset,
+        });
+    }
+    marker
+}
+
+fn taken_over(known: Marker, began: SystemTime, writer: &Writer<'_>, claim: &Claim<'_>) -> Marker {
+    Marker { state: claim.state, processed_at: began, attempt: attempt(writer), ..known }
+}
+
+fn attempt(writer: &Writer<'_>) -> Option<uuid::Uuid> {
+    match writer {
+        Writer::Lane(_) => None,
+        Writer::Direct { attempt } => Some(*attempt),
+    }
+}

@@ -1,0 +1,291 @@
+//! Dead letters: writing them, and what people do with them.
+
+use std::collections::BTreeMap;
+use std::time::SystemTime;
+
+use bytes::Bytes;
+
+use super::data::{Data, ParkedId};
+use super::state::{Staged, State};
+use crate::dead_letter::{
+    DeadLetter, LetterAction, LetterFilter, LetterNote, LetterState, NewLetter,
+};
+use crate::error::{Error, ErrorKind, Result};
+use crate::event::Event;
+use crate::lane::Held;
+use crate::store::Settlement;
+
+/// A dead letter's row, with what was done with it.
+#[derive(Debug, Clone)]
+pub(super) struct Letter {
+    /// With the event as it came.
+    letter: DeadLetter,
+    pub(super) lane: i64,
+    topic_id: Option<String>,
+    digest: i64,
+    /// The payload that somebody put in place of the first one.
+    edit: Option<Option<Bytes>>,
+    pub(super) notes: Vec<LetterNote>,
+    pub(super) forwarded: bool,
+}
+
+impl Letter {
+    fn new(id: i64, new: &NewLetter<'_>, held: &Held, topic_id: Option<&str>) -> Self {
+        let (scope, group) = (new.scope.to_owned(), held.id.group.to_string());
+        let mut letter = DeadLetter::new(id, scope, new.state, group, new.event.clone());
+        letter.key = new.key.cloned();
+        letter.written_at = SystemTime::now();
+        let mut row = Self {
+            letter,
+            lane: held.number,
+            topic_id: topic_id.map(str::to_owned),
+            digest: new.event.digest(),
+            edit: None,
+            notes: Vec::new(),
+            forwarded: false,
+        };
+        row.give_up(new);
+        row
+    }
+
+    fn give_up(&mut self, new: &NewLetter<'_>) {
+        let scope = self.letter.scope.as_str();
+        let fingerprint = new.cause.map(|cause| cause.fingerprint(scope)).unwrap_or_default();
+        self.letter.state = new.state;
+        self.letter.cause = new.cause.cloned();
+        self.letter.fingerprint = fingerprint;
+    }
+
+    pub(super) fn state(&self) -> LetterState {
+        self.letter.state
+    }
+
+    pub(super) fn set_state(&mut self, state: LetterState) {
+        self.letter.state = state;
+    }
+
+    pub(super) fn offset(&self) -> i64 {
+        self.letter.event.offset
+    }
+
+    /// As it is shown: with the event's newest payload.
+    pub(super) fn shown(&self) -> DeadLetter {
+        let mut letter = self.letter.clone();
+        if let Some(payload) = &self.edit {
+            letter.event.payload = payload.clone();
+            letter.edited = true;
+        }
+        letter
+    }
+
+    /// The message key behind which others wait for it, or it for another.
+    pub(super) fn parked_id(&self) -> Option<ParkedId> {
+        parked_id(self.lane, &self.letter.scope, &self.letter.event)
+    }
+
+    /// Whether it is the same event of the same log, for the same scope.
+    fn is_of(&self, new: &NewLetter<'_>, topic_id: Option<&str>) -> bool {
+        let event = &self.letter.event;
+        self.letter.scope == new.scope
+            && self.topic_id.as_deref().unwrap_or_default() == topic_id.unwrap_or_default()
+            && (&event.topic, event.partition, event.offset)
+                == (&new.event.topic, new.event.partition, new.event.offset)
+            && self.digest == new.event.digest()
+    }
+
+    fn passes(&self, filter: &LetterFilter) -> bool {
+        let it = &self.letter;
+        let class = it.cause.as_ref().map(|cause| cause.class);
+        filter.ids.as_ref().is_none_or(|ids| ids.contains(&it.id))
+            && filter.scope.as_ref().is_none_or(|scope| *scope == it.scope)
+            && filter.topic.as_ref().is_none_or(|topic| **topic == *it.event.topic)
+            && filter.state.is_none_or(|state| state == it.state)
+            && filter.class.is_none_or(|wanted| Some(wanted) == class)
+            && filter.fingerprint.as_ref().is_none_or(|wanted| *wanted == it.fingerprint)
+            && filter.since.is_none_or(|since| it.written_at >= since)
+            && filter.until.is_none_or(|until| it.written_at < until)
+            && filter.after.is_none_or(|after| it.id > after)
+    }
+}
+
+fn parked_id(lane: i64, scope: &str, event: &Event) -> Option<ParkedId> {
+    event.message_key.as_ref().map(|key| (lane, scope.to_owned(), key.to_vec()))
+}
+
+fn limited(limit: Option<u32>) -> usize {
+    limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX))
+}
+
+impl Data {
+    pub(super) fn listed(&self, filter: &LetterFilter) -> Vec<DeadLetter> {
+        let letters = self.letters.values().filter(|letter| letter.passes(filter));
+        letters.map(Letter::shown).take(limited(filter.limit)).collect()
+    }
+
+    pub(super) fn unforwarded(&self, lanes: &[i64], limit: u32) -> Vec<DeadLetter> {
+        let wanted = |letter: &&Letter| {
+            matches!(letter.state(), LetterState::Dead | LetterState::Parked)
+                && !letter.forwarded
+                && lanes.contains(&letter.lane)
+        };
+        let letters = self.letters.values().filter(wanted);
+        letters.map(Letter::shown).take(limited(Some(limit))).collect()
+    }
+
+    /// The waiting events of a lane whose message keys are released.
+    pub(super) fn released(&self, lane: i64, limit: u32) -> Vec<DeadLetter> {
+        let is_released = |letter: &&Letter| {
+            let row = letter.parked_id().and_then(|id| self.parked.get(&id));
+            letter.lane == lane
+                && letter.state() == LetterState::Waiting
+                && row.is_some_and(|row| row.released)
+        };
+        let mut letters: Vec<_> = self.letters.values().filter(is_released).collect();
+        letters.sort_by_key(|letter| letter.offset());
+        letters.into_iter().map(Letter::shown).take(limited(Some(limit))).collect()
+    }
+}
+
+impl State {
+    /// A letter as the transaction sees it.
+    pub(super) fn letter(&mut self, tx: u64, id: i64) -> Result<Option<Letter>> {
+        let own = self.staged(tx)?.letters.get(&id).cloned();
+        Ok(own.or_else(|| self.data.letters.get(&id).cloned()))
+    }
+
+    /// One try at writing dead letters; `None` when it has to wait.
+    pub(super) fn give_up(
+        &mut self,
+        tx: u64,
+        held: &Held,
+        letters: &[NewLetter<'_>],
+    ) -> Result<Option<()>> {
+        let Some(lane) = self.data.lanes.get(&held.number) else { return Ok(Some(())) };
+        let topic_id = lane.row.identity.topic_id.clone();
+        let topic_id = topic_id.as_deref();
+        for new in letters {
+            let parks = matches!(new.state, LetterState::Parked | LetterState::Waiting);
+            let key = parked_id(held.number, new.scope, new.event).filter(|_| parks);
+            if parks && key.is_none() {
+                let message = "an event without a message key cannot be parked";
+                return Err(Error::new(ErrorKind::Store, message));
+            }
+            let held_up = |staged: &Staged| {
+                key.as_ref().is_some_and(|key| staged.parked.contains_key(key))
+                    || staged.letters.values().any(|letter| letter.is_of(new, topic_id))
+            };
+            if self.waits(tx, held_up)? {
+                return Ok(None);
+            }
+        }
+        for new in letters {
+            self.write_letter(tx, held, new, topic_id)?;
+        }
+        Ok(Some(()))
+    }
+
+    fn write_letter(
+        &mut self,
+        tx: u64,
+        held: &Held,
+        new: &NewLetter<'_>,
+        topic_id: Option<&str>,
+    ) -> Result<()> {
+        let known = |letters: &BTreeMap<i64, Letter>| {
+            letters.values().find(|letter| letter.is_of(new, topic_id)).cloned()
+        };
+        let known = known(&self.staged(tx)?.letters).or_else(|| known(&self.data.letters));
+        let waited = known.is_some();
+        let letter = match known {
+            None => {
+                self.data.next_letter += 1;
+                Letter::new(self.data.next_letter, new, held, topic_id)
+            }
+            Some(mut letter)
+                if letter.state() == LetterState::Waiting && new.state != LetterState::Waiting =>
+            {
+                letter.give_up(new);
+                letter
+            }
+            Some(_) => return Ok(()),
+        };
+        let key = letter.parked_id();
+        self.staged(tx)?.letters.insert(letter.letter.id, letter);
+        let Some(key) = key else { return Ok(()) };
+        if waited {
+            self.stop_waiting(tx, &key)?;
+        }
+        match new.state {
+            LetterState::Parked => self.park(tx, key),
+            LetterState::Waiting => self.wait_behind(tx, &key),
+            _ => Ok(()),
+        }
+    }
+
+    /// One try at locking a letter; `None` inside when it has to wait.
+    pub(super) fn lock_letter(&mut self, tx: u64, id: i64) -> Result<Option<Option<DeadLetter>>> {
+        let Some(letter) = self.letter(tx, id)? else { return Ok(Some(None)) };
+        if matches!(letter.state(), LetterState::Parked | LetterState::Waiting)
+            && let Some(key) = letter.parked_id()
+            && self.lock_parked(tx, &key)?.is_none()
+        {
+            return Ok(None);
+        }
+        if self.waits(tx, |staged| staged.letters.contains_key(&id))? {
+            return Ok(None);
+        }
+        let shown = letter.shown();
+        self.staged(tx)?.letters.insert(id, letter);
+        Ok(Some(Some(shown)))
+    }
+
+    pub(super) fn settle_letter(
+        &mut self,
+        tx: u64,
+        id: i64,
+        settlement: &Settlement<'_>,
+    ) -> Result<Option<()>> {
+        if self.waits(tx, |staged| staged.letters.contains_key(&id))? {
+            return Ok(None);
+        }
+        let Some(mut letter) = self.letter(tx, id)? else { return Ok(Some(())) };
+        let (by, note) = (settlement.by.to_owned(), settlement.note.map(str::to_owned));
+        letter.notes.push(LetterNote::new(SystemTime::now(), settlement.action, by, note));
+        let was = letter.state();
+        let key = letter.parked_id();
+        let settled = match settlement.action {
+            LetterAction::Replayed | LetterAction::Superseded => Some(LetterState::Replayed),
+            LetterAction::Dropped => Some(LetterState::Dropped),
+            LetterAction::ReplayFailed => None,
+            LetterAction::Edited => {
+                letter.edit = settlement.edit.map(|it| it.map(Bytes::copy_from_slice));
+                None
+            }
+        };
+        if let Some(state) = settled {
+            letter.set_state(state);
+        }
+        self.staged(tx)?.letters.insert(id, letter);
+        match (settled, was, key) {
+            (Some(_), LetterState::Parked, Some(key)) => self.release_key(tx, &key)?,
+            (Some(_), LetterState::Waiting, Some(key)) => self.stop_waiting(tx, &key)?,
+            _ => {}
+        }
+        Ok(Some(()))
+    }
+
+    /// One try at noting that letters were forwarded; `None` when it has to wait.
+    pub(super) fn forwarded(&mut self, letters: &[i64]) -> Option<()> {
+        let locked = |staged: &Staged| letters.iter().any(|id| staged.letters.contains_key(id));
+        if self.open.values().any(|tx| locked(&tx.staged)) {
+            return None;
+        }
+        self.version += 1;
+        for id in letters {
+            if let Some(letter) = self.data.letters.get_mut(id) {
+                letter.forwarded = true;
+            }
+        }
+        Some(())
+    }
+}
