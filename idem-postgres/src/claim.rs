@@ -5,7 +5,7 @@ use std::convert::Infallible;
 use std::future::Future;
 
 use idem_runtime::store::{Claim, Claimed, Writer};
-use idem_runtime::{Error, ErrorKind, Result};
+use idem_runtime::{Error, ErrorKind, MarkerState, Result};
 use serde_json::Value;
 use sqlx::types::Json;
 
@@ -72,6 +72,81 @@ select (select batch::text from guarded), (select ctid::text from guarded),
        end as new
 "#;
 
+/// As [`LANE`], where markers say more than "processed". A marker that says dead or parked is taken
+/// over, if that is asked for; its origin and metadata stay.
+///
+/// Unlike [`LANE`] it locks known markers, in the order in which new ones are inserted.
+pub(crate) const LANE_AS: &str = r#"
+with fence as materialized (
+    select lane_id from {schema}.lanes where lane_id = $1 and token = $2
+), claims as (
+    select fence.lane_id,
+           c.scope collate "C" as scope,
+           c.event_key collate "C" as event_key,
+           c.source_offset,
+           c.metadata,
+           c.state,
+           c.reclaim,
+           c.place
+    from fence
+    cross join unnest($3::text[], $4::text[], $5::bigint[], $6::jsonb[], $7::smallint[],
+                      $8::boolean[])
+        with ordinality as c (scope, event_key, source_offset, metadata, state, reclaim, place)
+), inserted as (
+    insert into {schema}.markers as marker
+        (lane_id, source_offset, scope, event_key, metadata, state)
+    select lane_id, source_offset, scope, event_key, metadata, state from claims order by place
+    on conflict (scope, event_key) do update
+    set state = excluded.state, processed_at = now(), attempt = excluded.attempt
+    where marker.state <> 0
+      and (excluded.scope, excluded.event_key) in (
+          select scope, event_key from claims where reclaim
+      )
+    returning scope, event_key
+), guarded as (
+    insert into {schema}.open_batches (batch)
+    select pg_current_xact_id() from fence
+    returning batch, ctid
+)
+select batch::text, ctid::text,
+       case when (select count(*) from inserted) < cardinality($3::text[]) then
+           array(select place from claims join inserted using (scope, event_key) order by place)
+       end as new
+from guarded
+"#;
+
+/// As [`DIRECT`], for what [`LANE_AS`] is for.
+pub(crate) const DIRECT_AS: &str = r#"
+with claims as (
+    select c.scope collate "C" as scope,
+           c.event_key collate "C" as event_key,
+           c.metadata,
+           c.state,
+           c.reclaim,
+           c.place
+    from unnest($1::text[], $2::text[], $3::jsonb[], $5::smallint[], $6::boolean[])
+        with ordinality as c (scope, event_key, metadata, state, reclaim, place)
+), inserted as (
+    insert into {schema}.markers as marker (scope, event_key, metadata, attempt, state)
+    select scope, event_key, metadata, $4::uuid, state from claims order by place
+    on conflict (scope, event_key) do update
+    set state = excluded.state, processed_at = now(), attempt = excluded.attempt
+    where marker.state <> 0
+      and (excluded.scope, excluded.event_key) in (
+          select scope, event_key from claims where reclaim
+      )
+    returning scope, event_key
+), guarded as (
+    insert into {schema}.open_batches (batch)
+    select pg_current_xact_id() where exists (select from inserted)
+    returning batch, ctid
+)
+select (select batch::text from guarded), (select ctid::text from guarded),
+       case when (select count(*) from inserted) < cardinality($1::text[]) then
+           array(select place from claims join inserted using (scope, event_key) order by place)
+       end as new
+"#;
+
 /// The transaction, the address of its guard's row, and the places (from 1) of the new keys.
 type Answer = (Option<String>, Option<String>, Option<Vec<i64>>);
 
@@ -85,24 +160,39 @@ pub(crate) async fn claim(
     let scopes: Vec<&str> = claims.iter().map(|claim| claim.scope).collect();
     let keys: Vec<&str> = claims.iter().map(|claim| claim.key.as_str()).collect();
     let metadata = metadata(claims);
+    let states = states(claims);
     let answered = match writer {
         Writer::Lane(held) => {
             let offsets: Vec<Option<i64>> = claims.iter().map(|claim| claim.offset).collect();
-            let statement = sqlx::query_as::<_, Answer>(store.sql.claim_lane.clone())
+            let statement = match &states {
+                None => &store.sql.claim_lane,
+                Some(_) => &store.sql.claim_lane_as,
+            };
+            let mut statement = sqlx::query_as::<_, Answer>(statement.clone())
                 .bind(held.number)
                 .bind(held.token)
                 .bind(scopes)
                 .bind(keys)
                 .bind(offsets)
                 .bind(metadata);
+            if let Some((states, reclaim)) = states {
+                statement = statement.bind(states).bind(reclaim);
+            }
             meanwhile(tx.session.optional(statement), zombie::end_blockers(store, held)).await
         }
         Writer::Direct { attempt } => {
-            let statement = sqlx::query_as::<_, Answer>(store.sql.claim_direct.clone())
+            let statement = match &states {
+                None => &store.sql.claim_direct,
+                Some(_) => &store.sql.claim_direct_as,
+            };
+            let mut statement = sqlx::query_as::<_, Answer>(statement.clone())
                 .bind(scopes)
                 .bind(keys)
                 .bind(metadata)
                 .bind(*attempt);
+            if let Some((states, reclaim)) = states {
+                statement = statement.bind(states).bind(reclaim);
+            }
             tx.session.optional(statement).await
         }
         _ => return Err(Error::new(ErrorKind::Config, "claim: not a writer this store knows")),
@@ -123,6 +213,15 @@ fn metadata<'a>(claims: &[Claim<'a>]) -> Option<Vec<Option<Json<&'a Value>>>> {
         .iter()
         .any(|claim| claim.metadata.is_some())
         .then(|| claims.iter().map(|claim| claim.metadata.map(Json)).collect())
+}
+
+/// What each marker is to say and whether it may be taken over; nothing when all are of processed
+/// events, as in every batch without a failure.
+fn states(claims: &[Claim<'_>]) -> Option<(Vec<i16>, Vec<bool>)> {
+    claims
+        .iter()
+        .any(|claim| claim.state != MarkerState::Processed || claim.reclaim)
+        .then(|| claims.iter().map(|claim| (claim.state.as_i16(), claim.reclaim)).unzip())
 }
 
 /// For each of `len` claims whether its place is among `new`; all are when that is missing.

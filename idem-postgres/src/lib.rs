@@ -39,21 +39,30 @@
 //!
 //! Not here: what to do with a failure, retries, Kafka (see `idem-runtime`).
 
+mod attempts;
 mod builder;
 mod check;
 mod claim;
+mod dead_letters;
 mod error;
 mod fault;
+mod given_up;
 mod lanes;
+mod letters;
 mod markers;
 mod migrate;
+mod parking;
 mod pool;
 mod schema;
 mod scopes;
 mod seal;
 mod session;
+mod settle;
+mod slices;
 mod statements;
 mod store;
+mod take;
+mod times;
 mod tx;
 mod zombie;
 

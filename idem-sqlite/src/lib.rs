@@ -1,5 +1,5 @@
-//! The SQLite store of idem: markers, lanes and scopes in the file of the effects they guard,
-//! written in the same transaction.
+//! The SQLite store of idem: markers, lanes, scopes and dead letters in the file of the effects they
+//! guard, written in the same transaction.
 //!
 //! ```
 //! use idem_sqlite::Sqlite;
@@ -41,21 +41,33 @@
 //!
 //! Not here: what to do with a failure, retries, Kafka (see `idem-runtime`).
 
+mod attempts;
 mod builder;
 mod check;
 mod claim;
+mod dead_letters;
 mod error;
 mod fault;
 mod guard;
+mod hex;
+mod lane_row;
 mod lanes;
+mod letter_row;
+mod letters;
 mod markers;
 mod migrate;
+mod observe;
+mod parking;
 mod prefix;
 mod scopes;
 mod seal;
+mod settle;
+mod slices;
 mod statements;
 mod store;
+mod take;
 mod temporary;
+mod time;
 mod tx;
 mod writer;
 
