@@ -11,8 +11,7 @@ use std::str::FromStr as _;
 
 use common::{Fixture, batch, lend, on_store, take};
 use idem_postgres::Postgres;
-use idem_runtime::lane::Owner;
-use idem_runtime::store::Writer;
+use idem_runtime::store::{Terms, Writer};
 use idem_runtime::{ErrorKind, Failure, MarkerMode, Registration, Store};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, PgConnection};
@@ -50,7 +49,7 @@ async fn everything_works_without_session_settings_and_named_statements() {
                     let shared = format!("shared-{n}");
                     batch(&store, &mut held, &[&own, &shared]).await.unwrap();
                 }
-                let owner = Owner { id: Uuid::new_v4(), name: "a test".into() };
+                let owner = common::owner("a test");
                 assert_eq!(store.observe(&owner, &[held.number]).await.unwrap().len(), 1);
                 store.release(&held).await.unwrap();
             });
@@ -69,7 +68,7 @@ async fn limits_are_set_in_the_transaction() {
     on_store(async |fixture: Fixture, _store: Postgres| {
         let store = pooled(&fixture).await;
         let writer = Writer::Direct { attempt: Uuid::new_v4() };
-        let mut tx = store.begin(&writer).await.unwrap();
+        let mut tx = store.begin(&writer, &Terms::default()).await.unwrap();
         for (setting, expected) in [
             ("lock_timeout", "5s"),
             ("statement_timeout", "1min"),

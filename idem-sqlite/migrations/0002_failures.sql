@@ -13,11 +13,12 @@ drop table {schema}lane_slices;
 
 create table {schema}lane_slices (
     -- The positions of lanes that are worked in slices, by a hash of the message key.
-    lane_id  integer not null,
-    slices   integer not null, -- how many slices it is divided into
-    slice    integer not null, -- which of them, from 0
-    position integer not null, -- the next offset to process in this slice
-    revision integer not null default 0, -- one more with every batch of this slice
+    lane_id      integer not null,
+    slices       integer not null, -- how many slices it is divided into
+    slice        integer not null, -- which of them, from 0
+    position     integer not null, -- the next offset to process in this slice
+    leader_epoch integer,          -- of the event before the position
+    revision     integer not null default 0, -- one more with every batch of this slice
     constraint lane_slices_pkey primary key (lane_id, slices, slice),
     constraint lane_slices_lane_fkey foreign key (lane_id)
         references {schema}lanes (lane_id) on delete cascade,

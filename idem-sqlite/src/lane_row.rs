@@ -30,16 +30,16 @@ macro_rules! select_lanes {
 }
 
 pub(crate) const OF_TOPIC: &str = select_lanes!(
-    "lane.position, leader_epoch, lane.revision",
+    "lane.position, lane.leader_epoch, lane.revision",
     "where group_name = ?1 and topic = ?2 order by partition"
 );
 
 pub(crate) const BY_NUMBER: &str =
-    select_lanes!("lane.position, leader_epoch, lane.revision", "where lane.lane_id = ?1");
+    select_lanes!("lane.position, lane.leader_epoch, lane.revision", "where lane.lane_id = ?1");
 
-/// As one of its slices sees it. The epoch is of the lane's position, not of the slice's.
+/// As one of its slices sees it.
 pub(crate) const BY_SLICE: &str = select_lanes!(
-    "slice.position, null as leader_epoch, slice.revision",
+    "slice.position, slice.leader_epoch, slice.revision",
     "join {schema}lane_slices slice on slice.lane_id = lane.lane_id
      where lane.lane_id = ?1 and slices = ?2 and slice = ?3"
 );

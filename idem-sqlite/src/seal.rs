@@ -63,7 +63,8 @@ async fn moved(store: &Inner, tx: &mut Tx, held: &Held, seal: &Seal<'_>) -> Resu
             .bind(slice.of)
             .bind(slice.index)
             .bind(held.revision)
-            .bind(seal.position.offset),
+            .bind(seal.position.offset)
+            .bind(seal.position.leader_epoch),
     };
     let moved = update.execute(tx.connection()).await.map_err(failed)?.rows_affected() == 1;
     // A lane is never worked in slices and in offset mode.

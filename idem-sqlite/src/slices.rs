@@ -12,8 +12,8 @@ pub(crate) const FORGET_OTHERS: &str =
     "delete from {schema}lane_slices where lane_id = ?1 and slices <> ?2";
 
 pub(crate) const CUT: &str = "
-insert into {schema}lane_slices (lane_id, slices, slice, position)
-select lane.lane_id, ?2, value, lane.position
+insert into {schema}lane_slices (lane_id, slices, slice, position, leader_epoch)
+select lane.lane_id, ?2, value, lane.position, lane.leader_epoch
 from {schema}lanes lane, json_each(?3)
 where lane.lane_id = ?1
 on conflict (lane_id, slices, slice) do nothing
@@ -25,7 +25,7 @@ pub(crate) const REVISIONS: &str =
 /// The seal of a slice: the lane's row is only looked at.
 pub(crate) const SEAL: &str = "
 update {schema}lane_slices
-set position = ?6, revision = revision + 1
+set position = ?6, leader_epoch = ?7, revision = revision + 1
 where lane_id = ?1 and slices = ?3 and slice = ?4 and revision = ?5
   and exists (select 1 from {schema}lanes lane where lane.lane_id = ?1 and lane.token = ?2)
 ";

@@ -65,18 +65,16 @@
 pub use idem_macros::idempotent;
 #[doc(inline)]
 pub use idem_runtime::{
-    BoxError, Cause, Context, DeadLetter, DecodeError, Error, ErrorKind, Event, EventOf, Failure,
-    FailureClass, Handler, Headers, IntoKey, IsolationLevel, Key, KeyError, KeyPart, KeySource,
-    KeyedByEvent, LetterAction, LetterFilter, LetterNote, LetterState, Many, Marker, MarkerMode,
-    MarkerState, OnFailure, One, Origin, Outcome, Permanent, Policy, Processor, Result, Retry,
-    State, Store, Subscriber, permanent,
+    BoxError, Cause, Context, DeadLetter, DeadLetters, DecodeError, Error, ErrorKind, Event,
+    EventOf, Failure, FailureClass, Handler, Headers, IntoKey, IsolationLevel, Key, KeyError,
+    KeyPart, KeySource, KeyedByEvent, LetterAction, LetterFilter, LetterNote, LetterState, Many,
+    Marker, MarkerMode, MarkerState, OnFailure, One, Origin, Outcome, Permanent, Policy, Processor,
+    Replay, ReplayReport, Result, Retry, Serves, State, Store, Subscriber, permanent,
 };
 // What only the runner needs.
 #[cfg(feature = "kafka")]
 #[doc(inline)]
-pub use idem_runtime::{
-    Builder, Counts, DatabaseLost, Idem, Kafka, LogChanged, RunHandle, Serves, Start,
-};
+pub use idem_runtime::{Builder, Counts, DatabaseLost, Idem, Kafka, LogChanged, RunHandle, Start};
 
 #[doc(hidden)]
 pub mod __private;

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use idem_postgres::{Builder, Postgres};
 use idem_runtime::lane::{Held, LaneId, LogIdentity, Owner, Position};
-use idem_runtime::store::{Claim, Claimed, Opening, Seal, Sealed, Writer};
+use idem_runtime::store::{Claim, Claimed, Opening, Seal, Sealed, Terms, Writer};
 use idem_runtime::{Key, Result, Store};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{AssertSqlSafe, PgPool};
@@ -161,10 +161,13 @@ pub(crate) fn lane_name(held: &Held) -> String {
     format!("idem lane {} {}", held.number, held.token.simple())
 }
 
+pub(crate) fn owner(name: &str) -> Owner {
+    Owner { id: Uuid::new_v4(), name: name.to_owned(), dead_after: Duration::from_secs(600) }
+}
+
 pub(crate) async fn take(store: &Postgres, partition: i32) -> Held {
     let id = LaneId { group: "billing".into(), topic: "orders".into(), partition };
-    let owner = Owner { id: Uuid::new_v4(), name: "a test".into() };
-    store.take(&id, &owner).await.expect("takes").expect("the lane is there").held()
+    store.take(&id, &owner("a test")).await.expect("takes").expect("the lane is there").held()
 }
 
 pub(crate) fn key(text: &str) -> Key {
@@ -182,7 +185,7 @@ pub(crate) async fn claim(
     let claims: Vec<_> = keys
         .iter()
         .zip(0..)
-        .map(|(key, n)| Claim { scope: "bill", key, offset: Some(n), metadata: None })
+        .map(|(key, n)| Claim { offset: Some(n), ..Claim::new("bill", key) })
         .collect();
     store.claim(tx, writer, &claims).await
 }
@@ -213,7 +216,7 @@ pub(crate) async fn open_batch(
     keys: &[&str],
 ) -> Result<(<Postgres as Store>::Tx, Vec<bool>)> {
     let writer = Writer::Lane(held);
-    let mut tx = store.begin(&writer).await?;
+    let mut tx = store.begin(&writer, &Terms::default()).await?;
     let Claimed::Keys(new) = claim(store, &mut tx, &writer, keys).await? else {
         panic!("the lane was fenced");
     };
