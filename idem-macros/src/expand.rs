@@ -171,9 +171,13 @@ fn handle(model: &Model) -> TokenStream {
     let result = quote_spanned!(at=> #function(#given, #(#names),*).await);
     let finish = match &model.permanent {
         None => quote_spanned!(mixed(output)=> ::idem::__private::finish::<#output>(#result)),
-        Some(permanent) => quote_spanned! {mixed(output)=>
-            ::idem::__private::finish_with::<#output>(#result, #permanent)
-        },
+        // In two steps, each at its own place: a wrong function is shown at its path.
+        Some(path) => {
+            let result =
+                quote_spanned!(mixed(output)=> ::idem::__private::result::<#output>(#result));
+            let at = here().located_at(path.span());
+            quote_spanned!(at=> ::idem::__private::finish_with(#result, #path))
+        }
     };
     quote_spanned! {at=>
         #signature {

@@ -71,7 +71,7 @@ fn limit(input: ParseStream<'_>, _: &mut Errors) -> syn::Result<u32> {
     let wrong = |message: &str| Err(syn::Error::new_spanned(&expr, message));
     match number(&expr) {
         Some(Ok(0)) => wrong(
-            "with room for no event the lane would stop at the first one that has to wait; write \
+            "with room for no event the lane would come to a halt at the next one of the key; write \
              `on_failure = \"stop\"`",
         ),
         Some(Ok(limit)) => Ok(limit),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use quote::ToTokens as _;
 use syn::parse::ParseStream;
-use syn::{Expr, Lit};
+use syn::{Expr, ExprLit, Lit};
 
 use crate::forms::{literal, ungroup};
 
@@ -27,26 +27,26 @@ const FORM: &str = "a time is a number and `ms`, `s`, `m` or `h`, such as \"200m
 
 /// Reads `"30s"`. A time of nothing is a mistake, for which `zero` is the advice.
 pub(crate) fn time(input: ParseStream<'_>, zero: &str) -> syn::Result<Time> {
-    text(input, FORM, |text| parse(text, zero))
+    text(input, FORM, |text| parse(text, FORM, zero))
 }
 
 /// Reads `"200ms..30s"`, or `"1s"` for a range of one time.
 pub(crate) fn range(input: ParseStream<'_>, zero: &str) -> syn::Result<(Time, Time)> {
-    const FORM: &str = "pauses are the first and the longest, such as \"200ms..30s\", or one time, \
-                        \"1s\", when all are the same";
-    text(input, FORM, |text| {
+    const RANGE: &str = "pauses are the first and the longest, such as \"200ms..30s\", or one time, \
+                         \"1s\", when all are the same";
+    text(input, RANGE, |text| {
         let Some((first, longest)) = text.split_once("..") else {
-            let time = parse(text, zero).map_err(|error| format!("{error}; {FORM}"))?;
+            let time = parse(text, RANGE, zero)?;
             return Ok((time, time));
         };
-        let (first, longest) = (parse(first.trim(), zero)?, parse(longest.trim(), zero)?);
-        if first > longest {
+        let (first, longest) = (first.trim(), longest.trim());
+        let pauses = (parse(first, RANGE, zero)?, parse(longest, RANGE, zero)?);
+        if pauses.0 > pauses.1 {
             return Err(format!(
-                "the first pause is longer than the longest, {}; turn them around",
-                text.rsplit("..").next().unwrap_or(text).trim()
+                "the first pause is longer than the longest; did you mean \"{longest}..{first}\"?"
             ));
         }
-        Ok((first, longest))
+        Ok(pauses)
     })
 }
 
@@ -62,17 +62,19 @@ fn text<T>(
     if let Some(text) = literal(&expr) {
         return parse(&text.value()).map_err(wrong);
     }
-    // `30`, or `30s`, which is one token.
-    let number = match ungroup(&expr) {
-        Expr::Lit(it) if matches!(it.lit, Lit::Int(_) | Lit::Float(_)) => it.lit.to_token_stream(),
-        _ => return Err(wrong(form.to_owned())),
-    };
-    let number = number.to_string();
-    parse(&number).and_then(|_| Err(format!("a time is in quotes: \"{number}\""))).map_err(wrong)
+    // `30`, or `30s`, which is one token, or `200ms..30s`.
+    match ungroup(&expr) {
+        Expr::Lit(ExprLit { lit: Lit::Int(_) | Lit::Float(_), .. }) | Expr::Range(_) => {
+            let text = expr.to_token_stream().to_string().replace(' ', "");
+            let quoted = parse(&text).and_then(|_| Err(format!("write it in quotes: \"{text}\"")));
+            quoted.map_err(wrong)
+        }
+        _ => Err(wrong(form.to_owned())),
+    }
 }
 
-fn parse(text: &str, zero: &str) -> Result<Time, String> {
-    let unknown = || format!("\"{text}\" is not a time; {FORM}");
+fn parse(text: &str, form: &str, zero: &str) -> Result<Time, String> {
+    let unknown = || format!("\"{text}\" is not a time; {form}");
     let digits = text.find(|it: char| !it.is_ascii_digit() && it != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
     let (whole, fraction) = number.split_once('.').unwrap_or((number, "0"));
@@ -80,7 +82,7 @@ fn parse(text: &str, zero: &str) -> Result<Time, String> {
         return Err(unknown());
     }
     if unit.trim().is_empty() {
-        return Err(format!("{number} of what? Write \"{number}s\" for seconds; {FORM}"));
+        return Err(format!("{number} of what? Write \"{number}s\" for seconds; {form}"));
     }
     let Some((_, nanos, _)) = UNITS.iter().find(|(name, ..)| *name == unit) else {
         let called = unit.trim().to_lowercase();
@@ -128,7 +130,7 @@ mod tests {
     use super::*;
 
     fn millis(text: &str) -> Duration {
-        parse(text, "").expect(text).0
+        parse(text, FORM, "").expect(text).0
     }
 
     #[test]
@@ -165,7 +167,7 @@ mod tests {
             ("99999999999999999999h", "too long"),
             ("999999999999999999ms", "too long"),
         ] {
-            let error = parse(text, "").expect_err(text);
+            let error = parse(text, FORM, "").expect_err(text);
             assert!(error.contains(part), "{text}: {error}");
         }
     }
@@ -178,7 +180,7 @@ mod tests {
             ("0.5ms", ("from_micros", 500)),
             ("0.0005ms", ("from_nanos", 500)),
         ] {
-            assert_eq!(parse(text, "").expect(text).in_largest_unit(), written, "{text}");
+            assert_eq!(parse(text, FORM, "").expect(text).in_largest_unit(), written, "{text}");
         }
     }
 }

@@ -106,13 +106,18 @@ impl Words {
 
     /// Reads a word. An unknown one is an error, beside the known one it was meant to be.
     fn find(&self, input: ParseStream<'_>) -> Result<Found, (Option<Found>, syn::Error)> {
+        let names: Vec<&'static str> = self.known.iter().map(|(known, _)| *known).collect();
         let first = self.known.first().map_or("", |(_, example)| example);
         if let Ok(text) = input.fork().parse::<LitStr>() {
             let message = match self.lone {
                 Some(lone) => {
                     format!("`{0}` of what? For the {lone} write `{lone} = {0}`", text.token())
                 }
-                None => format!("`{}` of what? Write a word, such as `{first}`", text.token()),
+                None => format!(
+                    "`{}` of what? The words are {}",
+                    text.token(),
+                    listed("`", &names, "and")
+                ),
             };
             return Err((None, syn::Error::new(text.span(), message)));
         }
@@ -121,7 +126,6 @@ impl Words {
         }
         let word = Ident::parse_any(input).map_err(|error| (None, error))?;
         let name = word.unraw().to_string();
-        let names: Vec<&'static str> = self.known.iter().map(|(known, _)| *known).collect();
         if let Some(known) = names.iter().find(|known| **known == name) {
             return Ok((word, known));
         }

@@ -131,12 +131,23 @@ pub fn finish<R: Returned>(returned: R) -> Handled {
     returned.result().map_err(HandlerError::into_failure)
 }
 
+/// What a handler returned, for [`finish_with`].
+///
+/// # Errors
+/// The handler's.
+pub fn result<R: Returned>(returned: R) -> Result<(), R::Error> {
+    returned.result()
+}
+
 /// As [`finish`], with the handler's own word on which of its errors are permanent.
 ///
 /// # Errors
 /// The handler's.
-pub fn finish_with<R: Returned>(returned: R, is_permanent: fn(&R::Error) -> bool) -> Handled {
-    returned.result().map_err(|error| {
+pub fn finish_with<E: HandlerError>(
+    result: Result<(), E>,
+    is_permanent: fn(&E) -> bool,
+) -> Handled {
+    result.map_err(|error| {
         let permanent = is_permanent(&error);
         let failure = error.into_failure();
         if permanent { failure.into_permanent() } else { failure }
@@ -160,5 +171,34 @@ pub trait HandlerError {
 impl<E: Into<Failure>> HandlerError for E {
     fn into_failure(self) -> Failure {
         self.into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_handlers_word_makes_a_failure_permanent_and_keeps_its_error() {
+        let failed = |permanent: fn(&std::fmt::Error) -> bool| {
+            finish_with(result(Err(std::fmt::Error)), permanent).expect_err("it failed")
+        };
+        let permanent = failed(|_| true);
+        assert!(permanent.is_permanent());
+        let source = permanent.error().source();
+        assert!(source.is_some_and(|it| it.is::<std::fmt::Error>()));
+        assert!(!failed(|_| false).is_permanent());
+    }
+
+    #[test]
+    fn what_is_permanent_already_stays_so() {
+        let failure = finish_with(result(Err(Failure::permanent("refused"))), |_| false);
+        assert!(failure.expect_err("it failed").is_permanent());
+    }
+
+    #[test]
+    fn a_success_is_not_judged() {
+        let done = finish_with(result(Ok::<(), Failure>(())), |_| panic!("it did not fail"));
+        assert!(done.is_ok());
     }
 }

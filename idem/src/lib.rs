@@ -41,6 +41,7 @@
 //! - [`Processor`], and `process` beside each handler: the same without Kafka.
 //! - [`Store`]: `process_if_new`, `is_processed` and `mark_processed`, for code without a handler.
 //! - `postgres::Postgres`, `sqlite::Sqlite`: the stores, each behind the feature of its name.
+//! - [`permanent`], [`Retry`], [`OnFailure`]: what becomes of an event that fails.
 //! - [`Error`], [`ErrorKind`]: what can go wrong.
 //!
 //! # Features
@@ -58,6 +59,8 @@
 //! service the key ([`Context::key`]), if it understands one.
 
 #[doc = include_str!("../docs/idempotent.md")]
+#[doc = ""]
+#[doc = include_str!("../docs/function.md")]
 #[doc(inline)]
 pub use idem_macros::idempotent;
 #[doc(inline)]

@@ -14,9 +14,10 @@ impl ::idem::__private::Handler for bill {
         ::idem::__private::One(event): ::idem::__private::One<OrderPlaced>,
         _: ::idem::__private::Call<'_, Self>,
     ) -> ::idem::__private::Handled {
-        ::idem::__private::finish_with::<
-            Result<(), Error>,
-        >(bill(event).await, Error::is_permanent)
+        ::idem::__private::finish_with(
+            ::idem::__private::result::<Result<(), Error>>(bill(event).await),
+            Error::is_permanent,
+        )
     }
 }
 impl ::idem::__private::KeyedByEvent for bill {}

@@ -20,8 +20,6 @@ impl std::fmt::Display for BillingError {
 
 impl std::error::Error for BillingError {}
 
-
-
 #[idempotent(key = "event_id", store = Stub, topic = "orders", permanent = BillingError::is_permanent)]
 async fn bill(event: OrderPlaced) -> Result<(), BillingError> {
     drop(event);

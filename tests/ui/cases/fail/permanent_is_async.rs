@@ -20,9 +20,11 @@ impl std::fmt::Display for BillingError {
 
 impl std::error::Error for BillingError {}
 
+async fn is_permanent(_: &BillingError) -> bool {
+    true
+}
 
-
-#[idempotent(key = "event_id", store = Stub, topic = "orders", permanent = BillingError::Refused)]
+#[idempotent(key = "event_id", store = Stub, topic = "orders", permanent = is_permanent)]
 async fn bill(event: OrderPlaced) -> Result<(), BillingError> {
     drop(event);
     Err(BillingError::Refused)
