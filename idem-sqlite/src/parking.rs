@@ -55,7 +55,7 @@ pub(crate) const RELEASED: &str = select_letters!(
      cross join {schema}dead_letters letter
         on letter.lane_id = parked.lane_id and letter.scope = parked.scope
         and letter.message_key = parked.message_key and letter.state = 'waiting'
-     where parked.lane_id = ?1 and parked.is_released
+     where parked.lane_id = ?1 and parked.is_released and letter.source_offset >= ?3
      order by source_offset, dead_letter_id
      limit ?2"
 );
@@ -143,10 +143,16 @@ pub(crate) async fn parked(
     Ok(keys.iter().map(|key| found.get(key).copied()).collect())
 }
 
-pub(crate) async fn released(store: &Inner, held: &Held, limit: u32) -> Result<Vec<DeadLetter>> {
+pub(crate) async fn released(
+    store: &Inner,
+    held: &Held,
+    from: i64,
+    limit: u32,
+) -> Result<Vec<DeadLetter>> {
     let rows: Vec<Selected> = sqlx::query_as(store.sql.released_letters.clone())
         .bind(held.number)
         .bind(limit)
+        .bind(from)
         .fetch_all(&store.readers)
         .await
         .map_err(|error| failed("reading released events", error))?;

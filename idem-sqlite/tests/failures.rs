@@ -75,7 +75,7 @@ async fn what_waits_behind_nothing_is_worked_next() {
     let held = held(&store).await;
     let only = event(1);
     given_up(&store, &held, &[(&only, LetterState::Waiting)]).await;
-    let released = store.released(&held, 10).await.unwrap();
+    let released = store.released(&held, 0, 10).await.unwrap();
     assert_eq!(released.iter().map(|it| it.event.offset).collect::<Vec<_>>(), [1]);
 }
 
