@@ -7,8 +7,8 @@ use syn::spanned::Spanned as _;
 use syn::{Expr, Ident, LitStr, Member};
 
 use crate::errors::Errors;
+use crate::forms::{literal, ungroup};
 use crate::nearest::nearest;
-use crate::value::{literal, ungroup};
 
 /// Where the key comes from.
 pub(crate) enum Key {

@@ -20,7 +20,7 @@ macro_rules! select_letters {
         concat!(
             "select dead_letter_id, letter.scope, letter.event_key, letter.state, letter.group_name,
                 letter.topic, letter.partition, letter.source_offset, letter.leader_epoch,
-                letter.event_timestamp, letter.message_key,
+                letter.event_timestamp, letter.message_key, letter.digest,
                 case when letter.is_edited then letter.edited_payload else letter.payload end
                     as payload,
                 letter.header_names, letter.header_values, letter.is_edited, letter.failure_class,
@@ -47,6 +47,7 @@ pub(crate) const FIND: &str = select_letters!(
        and ($8::bigint is null
             or letter.written_at < timestamptz 'epoch' + $8 * interval '1 microsecond')
        and ($9::bigint is null or dead_letter_id > $9)
+       and ($11::text is null or letter.event_key = $11)
      order by dead_letter_id
      limit $10"
 );
@@ -92,6 +93,7 @@ impl<'r> FromRow<'r, PgRow> for Letter {
         let (group, id) = (row.try_get("group_name")?, row.try_get("dead_letter_id")?);
         let mut letter = DeadLetter::new(id, scope, state, group, event(row)?);
         letter.key = key;
+        letter.digest = row.try_get("digest")?;
         letter.edited = row.try_get("is_edited")?;
         letter.cause = cause(row)?;
         letter.fingerprint = row.try_get::<Option<_>, _>("fingerprint")?.unwrap_or_default();
@@ -157,7 +159,8 @@ pub(crate) async fn find(store: &Inner, filter: &LetterFilter) -> Result<Vec<Dea
         .bind(filter.since.map(to_micros))
         .bind(filter.until.map(to_micros))
         .bind(filter.after)
-        .bind(filter.limit.map(i64::from));
+        .bind(filter.limit.map(i64::from))
+        .bind(filter.key.as_deref());
     letters_of(store, "reading dead letters", find).await
 }
 

@@ -38,6 +38,7 @@ pub(crate) const RELEASED: &str = select_letters!(
                and waiting.scope = key.scope
                and sha256(waiting.message_key) = key.key_digest
                and waiting.state = 'waiting'
+               and waiting.source_offset >= $3
              order by waiting.source_offset
              limit $2
          ) as next
@@ -181,11 +182,17 @@ pub(crate) async fn change(
     tx.session().execute(change).await.map(drop)
 }
 
-pub(crate) async fn released(store: &Inner, held: &Held, limit: u32) -> Result<Vec<DeadLetter>> {
+pub(crate) async fn released(
+    store: &Inner,
+    held: &Held,
+    from: i64,
+    limit: u32,
+) -> Result<Vec<DeadLetter>> {
     const DOING: &str = "reading released events";
     let released = sqlx::query_as::<_, Letter>(store.sql.released_letters.clone())
         .bind(held.number)
-        .bind(i64::from(limit));
+        .bind(i64::from(limit))
+        .bind(from);
     letters_of(store, DOING, released).await
 }
 

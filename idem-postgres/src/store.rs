@@ -118,8 +118,8 @@ impl Store for Postgres {
         parking::parked(&self.inner, tx, held, keys).await
     }
 
-    async fn released(&self, held: &Held, limit: u32) -> Result<Vec<DeadLetter>> {
-        parking::released(&self.inner, held, limit).await
+    async fn released(&self, held: &Held, from: i64, limit: u32) -> Result<Vec<DeadLetter>> {
+        parking::released(&self.inner, held, from, limit).await
     }
 
     async fn unpark(&self, tx: &mut Tx, held: &Held, letters: &[i64]) -> Result<()> {

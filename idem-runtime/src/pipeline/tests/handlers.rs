@@ -205,7 +205,8 @@ macro_rules! handler {
             const KEY: KeySource = $key;
 
             fn needs(needs: &mut Needs) {
-                needs.state::<Script>();
+                <State<Script> as Param<'_, Self>>::needs(needs);
+                <&Context as Param<'_, Self>>::needs(needs);
             }
 
             fn key(event: &EventOf<Self>, _source: Option<&Event>) -> Result<Key, KeyError> {

@@ -10,6 +10,7 @@ use crate::error::Error;
 use crate::group::{Group, Registered};
 use crate::lane::{LaneId, LaneRow, Owner};
 use crate::memory::Memory;
+use crate::pipeline::care::Care;
 use crate::pipeline::lane::{Lane, LaneEnd};
 use crate::pipeline::policy::LaneSettings;
 use crate::pipeline::source::{Seat, Source};
@@ -19,6 +20,7 @@ use crate::pipeline::tests::broker::{Broker, TOPIC};
 use crate::pipeline::tests::client::Client;
 use crate::pipeline::tests::handlers::{Bill, Script};
 use crate::pipeline::watch::watch;
+use crate::policy::Policy;
 use crate::state::States;
 
 /// Virtual time after which a test has waited in vain.
@@ -30,6 +32,7 @@ pub(super) struct World {
     pub(super) script: Script,
     pub(super) settings: LaneSettings,
     pub(super) stats: Arc<Stats>,
+    pub(super) care: Arc<Care>,
     group: Arc<Group<Memory>>,
 }
 
@@ -37,6 +40,13 @@ impl World {
     /// One handler with markers in rows, and one partition.
     pub(super) fn new() -> Self {
         Self::of(vec![Registered::of::<Bill>()], 1)
+    }
+
+    /// The same, its handler with this policy.
+    pub(super) fn with(policy: Policy) -> Self {
+        let mut bill = Registered::of::<Bill>();
+        bill.policy = policy;
+        Self::of(vec![bill], 1)
     }
 
     pub(super) fn of(handlers: Vec<Registered<Memory>>, partitions: usize) -> Self {
@@ -51,6 +61,7 @@ impl World {
             script,
             settings: LaneSettings::default(),
             stats: Arc::default(),
+            care: Arc::default(),
             group: Arc::new(group),
         }
     }
@@ -71,6 +82,7 @@ impl World {
             source: Arc::new(client.clone()),
             settings: self.settings,
             stats: Arc::clone(&self.stats),
+            care: Arc::clone(&self.care),
             stop,
         };
         let task = tokio::spawn(lane.run());
