@@ -203,6 +203,11 @@ comment on column {schema}.parked_keys.key_digest is 'SHA-256 of the message key
 
 -- Slices -----------------------------------------------------------------------------------------
 
+-- Not for looking it up. A column of a unique index is a key to the server: a slice that is sealed
+-- locks the token (`for key share`) against whoever takes the lane, and not against the lane's
+-- position, which follows the slices while they work.
+alter table {schema}.lanes add constraint lanes_token_key unique (lane_id, token);
+
 alter table {schema}.lane_slices
     add column revision     bigint not null default 0,
     add column leader_epoch integer,

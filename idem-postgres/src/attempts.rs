@@ -7,11 +7,11 @@ use crate::error::failed;
 use crate::times::to_micros;
 use crate::{Inner, Tx};
 
-/// The lane is share-locked, so that a taker either sees this attempt or is seen here: an attempt of
+/// The token is share-locked (see migration 2), so that a taker either sees this attempt or is seen here: an attempt of
 /// an owner that was fenced must not look like one of the next owner's.
 pub(crate) const NOTE: &str = "
 with held as materialized (
-    select lane_id from {schema}.lanes where lane_id = $1 and token = $2 for share
+    select lane_id from {schema}.lanes where lane_id = $1 and token = $2 for key share
 ), noted as (
     insert into {schema}.attempts
         (lane_id, scope, source_offset, failures, first_failed_at, is_open, deaths)

@@ -1,18 +1,16 @@
 //! The claim: in one statement, whether the lane is still the writer's, the guard of the
 //! transaction, and the markers.
 
-use std::convert::Infallible;
-use std::future::Future;
-
 use idem_runtime::store::{Claim, Claimed, Writer};
 use idem_runtime::{Error, ErrorKind, Result};
 use serde_json::Value;
 use sqlx::types::Json;
 
+use crate::Inner;
 use crate::claim_states::states;
 use crate::error::failed;
-use crate::tx::{Batch, Tx};
-use crate::{Inner, zombie};
+use crate::tx::Tx;
+use crate::zombie::unblocked;
 
 /// No row: the lane has another token, and nothing was inserted. The lane's row is read without a
 /// lock; the seal is what counts. `new` is null when all keys were, which is the common answer.
@@ -105,7 +103,7 @@ pub(crate) async fn claim(
             if let Some((states, reclaim)) = states {
                 statement = statement.bind(states).bind(reclaim);
             }
-            meanwhile(tx.session.optional(statement), zombie::end_blockers(store, held)).await
+            unblocked(store, held, tx.session.optional(statement)).await
         }
         Writer::Direct { attempt } => {
             let statement = match &states {
@@ -127,9 +125,7 @@ pub(crate) async fn claim(
     let answered = answered.map_err(|error| failed("claim", error))?;
     let Some((xid, guard, new)) = answered else { return Ok(Claimed::Fenced) };
     if let Some((xid, guard)) = xid.zip(guard) {
-        // Of several claims the first says which transaction it is.
-        let batch = tx.batch.get_or_insert_with(|| Batch { xid, guards: Vec::new() });
-        batch.guards.push(guard);
+        tx.guard(xid, guard);
     }
     Ok(Claimed::Keys(which(new, claims.len())))
 }
@@ -153,18 +149,6 @@ fn which(new: Option<Vec<i64>>, len: usize) -> Vec<bool> {
         }
     }
     which
-}
-
-/// Runs `helper` beside `work` until `work` is done.
-async fn meanwhile<T>(
-    work: impl Future<Output = T>,
-    helper: impl Future<Output = Infallible>,
-) -> T {
-    tokio::select! {
-        biased;
-        done = work => done,
-        never = helper => match never {},
-    }
 }
 
 #[cfg(test)]

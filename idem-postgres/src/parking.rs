@@ -10,6 +10,7 @@ use idem_runtime::{DeadLetter, Result};
 
 use crate::error::failed;
 use crate::letters::{Letter, letters_of, select_letters};
+use crate::zombie::unblocked;
 use crate::{Inner, Tx};
 
 /// A message key of a handler.
@@ -150,7 +151,7 @@ pub(crate) async fn parked(
         .bind(held.number)
         .bind(scopes)
         .bind(message_keys);
-    let rows = tx.session().all(parked).await;
+    let rows = unblocked(store, held, tx.session().all(parked)).await;
     for (place, waiting, is_released) in rows.map_err(|error| failed("parked keys", error))? {
         let place = usize::try_from(place - 1).ok();
         if let Some(it) = place.and_then(|place| answer.get_mut(place)) {

@@ -11,7 +11,7 @@ use crate::Inner;
 use crate::error::{broke, failed};
 use crate::tx::{Batch, Tx, unbalanced};
 
-/// Whether this is the claim's transaction, whether the lane was moved, how many of the guard's rows
+/// Whether this is the guarded transaction, whether the lane was moved, how many of the guard's rows
 /// were taken away. The trigger that refuses what is not sealed reads the setting `idem.sealed`,
 /// which ends with the transaction.
 ///
@@ -38,15 +38,16 @@ with same as materialized (
 select (select same from same), exists (select from sealed), (select count(*) from closed)
 ";
 
-/// As [`LANE`], for a slice of one: the slice moves. The lane's row is only share-locked, so that
-/// slices do not wait for each other, and whoever takes the lane waits for those that are sealed.
+/// As [`LANE`], for a slice of one: the slice moves. Of the lane's row only the token is locked, which
+/// slices share (see migration 2): they do not wait for each other, nor for the lane's position,
+/// which follows them; and whoever takes the lane waits for those that are sealed.
 pub(crate) const SLICE: &str = "
 with same as materialized (
     select $1::text is null or coalesce(pg_current_xact_id_if_assigned()::text = $1, false) as same
 ), fence as materialized (
     select lane_id from {schema}.lanes
     where lane_id = $2 and token = $3 and (select same from same)
-    for share
+    for key share
 ), sealed as (
     update {schema}.lane_slices slice
     set position = $5, leader_epoch = $6, revision = slice.revision + 1
@@ -84,7 +85,7 @@ pub(crate) async fn seal(
     writer: &Writer<'_>,
     seal: Option<&Seal<'_>>,
 ) -> Result<Sealed> {
-    // Nothing but what was claimed is guarded; without a claim there is nothing to compare with.
+    // Without a claim, or a letter that was settled, nobody was lent the transaction.
     let (xid, guards) = match tx.batch.clone() {
         Some(Batch { xid, guards }) => (Some(xid), guards),
         None => (None, Vec::new()),

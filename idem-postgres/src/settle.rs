@@ -23,6 +23,9 @@ pub(crate) const LOCK: &str = select_letters!("where dead_letter_id = $1 for upd
 /// `$2`: the new state, if there is one. `$3`, `$4`: whether there is a new payload, and which.
 ///
 /// The head of a line lets go of it; a line that is released and has nobody in it is forgotten.
+///
+/// It guards its transaction as a claim does: the replay of an event in offset mode has none, and
+/// its handler is lent the transaction all the same.
 pub(crate) const SETTLE: &str = "
 with former as materialized (
     select dead_letter_id, lane_id, scope, sha256(message_key) as key_digest, state
@@ -59,9 +62,15 @@ with former as materialized (
       and key.scope = line.scope
       and key.key_digest = line.key_digest
       and not (line.is_released and line.waiting = 0)
+), noted as (
+    insert into {schema}.dead_letter_notes (dead_letter_id, action, by_whom, note)
+    select dead_letter_id, $5, $6, $7 from former
+), guarded as (
+    insert into {schema}.open_batches (batch)
+    select pg_current_xact_id() from former
+    returning batch, ctid
 )
-insert into {schema}.dead_letter_notes (dead_letter_id, action, by_whom, note)
-select dead_letter_id, $5, $6, $7 from former
+select batch::text, ctid::text from guarded
 ";
 
 pub(crate) async fn lock(store: &Inner, tx: &mut Tx, id: i64) -> Result<Option<DeadLetter>> {
@@ -87,7 +96,7 @@ pub(crate) async fn settle(
         _ => None,
     };
     let edit = settlement.edit.filter(|_| settlement.action == LetterAction::Edited);
-    let settle = sqlx::query(store.sql_in(tx).settle_letter.clone())
+    let settle = sqlx::query_as::<_, (String, String)>(store.sql_in(tx).settle_letter.clone())
         .bind(id)
         .bind(state.map(LetterState::as_str))
         .bind(edit.is_some())
@@ -95,8 +104,10 @@ pub(crate) async fn settle(
         .bind(settlement.action.as_str())
         .bind(settlement.by)
         .bind(settlement.note);
-    match tx.session().execute(settle).await.map_err(|error| failed(DOING, error))? {
-        0 => Err(Error::new(ErrorKind::Store, format!("{DOING}: there is no letter {id}"))),
-        _ => Ok(()),
-    }
+    let settled = tx.session().optional(settle).await.map_err(|error| failed(DOING, error))?;
+    let Some((xid, guard)) = settled else {
+        return Err(Error::new(ErrorKind::Store, format!("{DOING}: there is no letter {id}")));
+    };
+    tx.guard(xid, guard);
+    Ok(())
 }

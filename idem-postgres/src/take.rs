@@ -13,7 +13,7 @@ use crate::lanes::by_number;
 pub(crate) const LOCK: &str = "
 select lane_id from {schema}.lanes
 where group_name = $1 and topic = $2 and partition = $3
-for no key update
+for update
 ";
 
 /// The owner before has died when it did not release the lane and shows no sign of life, or when

@@ -33,14 +33,14 @@ const ROLLBACK_WITHIN: Duration = Duration::from_secs(5);
 /// undoes the transaction then.
 pub struct Tx {
     pub(crate) session: Session,
-    /// What the claim has seen, once it has.
+    /// What the first statement that guards it has seen, once there was one.
     pub(crate) batch: Option<Batch>,
     /// Whether the seal was the last statement.
     pub(crate) sealed: bool,
     pub(crate) is_serializable: bool,
 }
 
-/// Which transaction the claim ran in, and where its guard's rows are: one for each claim.
+/// Which transaction it is, and where its guard's rows are: one for each statement that guards it.
 #[derive(Debug, Clone)]
 pub(crate) struct Batch {
     pub(crate) xid: String,
@@ -56,6 +56,12 @@ impl Tx {
     pub(crate) fn lend(&mut self) -> &mut PgConnection {
         self.sealed = false;
         self.session.connection()
+    }
+
+    /// Notes a row of the guard. Of several the first says which transaction it is.
+    pub(crate) fn guard(&mut self, xid: String, row: String) {
+        let batch = self.batch.get_or_insert_with(|| Batch { xid, guards: Vec::new() });
+        batch.guards.push(row);
     }
 
     /// For a statement of idem's own, after which what was sealed is not any more.

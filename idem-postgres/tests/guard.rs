@@ -221,6 +221,12 @@ async fn a_savepoint_that_is_left_open_is_not_taken_for_the_commit() {
             Ok(())
         };
         is_the_handlers_bug(&directly(&fixture, &store, mistake, true).await);
+
+        // Not a connection that broke, though it is not kept.
+        let held = fixture.lane(&store, 0).await;
+        let (mut tx, _) = open_batch(&store, &held, &["a"]).await.unwrap();
+        mistake(lend(&mut tx)).await.unwrap();
+        assert!(store.rollback(tx).await);
     })
     .await;
 }

@@ -3,10 +3,11 @@
 mod common;
 
 use common::letters::{cause, event, give_up, letter, letters, settle};
-use common::{Fixture, finish, on_store};
+use common::{Fixture, finish, lend, on_store};
 use idem_postgres::Postgres;
 use idem_runtime::store::{Settlement, Terms, Writer};
 use idem_runtime::{ErrorKind, LetterAction, LetterFilter, LetterState, Store};
+use sqlx::AssertSqlSafe;
 use uuid::Uuid;
 
 /// Longer than what an entry of an index can be, and it does not compress.
@@ -152,6 +153,46 @@ async fn a_settlement_of_a_letter_that_is_not_there_is_an_error() {
         let error = store.settle_letter(&mut tx, 7, &settlement).await.unwrap_err();
         assert!(error.to_string().contains("no letter 7"), "{error}");
         store.rollback(tx).await;
+    })
+    .await;
+}
+
+/// The replay of an event in offset mode has no claim, and its handler is lent the transaction.
+#[tokio::test]
+async fn a_replay_that_claims_nothing_is_guarded_all_the_same() {
+    on_store(async |fixture: Fixture, store: Postgres| {
+        let mut held = fixture.lane(&store, 0).await;
+        give_up(&store, &mut held, &event(1, b"k"), LetterState::Parked).await.unwrap();
+        let id = letters(&store).await[0].id;
+        let effect = fixture.sql("insert into {schema}.effects values (1)");
+        let replay = async |ending: &str| {
+            let writer = Writer::Direct { attempt: Uuid::new_v4() };
+            let mut tx = store.begin(&writer, &Terms::default()).await?;
+            store.lock_letter(&mut tx, id).await?.expect("the letter is there");
+            let (action, by) = (LetterAction::Replayed, "ann");
+            let settlement = Settlement { action, by, note: None, edit: None };
+            store.settle_letter(&mut tx, id, &settlement).await?;
+            let handler = format!("{effect}; {ending}; {effect}");
+            let _ = sqlx::raw_sql(AssertSqlSafe(handler)).execute(lend(&mut tx)).await;
+            store.seal(&mut tx, &writer, None).await?;
+            store.commit(tx).await
+        };
+        let endings = [
+            "commit",
+            "rollback",
+            "commit and chain",
+            "rollback and chain",
+            "rollback; begin read write",
+        ];
+        for ending in endings {
+            let error = replay(ending).await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::HandlerBroke, "{ending}: {error:?}");
+            let open = "select count(*) from {schema}.dead_letters where state = 'parked'";
+            assert_eq!((fixture.number(open).await, fixture.effects().await), (1, 0), "{ending}");
+        }
+        replay("select 1").await.unwrap();
+        assert_eq!(letters(&store).await[0].state, LetterState::Replayed);
+        assert_eq!(fixture.effects().await, 2);
     })
     .await;
 }
