@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{Fixture, claim, finish, on_store, owner, seal_at};
+use common::{Fixture, claim, finish, on_store, owner, seal_at, take};
 use idem_postgres::Postgres;
 use idem_runtime::lane::{AttemptRow, Held, LaneId, LogIdentity, Position, Slice};
 use idem_runtime::store::{Claimed, Reposition, Sealed, Terms, Writer};
@@ -61,14 +61,43 @@ async fn a_lanes_position_moves_while_slices_are_open_and_sealed() {
     .await;
 }
 
+#[tokio::test]
+async fn taking_a_lane_waits_for_a_slice_that_is_sealed() {
+    on_store(async |fixture: Fixture, store: Postgres| {
+        for (isolation, n) in LEVELS.into_iter().zip(0..) {
+            let held = fixture.lane(&store, n).await;
+            store.cut(&held, 2).await.unwrap().unwrap();
+            let slice = Held { slice: Some(Slice { index: 1, of: 2 }), revision: 0, ..held };
+            let mut tx = claimed(&store, &slice, isolation, &n.to_string()).await;
+            let sealed = store.seal(&mut tx, &Writer::Lane(&slice), Some(&seal_at(5))).await;
+            assert_eq!(sealed.unwrap(), Sealed::Yes);
+            let taking = {
+                let store = store.clone();
+                tokio::spawn(async move { take(&store, n).await })
+            };
+            let waits = format!(
+                "select count(*) from pg_stat_activity where wait_event_type = 'Lock' \
+                 and query like '%\"{}\".lanes%for update%'",
+                fixture.schema
+            );
+            fixture.until("the taker waits", &waits, 1).await;
+            store.commit(tx).await.unwrap();
+            let now = Held { slice: slice.slice, ..taking.await.unwrap() };
+            let row = store.read(&now).await.unwrap().unwrap();
+            assert_eq!((row.revision, row.position.offset), (1, 5), "{isolation:?}");
+        }
+    })
+    .await;
+}
+
 /// Of an attempt that a former owner notes too late, the next one must not be said to have died.
 #[tokio::test]
 async fn an_attempt_that_is_noted_while_the_lane_is_taken_is_not_noted() {
     on_store(async |fixture: Fixture, store: Postgres| {
         let former = fixture.lane(&store, 0).await;
         let mut taker = PgConnection::connect(&common::url()).await.unwrap();
-        let take = fixture.sql("begin; update {schema}.lanes set token = gen_random_uuid()");
-        sqlx::raw_sql(AssertSqlSafe(take)).execute(&mut taker).await.unwrap();
+        let sql = fixture.sql("begin; update {schema}.lanes set token = gen_random_uuid()");
+        sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut taker).await.unwrap();
         let noting = {
             let (store, former) = (store.clone(), former.clone());
             tokio::spawn(async move {
