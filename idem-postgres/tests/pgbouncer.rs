@@ -9,10 +9,15 @@ mod common;
 
 use std::str::FromStr as _;
 
-use common::{Fixture, batch, lend, on_store, take};
+use common::letters::{event, give_up, letters, settle};
+use common::{Fixture, batch, finish, key, lend, on_store, take};
 use idem_postgres::Postgres;
-use idem_runtime::store::{Terms, Writer};
-use idem_runtime::{ErrorKind, Failure, MarkerMode, Registration, Store};
+use idem_runtime::lane::{AttemptRow, Held, Slice};
+use idem_runtime::store::{Claim, Claimed, Terms, Writer};
+use idem_runtime::{
+    ErrorKind, Failure, IsolationLevel, LetterAction, LetterState, MarkerMode, MarkerState,
+    Registration, Store,
+};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, PgConnection};
 use uuid::Uuid;
@@ -59,6 +64,55 @@ async fn everything_works_without_session_settings_and_named_statements() {
         assert_eq!(take(&store, 0).await.revision, 10);
         assert!(store.is_processed("bill", "shared-3").await.unwrap());
         assert!(store.mark_processed("bill", "new", None).await.unwrap().is_processed());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn failures_and_slices_work_there_too() {
+    on_store(async |fixture: Fixture, _store: Postgres| {
+        let store = pooled(&fixture).await;
+        let mut held = fixture.lane(&store, 0).await;
+        for (offset, state) in [(1, LetterState::Parked), (2, LetterState::Waiting)] {
+            give_up(&store, &mut held, &event(offset, b"k"), state).await.unwrap();
+        }
+        let first = letters(&store).await.remove(0);
+        assert_eq!(store.unforwarded(&[held.number], 9).await.unwrap().len(), 1);
+        store.forwarded(&[first.id]).await.unwrap();
+        settle(&store, first.id, LetterAction::Replayed).await.unwrap();
+        assert_eq!(store.history(first.id).await.unwrap().len(), 1);
+
+        let next = store.released(&held, 9).await.unwrap().remove(0);
+        for isolation in [IsolationLevel::ReadCommitted, IsolationLevel::Serializable] {
+            let limit = std::time::Duration::from_secs(1);
+            let terms = Terms { isolation, statement_timeout: Some(limit) };
+            let writer = Writer::Lane(&held);
+            let mut tx = store.begin(&writer, &terms).await.unwrap();
+            let key = key("e2");
+            let claim =
+                Claim { state: MarkerState::Dead, reclaim: true, ..Claim::new("bill", &key) };
+            let claimed = store.claim(&mut tx, &writer, &[claim]).await.unwrap();
+            assert_eq!(claimed, Claimed::Keys(vec![true]));
+            let given_up = store.given_up(&mut tx, &[("bill", &key)]).await.unwrap();
+            assert_eq!(given_up[0].unwrap().state, MarkerState::Dead);
+            store.parked(&mut tx, &held, &[("bill", b"k")]).await.unwrap();
+            store.unpark(&mut tx, &held, &[next.id]).await.unwrap();
+            store.forget_attempts(&mut tx, &held, &[2], true).await.unwrap();
+            finish(&store, tx, &mut held).await.unwrap();
+        }
+        assert!(store.read(&held).await.unwrap().unwrap().parked.is_empty());
+
+        let first_failed_at = std::time::SystemTime::now();
+        let (scope, offset) = ("bill".to_owned(), 3);
+        let (failures, open, deaths) = (1, true, 0);
+        let attempt = AttemptRow { scope, offset, failures, first_failed_at, open, deaths };
+        assert!(store.note_attempt(&held, &attempt).await.unwrap());
+        assert_eq!(store.cut(&held, 2).await.unwrap(), Some(vec![0, 0]));
+        let slice = Some(Slice { index: 1, of: 2 });
+        let mut slice = Held { slice, revision: 0, ..held.clone() };
+        batch(&store, &mut slice, &["s"]).await.unwrap();
+        assert_eq!(store.read(&slice).await.unwrap().unwrap().revision, 1);
+        assert_eq!(take(&store, 0).await.revision, held.revision);
     })
     .await;
 }
