@@ -7,6 +7,7 @@ mod handlers;
 mod harness;
 mod random;
 
+mod dead_letters;
 mod duplicates;
 mod fence;
 mod group_commit;
