@@ -25,7 +25,7 @@ impl<S: Store> Lane<S> {
     pub(super) async fn release(&self, holding: &mut Holding, careful: Careful) -> Option<Tenure> {
         let mut backoff = Backoff::for_store();
         let most = if careful.is_on() { 1 } else { self.settings.max_batch };
-        let limit = u32::try_from(most).unwrap_or(u32::MAX);
+        let mut limit = u32::try_from(most).unwrap_or(u32::MAX);
         while !holding.parked.is_empty() {
             let mut letters = match self.group.store.released(&holding.held(), limit).await {
                 Ok(letters) => letters,
@@ -38,11 +38,18 @@ impl<S: Store> Lane<S> {
                     }
                 }
             };
+            let all = letters.len() < usize::try_from(limit).unwrap_or(usize::MAX);
             // Scopes whose handler this instance does not have are left to one that has it.
             letters.retain(|letter| self.handler_of(&letter.scope).is_some());
             if let Some(Slice { index, of }) = holding.slice {
                 letters.retain(|letter| slice_of(&letter.event, of) == index);
             }
+            if letters.is_empty() && !all {
+                // What others are to work stands before what this one is.
+                limit = limit.saturating_mul(2);
+                continue;
+            }
+            letters.truncate(most);
             let handler = self.handler_of(&letters.first()?.scope)?;
             let scope = self.group.handlers[handler].scope;
             letters.retain(|letter| letter.scope == scope);
