@@ -5,7 +5,9 @@
 //! everything below is done. It is moved now and then, and lags; what is read again after a crash
 //! are duplicates, which the markers find.
 //!
-//! All slices are worked by the lane's one task: they wait for the database side by side.
+//! All slices are worked by the lane's one task: they wait for the database side by side. So does
+//! whatever else the lane asks: a turn between its seal and its commit locks the lane's row, and is
+//! not to wait for somebody who waits for it.
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -17,11 +19,12 @@ use tracing::Instrument as _;
 
 use crate::dead_letter::Fnv;
 use crate::event::Event;
-use crate::lane::{Position, Slice, Standing};
+use crate::lane::{Held, LogIdentity, Position, Slice, Standing};
 use crate::pipeline::batch::Batch;
 use crate::pipeline::care::Careful;
 use crate::pipeline::holding::Holding;
 use crate::pipeline::lane::{Lane, Tenure};
+use crate::pipeline::policy::LaneSettings;
 use crate::pipeline::stop::Stop;
 use crate::store::{Reposition, Store};
 
@@ -98,12 +101,45 @@ impl Slices {
     fn in_flight(&self) -> usize {
         self.slices.iter().filter(|slice| slice.holding.is_none()).count()
     }
+}
 
-    /// The sum of the revisions of those that are not in flight, and of the rest as they were.
-    fn revisions(&self, flying: &[i64]) -> i64 {
-        let known = self.slices.iter().zip(flying);
-        known.map(|(slice, last)| slice.holding.as_ref().map_or(*last, |it| it.row.revision)).sum()
+/// The revisions of the slices, as they were after the last turn of each.
+struct Known {
+    now: Vec<i64>,
+    /// As they were when the lane's row was moved the last time.
+    moved: Vec<i64>,
+}
+
+impl Known {
+    /// The slices that did something since the lane's row was moved, as the lane knows them.
+    fn worked(&self, lane: &Held) -> Vec<Held> {
+        let of = u16::try_from(self.now.len()).unwrap_or(u16::MAX);
+        let slices = (0..of).zip(self.now.iter().zip(&self.moved));
+        slices
+            .filter(|(_, (now, moved))| now != moved)
+            .map(|(index, (&revision, _))| {
+                let slice = Some(Slice { index, of });
+                Held { revision, slice, ..lane.clone() }
+            })
+            .collect()
     }
+}
+
+/// A move of the lane's row to the low-water mark.
+struct Move {
+    held: Held,
+    to: Position,
+    identity: LogIdentity,
+    worked: Vec<Held>,
+    revisions: Vec<i64>,
+}
+
+/// Where the lane's row is after a move.
+struct Moved {
+    revision: i64,
+    position: Position,
+    /// The revisions of the slices that this covers; `None` when it was not moved.
+    revisions: Option<Vec<i64>>,
 }
 
 /// What one turn of a slice ended with.
@@ -122,30 +158,41 @@ impl<S: Store> Lane<S> {
             Ok(revisions) => revisions,
             Err(end) => return end,
         };
-        let mut last = revisions.clone();
+        let mut known = Known { now: revisions.clone(), moved: revisions.clone() };
         let mut slices = Slices::new(holding, revisions);
-        let end = self.turns(holding, &mut slices, &mut last).await;
-        if matches!(end, Tenure::Left) {
+        let end = self.turns(holding, &mut slices, &mut known).await;
+        if matches!(end, Tenure::Left)
+            && let Some(next) = next_move(holding, &slices, &known)
+            && let Ok(moved) = self.advance(next).await
+        {
             // A courtesy to the next owner, which would find duplicates otherwise.
-            let _ = self.advance(holding, &slices).await;
+            moved.follow(holding, &mut known);
         }
         end
     }
 
-    async fn turns(&self, holding: &mut Holding, slices: &mut Slices, last: &mut [i64]) -> Tenure {
+    async fn turns(
+        &self,
+        holding: &mut Holding,
+        slices: &mut Slices,
+        known: &mut Known,
+    ) -> Tenure {
         let mut stop = self.stop.clone();
-        let interval = self.settings.release_interval;
-        let mut careful = Careful::new(holding, self.settings.max_batch);
-        let mut next_round = Instant::now() + interval;
+        let LaneSettings { max_batch, release_interval, .. } = self.settings;
+        let mut careful = Careful::new(holding, max_batch * (BATCHES_AHEAD + 1));
+        let mut next_round = Instant::now() + release_interval;
         let mut release = true;
         let mut running = FuturesUnordered::new();
+        // At most one of each.
+        let mut moving = FuturesUnordered::new();
+        let mut looking = FuturesUnordered::new();
         loop {
             let stopping = self.stop.now() >= Stop::Finish;
-            if stopping && running.is_empty() {
+            if stopping && running.is_empty() && moving.is_empty() {
                 return Tenure::Left;
             }
             if !stopping {
-                for turn in self.next_turns(slices, last, careful, release) {
+                for turn in self.next_turns(slices, careful, release) {
                     running.push(turn);
                 }
                 release = false;
@@ -159,32 +206,47 @@ impl<S: Store> Lane<S> {
                     slices.events -= events;
                     slices.bytes -= bytes;
                     let slice = &mut slices.slices[index];
-                    slice.flying = None;
-                    last[index] = its.row.revision;
+                    known.now[index] = its.row.revision;
                     slice.holding = Some(its);
                     match end {
-                        None => careful.worked(),
-                        // The others find out for themselves.
+                        None => {
+                            slice.flying = None;
+                            if events > 0 {
+                                careful.worked();
+                            }
+                        }
+                        // What it had not done stays in flight for the low-water mark. The others
+                        // find out for themselves.
                         Some(Tenure::Left) => {}
                         Some(end) => return end,
                     }
-                    self.publish(holding, slices, last);
+                    self.publish(holding, slices, known);
                 }
-                () = self.seat.asked_to_look() => {
-                    if let Some(end) = self.look_sliced(holding, slices).await {
+                Some(moved) = moving.next() => {
+                    let moved: Result<Moved, Tenure> = moved;
+                    match moved {
+                        Ok(moved) => moved.follow(holding, known),
+                        Err(end) => return end,
+                    }
+                    self.publish(holding, slices, known);
+                }
+                Some(lost) = looking.next() => {
+                    if let Some(end) = lost {
                         return end;
                     }
+                }
+                () = self.seat.asked_to_look(), if looking.is_empty() => {
+                    looking.push(self.look_sliced(holding.clone(), known.worked(&holding.held())));
                 }
                 () = tokio::time::sleep_until(next_round) => {
-                    if let Err(end) = self.advance(holding, slices).await {
-                        return end;
+                    if moving.is_empty() && let Some(next) = next_move(holding, slices, known) {
+                        moving.push(self.advance(next));
                     }
-                    self.publish(holding, slices, last);
                     release = true;
-                    next_round = Instant::now() + interval;
+                    next_round = Instant::now() + release_interval;
                 }
                 () = self.seat.queue.ready(), if room => {
-                    let most = if careful.is_on() { 1 } else { self.settings.max_batch };
+                    let most = if careful.is_on() { 1 } else { max_batch };
                     slices.divide(self.seat.queue.take(most));
                 }
             }
@@ -203,7 +265,6 @@ impl<S: Store> Lane<S> {
     fn next_turns<'a>(
         &'a self,
         slices: &mut Slices,
-        last: &mut [i64],
         careful: Careful,
         release: bool,
     ) -> Vec<impl Future<Output = Turn> + Send + use<'a, S>> {
@@ -224,7 +285,6 @@ impl<S: Store> Lane<S> {
             slice.flying = events
                 .first()
                 .map(|it| Position { offset: it.offset, leader_epoch: it.leader_epoch });
-            last[index] = holding.row.revision;
             let number = u16::try_from(index).unwrap_or(u16::MAX);
             debug_assert!(events.iter().all(|event| slice_of(event, of) == number));
             turns.push(self.turn(index, holding, events, careful, due));
@@ -293,14 +353,16 @@ impl<S: Store> Lane<S> {
     }
 
     /// Moves the lane's row to the low-water mark.
-    async fn advance(&self, holding: &mut Holding, slices: &Slices) -> Result<(), Tenure> {
-        let position = slices.low_water();
-        if position.offset <= holding.row.position.offset {
-            return Ok(());
+    ///
+    /// The row alone would not tell that the database lost what slices did since it was moved the
+    /// last time, so that they are asked first.
+    async fn advance(&self, next: Move) -> Result<Moved, Tenure> {
+        let Move { held, to: position, identity, worked, revisions } = next;
+        for slice in worked {
+            self.still_there(slice).await?;
         }
-        let identity = holding.row.identity.clone();
         let to = Reposition { position, identity: &identity, new_log: false };
-        let moved = match self.group.store.reposition(&holding.held(), &to).await {
+        let moved = match self.group.store.reposition(&held, &to).await {
             Ok(moved) => moved,
             Err(error) => {
                 tracing::debug!(error = %error.report(), "the lane's row was not moved");
@@ -308,42 +370,69 @@ impl<S: Store> Lane<S> {
                 false
             }
         };
+        let revision = held.revision + 1;
         if moved {
-            holding.row.revision += 1;
-            holding.row.position = position;
-            return Ok(());
+            return Ok(Moved { revision, position, revisions: Some(revisions) });
         }
-        match self.standing(holding).await? {
-            (Standing::Held, _) => Ok(()),
+        let before = Moved { revision: held.revision, position: held.position, revisions: None };
+        match self.standing_of(held).await? {
+            (Standing::Held, _) => Ok(before),
             (Standing::Ahead, now)
-                if now.revision == holding.row.revision + 1
-                    && now.position.offset == position.offset =>
+                if now.revision == revision && now.position.offset == position.offset =>
             {
-                holding.row.revision = now.revision;
-                holding.row.position = position;
-                Ok(())
+                Ok(Moved { revision, position, revisions: Some(revisions) })
             }
             (standing, _) => Err(Tenure::Lost(standing)),
         }
     }
 
+    /// Whether the database still has what a slice, or the lane itself, is known to have done. A
+    /// row that is ahead is one of a turn, or of a move, that is under way.
+    async fn still_there(&self, held: Held) -> Result<(), Tenure> {
+        match self.standing_of(held).await? {
+            (Standing::Held | Standing::Ahead, _) => Ok(()),
+            (standing, _) => Err(Tenure::Lost(standing)),
+        }
+    }
+
     /// Tells the watch and the source how far the lane is.
-    fn publish(&self, holding: &Holding, slices: &Slices, last: &[i64]) {
+    fn publish(&self, holding: &Holding, slices: &Slices, known: &Known) {
         let mut held = holding.held();
-        held.revision += slices.revisions(last);
+        held.revision += known.now.iter().sum::<i64>();
         self.seat.hold(Some((held, holding.row.identity.clone())));
         self.seat.resolve(slices.low_water());
     }
 
-    async fn look_sliced(&self, holding: &Holding, slices: &Slices) -> Option<Tenure> {
-        for idle in slices.slices.iter().filter_map(|slice| slice.holding.as_ref()) {
-            match self.standing(idle).await {
-                Ok((Standing::Held, _)) => {}
-                Ok((standing, _)) => return Some(Tenure::Lost(standing)),
-                Err(end) => return Some(end),
+    async fn look_sliced(&self, holding: Holding, worked: Vec<Held>) -> Option<Tenure> {
+        for held in worked.into_iter().chain([holding.held()]) {
+            if let Err(end) = self.still_there(held).await {
+                return Some(end);
             }
         }
-        self.look(holding).await
+        self.look_at_log(&holding).await
+    }
+}
+
+/// The move of the lane's row that is due, if one is.
+fn next_move(holding: &Holding, slices: &Slices, known: &Known) -> Option<Move> {
+    let to = slices.low_water();
+    let held = holding.held();
+    (to.offset > held.position.offset).then(|| Move {
+        to,
+        identity: holding.row.identity.clone(),
+        worked: known.worked(&held),
+        revisions: known.now.clone(),
+        held,
+    })
+}
+
+impl Moved {
+    fn follow(self, holding: &mut Holding, known: &mut Known) {
+        holding.row.revision = self.revision;
+        holding.row.position = self.position;
+        if let Some(revisions) = self.revisions {
+            known.moved = revisions;
+        }
     }
 }
 
