@@ -71,6 +71,13 @@ impl World {
         }
     }
 
+    /// The next lanes have these handlers: a new release.
+    pub(super) fn set_handlers(&mut self, handlers: Vec<Registered<Memory>>) {
+        let Group { name, store, states, .. } = &*self.group;
+        let (name, store, states) = (Arc::clone(name), store.clone(), Arc::clone(states));
+        self.group = Arc::new(Group { name, store, handlers, states });
+    }
+
     /// Starts the lane of a partition in the process `a`.
     pub(super) fn start(&self, partition: i32) -> Running {
         self.start_on("a", partition, &Client::new(&self.broker))

@@ -17,6 +17,7 @@ mod log_changed;
 mod model;
 mod offset_mode;
 mod refused;
+mod slices;
 mod starting;
 mod stopping;
 mod transient;
