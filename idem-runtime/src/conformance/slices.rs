@@ -5,7 +5,7 @@ use super::failures::*;
 use super::support::*;
 use crate::dead_letter::LetterAction;
 use crate::lane::{Held, Position, Slice};
-use crate::store::{Claimed, Seal, Sealed, Store as _, Writer};
+use crate::store::{Claimed, Reposition, Seal, Sealed, Store as _, Writer};
 
 async fn cut<H: Harness>(harness: &H, held: &Held, slices: u16) -> Vec<i64> {
     harness.store().cut(held, slices).await.unwrap().unwrap()
@@ -235,6 +235,22 @@ pub async fn a_look_adds_up_the_revisions_of_slices<H: Harness>(harness: &H) {
     assert_eq!(seal(harness, &zero, 4).await, Sealed::Yes);
     assert_eq!(seal(harness, &one, 5).await, Sealed::Yes);
     assert_eq!(revision().await, held.revision + 3);
+}
+
+pub async fn a_lane_is_not_moved_when_its_slices_have_lost_something<H: Harness>(harness: &H) {
+    let (held, [zero]) = divided(harness).await;
+    assert_eq!(seal(harness, &zero, 3).await, Sealed::Yes);
+    let identity = log("log");
+    let to = |slices| Reposition {
+        position: Position::at(3),
+        identity: &identity,
+        new_log: false,
+        slices,
+    };
+    assert!(!harness.store().reposition(&held, &to(2)).await.unwrap());
+    assert_eq!(row(harness, &held).await.held(), held, "the lane is as it was");
+    assert!(harness.store().reposition(&held, &to(1)).await.unwrap());
+    assert_eq!(row(harness, &held).await.position.offset, 3);
 }
 
 pub async fn a_slice_keeps_its_failures_with_its_lane<H: Harness>(harness: &H) {
