@@ -199,7 +199,7 @@ mod tests {
     fn released_migrations_do_not_change() {
         let checksums: Vec<_> = MIGRATIONS.iter().map(|it| (it.version, it.checksum())).collect();
         // A line here is written once, when its migration is released.
-        assert_eq!(checksums, [(1, 5_701_011_261_519_714_406), (2, 0)]);
+        assert_eq!(checksums, [(1, 5_701_011_261_519_714_406), (2, -3_273_074_609_529_542_009)]);
     }
 
     #[test]

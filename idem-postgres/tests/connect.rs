@@ -117,40 +117,6 @@ async fn sessions_are_read_only_and_limited_whatever_the_user_forgot() {
     .await;
 }
 
-/// Begins with a limit and asks which one there is.
-async fn limit(store: &Postgres, limit: Duration) -> String {
-    let writer = Writer::Direct { attempt: Uuid::new_v4() };
-    let terms = Terms { statement_timeout: Some(limit), ..Terms::default() };
-    let mut tx = store.begin(&writer, &terms).await.unwrap();
-    let value = sqlx::query_scalar("select current_setting('statement_timeout')")
-        .fetch_one(common::lend(&mut tx))
-        .await
-        .unwrap();
-    store.rollback(tx).await;
-    value
-}
-
-#[tokio::test]
-async fn terms_shorten_the_limit_of_a_statement_and_never_lengthen_it() {
-    on_store(async |fixture: Fixture, store: Postgres| {
-        let (short, long) = (Duration::from_millis(1500), Duration::from_secs(600));
-        assert_eq!(limit(&store, short).await, "1500ms");
-        assert_eq!(limit(&store, long).await, "1min");
-        for (users, with_short, with_long) in
-            [("3s", "1500ms", "3s"), ("20ms", "20ms", "20ms"), ("0", "1500ms", "10min")]
-        {
-            let options = options().options([("statement_timeout", users)]);
-            let store = Postgres::builder_with(options).schema(&fixture.schema);
-            let store = store.connect().await.unwrap();
-            assert_eq!(limit(&store, short).await, with_short, "{users}");
-            assert_eq!(limit(&store, long).await, with_long, "{users}");
-        }
-        let endless = fixture.builder().statement_timeout(None).connect().await.unwrap();
-        assert_eq!(limit(&endless, long).await, "10min");
-    })
-    .await;
-}
-
 #[tokio::test]
 async fn a_role_without_rights_to_create_does_everything_but_migrate() {
     on_schema(async |fixture: Fixture| {

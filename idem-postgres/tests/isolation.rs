@@ -1,5 +1,7 @@
 //! Transactions that see less of others than the default.
 
+#![expect(clippy::expect_used, reason = "what is missing fails the test")]
+
 mod common;
 
 use common::{Fixture, claim, finish, lend, on_store, seal_at};

@@ -82,7 +82,7 @@ async fn failures_and_slices_work_there_too() {
         settle(&store, first.id, LetterAction::Replayed).await.unwrap();
         assert_eq!(store.history(first.id).await.unwrap().len(), 1);
 
-        let next = store.released(&held, 9).await.unwrap().remove(0);
+        let next = store.released(&held, 0, 9).await.unwrap().remove(0);
         for isolation in [IsolationLevel::ReadCommitted, IsolationLevel::Serializable] {
             let limit = std::time::Duration::from_secs(1);
             let terms = Terms { isolation, statement_timeout: Some(limit) };
