@@ -9,6 +9,7 @@ use idem_runtime::{Error, ErrorKind, Result};
 use serde_json::Value;
 use sqlx::types::Json;
 
+use crate::claim_states::states;
 use crate::error::failed;
 use crate::tx::{Batch, Tx};
 use crate::{Inner, zombie};
@@ -85,24 +86,40 @@ pub(crate) async fn claim(
     let scopes: Vec<&str> = claims.iter().map(|claim| claim.scope).collect();
     let keys: Vec<&str> = claims.iter().map(|claim| claim.key.as_str()).collect();
     let metadata = metadata(claims);
+    let states = states(claims);
+    let sql = store.sql_in(tx);
     let answered = match writer {
         Writer::Lane(held) => {
             let offsets: Vec<Option<i64>> = claims.iter().map(|claim| claim.offset).collect();
-            let statement = sqlx::query_as::<_, Answer>(store.sql.claim_lane.clone())
+            let statement = match &states {
+                None => &sql.claim_lane,
+                Some(_) => &sql.claim_lane_as,
+            };
+            let mut statement = sqlx::query_as::<_, Answer>(statement.clone())
                 .bind(held.number)
                 .bind(held.token)
                 .bind(scopes)
                 .bind(keys)
                 .bind(offsets)
                 .bind(metadata);
+            if let Some((states, reclaim)) = states {
+                statement = statement.bind(states).bind(reclaim);
+            }
             meanwhile(tx.session.optional(statement), zombie::end_blockers(store, held)).await
         }
         Writer::Direct { attempt } => {
-            let statement = sqlx::query_as::<_, Answer>(store.sql.claim_direct.clone())
+            let statement = match &states {
+                None => &sql.claim_direct,
+                Some(_) => &sql.claim_direct_as,
+            };
+            let mut statement = sqlx::query_as::<_, Answer>(statement.clone())
                 .bind(scopes)
                 .bind(keys)
                 .bind(metadata)
                 .bind(*attempt);
+            if let Some((states, reclaim)) = states {
+                statement = statement.bind(states).bind(reclaim);
+            }
             tx.session.optional(statement).await
         }
         _ => return Err(Error::new(ErrorKind::Config, "claim: not a writer this store knows")),

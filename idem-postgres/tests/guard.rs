@@ -177,7 +177,7 @@ async fn an_error_that_is_returned_is_the_handlers_own() {
         let error = directly(&fixture, &store, mistake, false).await;
         assert_eq!(error.kind(), ErrorKind::Handler);
         let (failed, _) = in_a_lane(&fixture, &store, mistake).await;
-        assert_eq!(failed, Some(Fault::Handler));
+        assert_eq!(failed, Some(Fault::Permanent));
     })
     .await;
 }

@@ -28,12 +28,9 @@ impl Backoff {
 
     /// The next pause.
     pub(crate) fn next(&mut self) -> Duration {
-        let full = self
-            .first
-            .saturating_mul(1_u32.checked_shl(self.tries).unwrap_or(u32::MAX))
-            .min(self.longest);
+        let full = growing(self.first, self.longest, self.tries);
         self.tries = self.tries.saturating_add(1);
-        full.mul_f64(1.0 - jitter() / 2.0)
+        shortened(full)
     }
 
     pub(crate) async fn wait(&mut self) {
@@ -43,6 +40,16 @@ impl Backoff {
     pub(crate) fn reset(&mut self) {
         self.tries = 0;
     }
+}
+
+/// The first pause, doubled so many times, but not past the longest.
+pub(crate) fn growing(first: Duration, longest: Duration, doublings: u32) -> Duration {
+    first.saturating_mul(1_u32.checked_shl(doublings).unwrap_or(u32::MAX)).min(longest)
+}
+
+/// Shortened at random by up to a half.
+pub(crate) fn shortened(pause: Duration) -> Duration {
+    pause.mul_f64(1.0 - jitter() / 2.0)
 }
 
 /// A random number from 0 to 1.

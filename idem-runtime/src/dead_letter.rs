@@ -199,6 +199,8 @@ pub struct DeadLetter {
     pub event: Event,
     /// Whether [`event`](Self::event) has another payload than it came with.
     pub edited: bool,
+    /// The [digest](Event::digest) of the event as it came.
+    pub digest: i64,
     /// Why it was given up on; `None` for one that waits.
     pub cause: Option<Cause>,
     /// The same for failures that look the same.
@@ -230,6 +232,7 @@ impl DeadLetter {
             key: None,
             state,
             group,
+            digest: event.digest(),
             event,
             edited: false,
             cause: None,
@@ -253,6 +256,8 @@ pub struct LetterFilter {
     pub ids: Option<Vec<i64>>,
     /// Of this scope.
     pub scope: Option<String>,
+    /// With this key.
+    pub key: Option<String>,
     /// From this topic.
     pub topic: Option<String>,
     /// In this state.
@@ -286,6 +291,13 @@ impl LetterFilter {
     #[must_use]
     pub fn scope(mut self, scope: impl Into<String>) -> Self {
         self.scope = Some(scope.into());
+        self
+    }
+
+    /// With this key.
+    #[must_use]
+    pub fn key(mut self, key: impl Into<String>) -> Self {
+        self.key = Some(key.into());
         self
     }
 

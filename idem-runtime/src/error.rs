@@ -33,6 +33,10 @@ pub enum ErrorKind {
     Decode,
     /// The handler returned an error or panicked.
     Handler,
+    /// An event failed for good, and its handler says that this stops the lane.
+    Stopped,
+    /// The key's event was given up on: it is a dead letter, or waits behind one.
+    GivenUp,
     /// The handler ended or broke the transaction it was lent. That is a bug in the handler;
     /// nothing of the attempt was kept.
     HandlerBroke,

@@ -1,23 +1,17 @@
 //! A group: handlers that share one ordered stream and one store.
 //!
-//! Here the types of the handlers are erased, once for a batch and not for an event: below this
-//! seam everything is statically dispatched, above it nothing knows a handler's event.
+//! What a handler is made of is erased here (see [`Work`]), and what its attribute, its group and
+//! the defaults say of failure is put together.
 
-use std::future::Future;
-use std::panic::{self, AssertUnwindSafe};
-use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
-use futures_util::FutureExt as _;
-
-use crate::context::Context;
-use crate::event::{DecodeError, Event};
-use crate::failure::Failure;
-use crate::handler::{Call, EventOf, Input, KeySource, Subscriber};
-use crate::key::{Key, KeyError};
+use crate::handler::{KeySource, Subscriber};
 use crate::marker::MarkerMode;
+use crate::policy::{IsolationLevel, OnFailure, Policy, Retry};
 use crate::state::{Needs, States};
-use crate::store::Store;
+use crate::store::{Store, Terms};
+use crate::work::{Typed, Work};
 
 /// Handlers that share lanes, order and transaction.
 pub(crate) struct Group<S: Store> {
@@ -51,6 +45,26 @@ impl<S: Store> Group<S> {
         topics.dedup();
         topics
     }
+
+    /// Into how many slices each partition is divided; 0 or 1: into none.
+    pub(crate) fn slices(&self) -> u16 {
+        slices(&self.handlers)
+    }
+
+    /// The terms of the transaction that the handlers share: the highest level that one of them
+    /// asks for; and a limit for a statement, if all of them have one.
+    pub(crate) fn terms(&self) -> Terms {
+        let isolation = self.handlers.iter().map(Registered::isolation).max().unwrap_or_default();
+        let timeouts: Option<Vec<Duration>> =
+            self.handlers.iter().map(|handler| handler.policy.timeout).collect();
+        let statement_timeout = timeouts.and_then(|timeouts| timeouts.into_iter().max());
+        Terms { isolation, statement_timeout }
+    }
+}
+
+/// The most slices that one of them asks for.
+pub(crate) fn slices<S: Store>(handlers: &[Registered<S>]) -> u16 {
+    handlers.iter().filter_map(|handler| handler.policy.slices).max().unwrap_or(0)
 }
 
 /// The handlers of a group, while it is being described.
@@ -69,8 +83,26 @@ pub(crate) struct Registered<S: Store> {
     pub(crate) topics: Vec<Arc<str>>,
     pub(crate) key: KeySource,
     pub(crate) needs: Needs,
+    /// What its attribute says, and once its group is built, all of it.
+    pub(crate) policy: Policy,
+    /// Whether it takes all new events of a batch in one call.
+    pub(crate) is_batch: bool,
     /// An empty batch for the handler.
     pub(crate) work: fn() -> Box<dyn Work<S>>,
+}
+
+impl<S: Store> Clone for Registered<S> {
+    fn clone(&self) -> Self {
+        Self {
+            scope: self.scope,
+            topics: self.topics.clone(),
+            key: self.key,
+            needs: self.needs.clone(),
+            policy: self.policy,
+            is_batch: self.is_batch,
+            work: self.work,
+        }
+    }
 }
 
 impl<S: Store> Registered<S> {
@@ -82,7 +114,9 @@ impl<S: Store> Registered<S> {
             topics: H::TOPICS.iter().map(|topic| Arc::from(*topic)).collect(),
             key: H::KEY,
             needs,
-            work: || Box::new(Typed::<H> { scope: H::SCOPE.into(), slots: Vec::new() }),
+            policy: H::POLICY,
+            is_batch: <H::Input as crate::handler::Input>::IS_BATCH,
+            work: || Box::new(Typed::<H>::new()),
         }
     }
 
@@ -92,128 +126,16 @@ impl<S: Store> Registered<S> {
             KeySource::Event | KeySource::Header(_) => MarkerMode::Rows,
         }
     }
-}
 
-/// Why an event could not be given to a handler at all.
-#[derive(Debug)]
-pub(crate) enum Refusal {
-    Decode(DecodeError),
-    Key(KeyError),
-}
-
-/// The events of one batch for one handler, decoded.
-pub(crate) trait Work<S: Store>: Send {
-    /// Decodes the event and finds its key. The n-th call makes slot n.
-    fn push(&mut self, event: &Event) -> Result<Key, Refusal>;
-
-    /// Notes that the handler failed at this slot, and says how often it has.
-    fn failed(&mut self, slot: usize) -> u32;
-
-    /// Runs the handler for these slots, in this order, within the transaction.
-    fn run<'a>(
-        &'a mut self,
-        tx: &'a mut S::Tx,
-        slots: &'a [usize],
-        room: Room<'a>,
-    ) -> Pin<Box<dyn Future<Output = Result<(), Stopped>> + Send + 'a>>;
-}
-
-/// What every call in a batch has in common.
-#[derive(Clone, Copy)]
-pub(crate) struct Room<'a> {
-    pub(crate) group: &'a Arc<str>,
-    pub(crate) states: &'a States,
-}
-
-/// A handler failed.
-#[derive(Debug)]
-pub(crate) struct Stopped {
-    /// The index in the slots it was given.
-    pub(crate) at: usize,
-    pub(crate) failure: Failure,
-}
-
-struct Typed<H: Subscriber> {
-    scope: Arc<str>,
-    slots: Vec<Slot<EventOf<H>>>,
-}
-
-struct Slot<E> {
-    event: Event,
-    key: Key,
-    /// Taken by the first attempt; decoded again for another.
-    decoded: Option<E>,
-    failures: u32,
-}
-
-impl<H: Subscriber> Typed<H> {
-    async fn one(
-        &mut self,
-        tx: &mut <H::Store as Store>::Tx,
-        slot: usize,
-        room: Room<'_>,
-    ) -> Result<(), Failure> {
-        let slot = &mut self.slots[slot];
-        let cx = Context::new(Arc::clone(&self.scope), slot.key.clone())
-            .with_event(Arc::clone(room.group), slot.event.clone())
-            .with_attempt(slot.failures + 1);
-        let call = Call::new(tx, std::slice::from_ref(&cx), room.states);
-        let run = async {
-            let event = match slot.decoded.take() {
-                Some(event) => event,
-                None => H::decode(&slot.event)?,
-            };
-            let Some(input) = H::Input::next(&mut std::iter::once(event)) else {
-                return Err(Failure::new("the handler takes no event"));
-            };
-            H::handle(input, call).await
-        };
-        // The transaction is rolled back after a panic, so nothing half-done is seen again.
-        match AssertUnwindSafe(run).catch_unwind().await {
-            Ok(result) => result,
-            Err(panic) => Err(Failure::panic(panic)),
-        }
-    }
-}
-
-impl<S: Store, H: Subscriber<Store = S>> Work<S> for Typed<H> {
-    fn push(&mut self, event: &Event) -> Result<Key, Refusal> {
-        // Both are the user's code. What a panic says is not repeated: it may quote the payload.
-        let decoded = panic::catch_unwind(|| H::decode(event))
-            .unwrap_or_else(|_| Err(DecodeError::new("decoding it panicked")))
-            .map_err(Refusal::Decode)?;
-        let key = panic::catch_unwind(AssertUnwindSafe(|| match H::KEY {
-            KeySource::Event => H::key(&decoded, Some(event)),
-            KeySource::Header(name) => Key::header(event, name),
-            KeySource::Offset => Key::offset(event),
-        }))
-        .unwrap_or_else(|_| Err(KeyError::new("finding its key panicked")))
-        .map_err(Refusal::Key)?;
-        self.slots.push(Slot {
-            event: event.clone(),
-            key: key.clone(),
-            decoded: Some(decoded),
-            failures: 0,
-        });
-        Ok(key)
+    pub(crate) fn retry(&self) -> Retry {
+        self.policy.retry.unwrap_or_default()
     }
 
-    fn failed(&mut self, slot: usize) -> u32 {
-        self.slots[slot].failures += 1;
-        self.slots[slot].failures
+    pub(crate) fn on_failure(&self) -> OnFailure {
+        self.policy.on_failure.unwrap_or_default()
     }
 
-    fn run<'a>(
-        &'a mut self,
-        tx: &'a mut S::Tx,
-        slots: &'a [usize],
-        room: Room<'a>,
-    ) -> Pin<Box<dyn Future<Output = Result<(), Stopped>> + Send + 'a>> {
-        Box::pin(async move {
-            for (at, &slot) in slots.iter().enumerate() {
-                self.one(tx, slot, room).await.map_err(|failure| Stopped { at, failure })?;
-            }
-            Ok(())
-        })
+    fn isolation(&self) -> IsolationLevel {
+        self.policy.isolation.unwrap_or_default()
     }
 }

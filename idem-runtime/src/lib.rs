@@ -30,6 +30,7 @@ mod handler;
 mod kafka;
 mod key;
 pub mod lane;
+mod letters;
 mod marker;
 #[cfg(any(test, feature = "testing"))]
 pub mod memory;
@@ -38,11 +39,13 @@ mod outcome;
 mod pipeline;
 mod policy;
 mod process;
+mod replay;
 #[cfg(feature = "kafka")]
 mod run;
 mod scope;
 mod state;
 pub mod store;
+mod work;
 
 #[cfg(feature = "kafka")]
 pub use builder::{Builder, Current, NoStore, With};
@@ -61,12 +64,14 @@ pub use handler::{
 #[cfg(feature = "kafka")]
 pub use kafka::Kafka;
 pub use key::{IntoKey, Key, KeyError, KeyPart, NeverMissing};
+pub use letters::DeadLetters;
 pub use marker::{Marker, MarkerMode, MarkerState, Origin};
 pub use outcome::{Decision, Outcome};
 pub use pipeline::policy::{DatabaseLost, LogChanged, Start};
 pub use pipeline::stats::Counts;
 pub use policy::{IsolationLevel, OnFailure, Policy, Retry};
 pub use process::{Processor, process};
+pub use replay::{Replay, ReplayReport};
 #[cfg(feature = "kafka")]
 pub use run::{Idem, RunHandle};
 pub use scope::{MAX_SCOPE_LEN, Registration, ScopePlan, ScopeRow};

@@ -50,6 +50,11 @@ pub enum Decision {
     Duplicate,
     /// The handler failed; the event will be tried again.
     Retried,
+    /// It was given up on and is a dead letter, in the transaction that marks it. Or it arrived
+    /// under the key of a dead letter with another payload, and is kept beside that one.
+    DeadLettered,
+    /// It was given up on and holds its message key, or waits behind one that does.
+    Parked,
 }
 
 impl Decision {
@@ -59,6 +64,8 @@ impl Decision {
             Self::Processed => "processed",
             Self::Duplicate => "duplicate",
             Self::Retried => "retried",
+            Self::DeadLettered => "dead_lettered",
+            Self::Parked => "parked",
         }
     }
 }

@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use crate::backoff;
+
 /// How a failed event is tried again.
 ///
 /// The pauses double from the first to the longest. While an event waits, its lane waits with it,
@@ -88,8 +90,10 @@ impl Retry {
         self.max
     }
 
-    pub(crate) const fn pauses(&self) -> (Duration, Duration, bool) {
-        (self.first, self.longest, self.jitter)
+    /// The pause after so many failures.
+    pub(crate) fn pause(&self, failures: u32) -> Duration {
+        let full = backoff::growing(self.first, self.longest, failures.saturating_sub(1));
+        if self.jitter { backoff::shortened(full) } else { full }
     }
 
     /// Whether another attempt may begin after this pause, `failures` attempts having failed and the
@@ -113,8 +117,8 @@ pub enum OnFailure {
     /// while other keys go on. They are worked when the dead letter was replayed or dropped. An
     /// event without a message key becomes a dead letter and holds up nobody.
     ParkKey {
-        /// How many events wait behind one key before the lane stops. Nothing is dropped at the
-        /// bound.
+        /// How many events can wait behind one key. At the bound nothing is dropped: the lane waits
+        /// and says so, until the key was released.
         limit: u32,
     },
     /// The lane stops and says so. It starts again with the process, at this event.

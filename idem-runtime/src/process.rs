@@ -63,8 +63,8 @@ impl<S: Store> Processor<S> {
     ///
     /// # Errors
     /// [`ErrorKind::Handler`] with what the handler returned: nothing is kept then.
-    /// [`ErrorKind::Key`] when the event has no key. [`ErrorKind::Config`] when the handler needs
-    /// state that was not given. Otherwise the database failed; when
+    /// [`ErrorKind::Key`] when the event has no key. [`ErrorKind::GivenUp`] when its key is that of
+    /// a dead letter. [`ErrorKind::Config`] when the handler needs state that was not given. Otherwise the database failed; when
     /// [`is_retryable`](Error::is_retryable), the same call with the same event is safe.
     pub async fn process<H>(&self, event: EventOf<H>) -> Result<Outcome>
     where
@@ -86,11 +86,24 @@ impl<S: Store> Processor<S> {
         }
         let key = H::key(&event, None).map_err(|error| refused(H::SCOPE, error))?;
         let cx = Context::new(H::SCOPE, key.clone());
-        let metadata = self.metadata.as_ref();
-        once(&self.store, H::SCOPE, &key, metadata, async |tx: &mut S::Tx| {
+        let isolation = H::POLICY.isolation.unwrap_or_default();
+        let once = Once {
+            scope: H::SCOPE,
+            key: &key,
+            metadata: self.metadata.as_ref(),
+            terms: Terms { isolation, statement_timeout: None },
+        };
+        once.run(&self.store, async |tx: &mut S::Tx| {
             let input = H::Input::next(&mut std::iter::once(event))
                 .ok_or_else(|| Failure::new("the handler takes no event"))?;
-            H::handle(input, Call::new(tx, std::slice::from_ref(&cx), &self.states)).await
+            let call = Call::new(tx, std::slice::from_ref(&cx), &self.states);
+            let handled = H::handle(input, call);
+            match H::POLICY.timeout {
+                None => handled.await,
+                Some(limit) => tokio::time::timeout(limit, handled)
+                    .await
+                    .unwrap_or_else(|_| Err(Failure::timeout(limit))),
+            }
         })
         .await
     }
@@ -115,7 +128,8 @@ pub(crate) async fn mark<S: Store>(
     key: Key,
     metadata: Option<Value>,
 ) -> Result<Outcome> {
-    once(store, scope, &key, metadata.as_ref(), async |_: &mut S::Tx| Ok(())).await
+    let once = Once { metadata: metadata.as_ref(), ..Once::new(scope, &key) };
+    once.run(store, async |_: &mut S::Tx| Ok(())).await
 }
 
 pub(crate) async fn closure<S: Store, T>(
@@ -124,134 +138,162 @@ pub(crate) async fn closure<S: Store, T>(
     key: Key,
     effects: impl AsyncFnOnce(&mut S::Connection) -> Result<T, Failure>,
 ) -> Result<Outcome<T>> {
-    once(store, scope, &key, None, async move |tx: &mut S::Tx| {
+    let once = Once::new(scope, &key);
+    once.run(store, async move |tx: &mut S::Tx| {
         effects(<S as Lends<S::Connection>>::lend(tx)).await
     })
     .await
 }
 
-/// Claim, run, seal, commit, for one key.
-async fn once<S: Store, T>(
-    store: &S,
-    scope: &str,
-    key: &Key,
-    metadata: Option<&Value>,
-    effects: impl AsyncFnOnce(&mut S::Tx) -> Result<T, Failure>,
-) -> Result<Outcome<T>> {
-    let attempt = Uuid::new_v4();
-    let writer = Writer::Direct { attempt };
-    let place = |error: Error| error.context(format_args!("scope {scope}, key {key}"));
+/// One key, to be processed once.
+struct Once<'a> {
+    scope: &'a str,
+    key: &'a Key,
+    metadata: Option<&'a Value>,
+    terms: Terms,
+}
 
-    let claim = Claim { metadata, ..Claim::new(scope, key) };
-    let Some(mut tx) = claimed(store, &writer, &claim).await.map_err(place)? else {
-        tracing::debug!(scope, key = %key, outcome = "duplicate", "idem");
-        return Ok(Outcome::Duplicate(None));
-    };
-    let value = match effects(&mut tx).await {
-        Ok(value) => value,
-        Err(failure) => {
-            store.rollback(tx).await;
-            return Err(place(failed::<S>(failure)));
-        }
-    };
-    match store.seal(&mut tx, &writer, None).await {
-        Ok(Sealed::Yes) => {}
-        Ok(Sealed::No) => {
-            store.rollback(tx).await;
-            return Err(place(handler_broke()));
-        }
-        Err(error) => {
-            store.rollback(tx).await;
-            return Err(place(error));
-        }
+impl<'a> Once<'a> {
+    fn new(scope: &'a str, key: &'a Key) -> Self {
+        Self { scope, key, metadata: None, terms: Terms::default() }
     }
-    match store.commit(tx).await {
-        Ok(()) => {}
-        Err(error) if error.kind() == ErrorKind::UnknownCommit => {
-            if !landed(store, scope, key, attempt, &error).await.map_err(place)? {
+
+    /// Claim, run, seal, commit.
+    async fn run<S: Store, T>(
+        &self,
+        store: &S,
+        effects: impl AsyncFnOnce(&mut S::Tx) -> Result<T, Failure>,
+    ) -> Result<Outcome<T>> {
+        let Self { scope, key, .. } = *self;
+        let attempt = Uuid::new_v4();
+        let writer = Writer::Direct { attempt };
+        let place = |error: Error| error.context(format_args!("scope {scope}, key {key}"));
+
+        let claimed = self.claimed(store, &writer).await.map_err(place)?;
+        let mut tx = match claimed {
+            Taken::New(tx) => tx,
+            Taken::Duplicate => {
+                tracing::debug!(scope, key = %key, outcome = "duplicate", "idem");
+                return Ok(Outcome::Duplicate(None));
+            }
+            Taken::GivenUp => {
                 return Err(place(Error::new(
-                    ErrorKind::Transient,
-                    "the connection was lost in the commit and nothing was kept: call again",
+                    ErrorKind::GivenUp,
+                    "an event with this key was given up on and is a dead letter: replay it, or \
+                     correct it and replay it, or drop it",
                 )));
             }
-        }
-        Err(error) => return Err(place(error)),
-    }
-    tracing::debug!(scope, key = %key, outcome = "processed", "idem");
-    Ok(Outcome::Processed(value))
-}
-
-/// Begins and claims; `None` for a duplicate. Nothing of the user's has run yet, so that a passing
-/// failure is tried again here.
-async fn claimed<S: Store>(
-    store: &S,
-    writer: &Writer<'_>,
-    claim: &Claim<'_>,
-) -> Result<Option<S::Tx>> {
-    let mut backoff = crate::backoff::Backoff::for_store();
-    loop {
-        let result = async {
-            let mut tx = store.begin(writer, &Terms::default()).await?;
-            match store.claim(&mut tx, writer, std::slice::from_ref(claim)).await {
-                Ok(Claimed::Keys(new)) if new.first() == Some(&true) => Ok(Some(tx)),
-                Ok(_) => {
-                    store.rollback(tx).await;
-                    Ok(None)
-                }
-                Err(error) => {
-                    store.rollback(tx).await;
-                    Err(error)
-                }
-            }
-        }
-        .await;
-        match result {
-            Err(error) if error.is_retryable() && backoff.tries() < CLAIM_TRIES => {
-                backoff.wait().await;
-            }
-            other => return other,
-        }
-    }
-}
-
-/// Whether a commit whose answer was lost had landed. Claiming the key again waits for the lost
-/// connection's transaction, if the server is still at it; then the marker tells who wrote it.
-async fn landed<S: Store>(
-    store: &S,
-    scope: &str,
-    key: &Key,
-    attempt: Uuid,
-    lost: &Error,
-) -> Result<bool> {
-    let writer = Writer::Direct { attempt };
-    let mut backoff = crate::backoff::Backoff::for_store();
-    loop {
-        let claim = Claim::new(scope, key);
-        let answer = match claimed(store, &writer, &claim).await {
-            Ok(Some(tx)) => {
-                store.rollback(tx).await;
-                return Ok(false);
-            }
-            Ok(None) => store.marker(scope, key).await,
-            Err(error) => Err(error),
         };
-        match answer {
-            Ok(marker) => return Ok(marker.is_some_and(|it| it.attempt == Some(attempt))),
-            Err(error) if error.is_retryable() && backoff.tries() < LOOKUPS => {
-                backoff.wait().await;
+        let value = match effects(&mut tx).await {
+            Ok(value) => value,
+            Err(failure) if failure.timed_out() => {
+                // It was dropped in the middle of what it did: the connection goes with it.
+                drop(tx);
+                return Err(place(failed::<S>(failure)));
+            }
+            Err(failure) => {
+                store.rollback(tx).await;
+                return Err(place(failed::<S>(failure)));
+            }
+        };
+        match store.seal(&mut tx, &writer, None).await {
+            Ok(Sealed::Yes) => {}
+            Ok(Sealed::No) => {
+                store.rollback(tx).await;
+                return Err(place(handler_broke()));
             }
             Err(error) => {
-                return Err(Error::new(
-                    ErrorKind::UnknownCommit,
-                    format!(
-                        "{lost}, and the database cannot be asked whether it was kept: call again \
-                         with the same event, which has its effect once"
-                    ),
-                )
-                .with_source(error));
+                store.rollback(tx).await;
+                return Err(place(error));
+            }
+        }
+        match store.commit(tx).await {
+            Ok(()) => {}
+            Err(error) if error.kind() == ErrorKind::UnknownCommit => {
+                if !self.landed(store, attempt, &error).await.map_err(place)? {
+                    return Err(place(Error::new(
+                        ErrorKind::Transient,
+                        "the connection was lost in the commit and nothing was kept: call again",
+                    )));
+                }
+            }
+            Err(error) => return Err(place(error)),
+        }
+        tracing::debug!(scope, key = %key, outcome = "processed", "idem");
+        Ok(Outcome::Processed(value))
+    }
+
+    /// Begins and claims. Nothing of the user's has run yet, so that a passing failure is tried
+    /// again here.
+    async fn claimed<S: Store>(&self, store: &S, writer: &Writer<'_>) -> Result<Taken<S::Tx>> {
+        let claim = Claim { metadata: self.metadata, ..Claim::new(self.scope, self.key) };
+        let mut backoff = crate::backoff::Backoff::for_store();
+        loop {
+            let result: Result<Taken<S::Tx>> = async {
+                let mut tx = store.begin(writer, &self.terms).await?;
+                let known = match store.claim(&mut tx, writer, std::slice::from_ref(&claim)).await {
+                    Ok(Claimed::Keys(new)) if new.first() == Some(&true) => {
+                        return Ok(Taken::New(tx));
+                    }
+                    Ok(_) => store.given_up(&mut tx, &[(self.scope, self.key)]).await,
+                    Err(error) => Err(error),
+                };
+                store.rollback(tx).await;
+                match known?.first() {
+                    Some(Some(_)) => Ok(Taken::GivenUp),
+                    _ => Ok(Taken::Duplicate),
+                }
+            }
+            .await;
+            match result {
+                Err(error) if error.is_retryable() && backoff.tries() < CLAIM_TRIES => {
+                    backoff.wait().await;
+                }
+                other => return other,
             }
         }
     }
+
+    /// Whether a commit whose answer was lost had landed. Claiming the key again waits for the lost
+    /// connection's transaction, if the server is still at it; then the marker tells who wrote it.
+    async fn landed<S: Store>(&self, store: &S, attempt: Uuid, lost: &Error) -> Result<bool> {
+        let writer = Writer::Direct { attempt };
+        let again = Once::new(self.scope, self.key);
+        let mut backoff = crate::backoff::Backoff::for_store();
+        loop {
+            let answer = match again.claimed(store, &writer).await {
+                Ok(Taken::New(tx)) => {
+                    store.rollback(tx).await;
+                    return Ok(false);
+                }
+                Ok(_) => store.marker(self.scope, self.key).await,
+                Err(error) => Err(error),
+            };
+            match answer {
+                Ok(marker) => return Ok(marker.is_some_and(|it| it.attempt == Some(attempt))),
+                Err(error) if error.is_retryable() && backoff.tries() < LOOKUPS => {
+                    backoff.wait().await;
+                }
+                Err(error) => {
+                    return Err(Error::new(
+                        ErrorKind::UnknownCommit,
+                        format!(
+                            "{lost}, and the database cannot be asked whether it was kept: call \
+                             again with the same event, which has its effect once"
+                        ),
+                    )
+                    .with_source(error));
+                }
+            }
+        }
+    }
+}
+
+/// The answer to a claim of one key.
+enum Taken<T> {
+    New(T),
+    Duplicate,
+    GivenUp,
 }
 
 pub(crate) fn handler_broke() -> Error {
@@ -262,7 +304,7 @@ pub(crate) fn handler_broke() -> Error {
     )
 }
 
-fn failed<S: Store>(failure: Failure) -> Error {
+pub(crate) fn failed<S: Store>(failure: Failure) -> Error {
     let panicked = failure.panicked();
     let (kind, message) = match S::fault(failure.error()) {
         Fault::Transient | Fault::Lost => {

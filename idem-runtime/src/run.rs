@@ -10,8 +10,9 @@ use uuid::Uuid;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::group::Group;
-use crate::kafka::{Kafka, Keeper, Keeping, Reader};
+use crate::kafka::{Forwarder, Kafka, Keeper, Keeping, Reader};
 use crate::lane::Owner;
+use crate::pipeline::care::Care;
 use crate::pipeline::mark;
 use crate::pipeline::policy::LaneSettings;
 use crate::pipeline::stats::{Counts, Stats};
@@ -34,8 +35,15 @@ pub struct RunHandle(Arc<Shared>);
 
 struct Shared {
     stop: watch::Sender<bool>,
-    stats: Arc<Stats>,
-    stopped: Stopped,
+    process: Process,
+}
+
+/// What all groups of a process have in common.
+#[derive(Default)]
+pub(crate) struct Process {
+    pub(crate) stats: Arc<Stats>,
+    pub(crate) stopped: Stopped,
+    pub(crate) care: Arc<Care>,
 }
 
 /// The lanes that stand still, each with the error it stopped with.
@@ -50,7 +58,7 @@ impl RunHandle {
 
     /// What happened so far.
     pub fn counts(&self) -> Counts {
-        self.0.stats.counts()
+        self.0.process.stats.counts()
     }
 
     /// Why lanes of this process stand still, one line each; empty when none does.
@@ -61,18 +69,14 @@ impl RunHandle {
 
 impl Shared {
     fn lines(&self) -> Vec<String> {
-        let stopped = self.stopped.lock().unwrap_or_else(PoisonError::into_inner);
+        let stopped = self.process.stopped.lock().unwrap_or_else(PoisonError::into_inner);
         stopped.iter().map(|(_, error)| error.report()).collect()
     }
 }
 
 impl Idem {
     pub(crate) fn new(runners: Vec<Box<dyn Runner>>) -> Self {
-        let shared = Shared {
-            stop: watch::channel(false).0,
-            stats: Arc::default(),
-            stopped: Arc::default(),
-        };
+        let shared = Shared { stop: watch::channel(false).0, process: Process::default() };
         Self { runners, shared: Arc::new(shared) }
     }
 
@@ -93,7 +97,7 @@ impl Idem {
         let mut running = Vec::new();
         let mut refused = Vec::<Error>::new();
         for runner in self.runners {
-            match runner.start(&self.shared.stats, &self.shared.stopped).await {
+            match runner.start(&self.shared.process).await {
                 Ok(reader) => running.push(reader),
                 Err(error) => refused.push(error),
             }
@@ -115,10 +119,11 @@ impl Idem {
             }
         }
         result?;
-        let stopped = self.shared.stopped.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let stopped =
+            self.shared.process.stopped.lock().unwrap_or_else(PoisonError::into_inner).pop();
         match stopped {
             Some((_, error)) => Err(error),
-            None => Ok(self.shared.stats.counts()),
+            None => Ok(self.shared.process.stats.counts()),
         }
     }
 }
@@ -175,12 +180,13 @@ async fn signal() -> &'static str {
 }
 
 /// Sizes and times of a group's reader.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct RunnerSettings {
     pub(crate) queue_bytes: usize,
     pub(crate) drain: Duration,
     pub(crate) commit_interval: Duration,
     pub(crate) check_interval: Duration,
+    pub(crate) dead_letter_topic: Option<String>,
 }
 
 impl Default for RunnerSettings {
@@ -190,6 +196,7 @@ impl Default for RunnerSettings {
             drain: Duration::from_secs(5),
             commit_interval: Duration::from_secs(1),
             check_interval: Duration::from_secs(3),
+            dead_letter_topic: None,
         }
     }
 }
@@ -197,7 +204,7 @@ impl Default for RunnerSettings {
 /// A group, ready to start.
 #[async_trait]
 pub(crate) trait Runner: Send {
-    async fn start(self: Box<Self>, stats: &Arc<Stats>, stopped: &Stopped) -> Result<Running>;
+    async fn start(self: Box<Self>, process: &Process) -> Result<Running>;
 }
 
 /// A group at work.
@@ -205,7 +212,8 @@ pub(crate) struct Running {
     stop: Arc<AtomicBool>,
     done: watch::Receiver<bool>,
     thread: Option<std::thread::JoinHandle<Result<()>>>,
-    watch: tokio::task::JoinHandle<()>,
+    /// What goes on beside it: the watch over its lanes, the forwarding of dead letters.
+    helpers: Vec<tokio::task::JoinHandle<()>>,
 }
 
 impl Running {
@@ -214,7 +222,7 @@ impl Running {
     }
 
     async fn ended(mut self) -> Result<()> {
-        self.watch.abort();
+        self.helpers.iter().for_each(|helper| helper.abort());
         self.has_ended().await;
         let Some(thread) = self.thread.take() else { return Ok(()) };
         thread.join().unwrap_or_else(|_| {
@@ -227,7 +235,7 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         self.stop.store(true, SeqCst);
-        self.watch.abort();
+        self.helpers.iter().for_each(|helper| helper.abort());
     }
 }
 
@@ -242,7 +250,7 @@ pub(crate) struct GroupRunner<S: Store> {
 
 #[async_trait]
 impl<S: Store> Runner for GroupRunner<S> {
-    async fn start(self: Box<Self>, stats: &Arc<Stats>, stopped: &Stopped) -> Result<Running> {
+    async fn start(self: Box<Self>, process: &Process) -> Result<Running> {
         let Self { group, kafka, lanes, settings, adopt, retire } = *self;
         let named = |error: Error| error.context(format_args!("group {}", group.name));
         let scopes = group.scopes();
@@ -250,6 +258,14 @@ impl<S: Store> Runner for GroupRunner<S> {
         let registration =
             Registration { group: &group.name, scopes: &scopes, adopt: &adopt, retire: &retire };
         group.store.register(&registration).await.map_err(named)?;
+
+        let forwarder = match &settings.dead_letter_topic {
+            Some(topic) => {
+                let forwarder = Forwarder::connect(&kafka, topic, group.store.clone());
+                Some(forwarder.await.map_err(named)?)
+            }
+            None => None,
+        };
 
         let names: Vec<_> = scopes.iter().map(|(scope, _)| *scope).collect();
         let mark = Arc::from(mark::write(store, &names));
@@ -263,12 +279,13 @@ impl<S: Store> Runner for GroupRunner<S> {
             group: Arc::clone(&group),
             owner: owner.clone(),
             settings: lanes,
-            stats: Arc::clone(stats),
+            stats: Arc::clone(&process.stats),
+            care: Arc::clone(&process.care),
             runtime: tokio::runtime::Handle::current(),
             source: Mutex::default(),
             queue_bytes: settings.queue_bytes,
             bound: settings.drain,
-            stopped: Arc::clone(stopped),
+            stopped: Arc::clone(&process.stopped),
             lanes: Mutex::default(),
         });
         let keeping: Arc<dyn Keeping> = Arc::clone(&keeper) as _;
@@ -304,9 +321,14 @@ impl<S: Store> Runner for GroupRunner<S> {
                 keeper.close();
                 named(Error::new(ErrorKind::Config, "no thread for the reader").with_source(error))
             })?;
+        let forward = forwarder.map(|forwarder| {
+            let keeper = Arc::clone(&keeper);
+            tokio::spawn(forwarder.run(move || keeper.seats(), settings.check_interval))
+        });
         let seats = move || keeper.seats();
         let watch = tokio::spawn(watch_lanes(group, owner, source, seats, settings.check_interval));
-        Ok(Running { stop, done: ended, thread: Some(thread), watch })
+        let helpers = std::iter::once(watch).chain(forward).collect();
+        Ok(Running { stop, done: ended, thread: Some(thread), helpers })
     }
 }
 

@@ -78,7 +78,7 @@ impl fmt::Debug for States {
 }
 
 /// The types of state a handler needs: checked before the first event.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Needs {
     pub(crate) states: Vec<Need>,
     /// Whether it asks for the context of its events.

@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use crate::builder::Open;
 use crate::builder::facts::{Facts, HandlerFacts};
+use crate::group::slices;
 use crate::group::{Group, Handlers};
 use crate::kafka::Kafka;
+use crate::marker::MarkerMode;
 use crate::run::{GroupRunner, Runner};
 use crate::state::States;
 use crate::store::Store;
@@ -100,6 +102,7 @@ impl<S: Store> Closed for Finished<S> {
         Facts {
             name: self.open.name.clone().unwrap_or_default(),
             topics: self.open.topics.as_deref(),
+            slices: slices(&self.handlers.0),
             handlers: self
                 .handlers
                 .0
@@ -108,18 +111,23 @@ impl<S: Store> Closed for Finished<S> {
                     scope: handler.scope,
                     topics: &handler.topics,
                     needs: &handler.needs.states,
+                    by_offset: handler.mode() == MarkerMode::Offset,
                 })
                 .collect(),
         }
     }
 
     fn runner(self: Box<Self>, kafka: &Arc<Kafka>, states: &Arc<States>) -> Box<dyn Runner> {
-        let Open { name, lanes, runner, adopt, retire, .. } = self.open;
+        let Open { name, lanes, policy, runner, adopt, retire, .. } = self.open;
+        let mut handlers = self.handlers.0;
+        for handler in &mut handlers {
+            handler.policy = handler.policy.or(policy);
+        }
         Box::new(GroupRunner {
             group: Arc::new(Group {
                 name: name.unwrap_or_default().into(),
                 store: self.store,
-                handlers: self.handlers.0,
+                handlers,
                 states: Arc::clone(states),
             }),
             kafka: Arc::clone(kafka),

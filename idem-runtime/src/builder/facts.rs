@@ -11,12 +11,14 @@ pub(super) struct HandlerFacts<'a> {
     pub(super) scope: &'static str,
     pub(super) topics: &'a [Arc<str>],
     pub(super) needs: &'a [Need],
+    pub(super) by_offset: bool,
 }
 
 /// What can be wrong with a group.
 pub(super) struct Facts<'a> {
     pub(super) name: String,
     pub(super) topics: Option<&'a [String]>,
+    pub(super) slices: u16,
     pub(super) handlers: Vec<HandlerFacts<'a>>,
 }
 
@@ -31,7 +33,14 @@ impl Facts<'_> {
         if group.is_empty() || group.len() > 255 {
             mistakes.push(format!("group `{group}`: a group's name has 1 to 255 bytes"));
         }
-        for HandlerFacts { scope, topics, needs } in &self.handlers {
+        for HandlerFacts { scope, topics, needs, by_offset } in &self.handlers {
+            if *by_offset && self.slices > 1 {
+                mistakes.push(format!(
+                    "the handler `{scope}` has `key = offset`, and group `{group}` is worked in \
+                     slices (`order_by`): a slice has no one position that could be its marker. Put \
+                     it into a group of its own, or give it another key"
+                ));
+            }
             if let Err(error) = check_scope(scope) {
                 mistakes.push(error.to_string());
             }

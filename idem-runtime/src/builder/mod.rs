@@ -10,7 +10,8 @@ use std::time::Duration;
 use crate::error::{Error, ErrorKind, Result};
 use crate::handler::{Serves, Subscriber};
 use crate::kafka::Kafka;
-use crate::pipeline::policy::{DatabaseLost, LaneSettings, LogChanged, RetryPolicy, Start};
+use crate::pipeline::policy::{DatabaseLost, LaneSettings, LogChanged, Start};
+use crate::policy::{OnFailure, Policy, Retry};
 use crate::run::{Idem, RunnerSettings};
 use crate::state::States;
 use crate::store::Store;
@@ -53,6 +54,7 @@ pub struct Builder<C = NoStore> {
 pub(crate) struct Open {
     name: Option<String>,
     lanes: LaneSettings,
+    policy: Policy,
     runner: RunnerSettings,
     topics: Option<Vec<String>>,
     names: BTreeMap<String, String>,
@@ -178,10 +180,43 @@ impl<C: Current> Builder<C> {
         self
     }
 
-    /// The first and the longest pause before a failed event is tried again; pauses double in
-    /// between. Default: 200 ms to 30 s.
-    pub fn retry_pause(mut self, first: Duration, longest: Duration) -> Self {
-        self.open.lanes.retry = RetryPolicy { first, longest: longest.max(first) };
+    /// How a failed event is tried again, by handlers whose attribute does not say. Default:
+    /// [`Retry::new`].
+    pub fn retry(mut self, retry: Retry) -> Self {
+        self.open.policy.retry = Some(retry);
+        self
+    }
+
+    /// What becomes of an event that failed for good, in handlers whose attribute does not say.
+    /// Default: a dead letter.
+    pub fn on_failure(mut self, on_failure: OnFailure) -> Self {
+        self.open.policy.on_failure = Some(on_failure);
+        self
+    }
+
+    /// How long one call of a handler may take, of handlers whose attribute does not say. Default:
+    /// as long as it takes.
+    pub fn handler_timeout(mut self, time: Duration) -> Self {
+        self.open.policy.timeout = Some(time);
+        self
+    }
+
+    /// How many processes an event may kill before it is given up on, as its handlers' `on_failure`
+    /// says. Default: 3. Only deaths with the event alone in flight are counted, which is how a lane
+    /// works after two owners have died in a row.
+    pub fn quarantine_after(mut self, deaths: u32) -> Self {
+        self.open.lanes.quarantine_after = deaths.max(1);
+        self
+    }
+
+    /// Also sends dead letters of this group to a Kafka topic, which must exist: at least once, with
+    /// the event's own key, payload and headers, and headers that say where it came from and why it
+    /// was given up on (`idem-dead-letter-id`, which tells a repetition, `idem-topic`,
+    /// `idem-partition`, `idem-offset`, `idem-scope`, `idem-key`, `idem-class`, `idem-error`, ..).
+    /// What is in the database already is sent, too. Without it dead letters are in the database
+    /// only.
+    pub fn dead_letter_topic(mut self, topic: impl Into<String>) -> Self {
+        self.open.runner.dead_letter_topic = Some(topic.into());
         self
     }
 
@@ -281,6 +316,20 @@ impl<S: Store> Builder<With<S>> {
         S: Serves<H>,
     {
         <S as Serves<H>>::register(self.current.handlers());
+        self
+    }
+
+    /// Registers a handler with a policy that comes before its attribute, such as one read from the
+    /// environment.
+    pub fn handler_with<H: Subscriber>(mut self, policy: Policy) -> Self
+    where
+        S: Serves<H>,
+    {
+        let handlers = self.current.handlers();
+        <S as Serves<H>>::register(handlers);
+        if let Some(handler) = handlers.0.last_mut() {
+            handler.policy = policy.or(handler.policy);
+        }
         self
     }
 }

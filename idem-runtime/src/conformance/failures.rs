@@ -149,7 +149,7 @@ pub(super) async fn behind<H: Harness>(harness: &H, held: &Held, key: &str) -> O
 
 /// The offsets of what was released, in order.
 pub(super) async fn released<H: Harness>(harness: &H, held: &Held) -> Vec<i64> {
-    offsets(&harness.store().released(held, 100).await.unwrap())
+    offsets(&harness.store().released(held, 0, 100).await.unwrap())
 }
 
 /// Ends this transaction of a lane, in which a former owner writes: it is not sealed.

@@ -62,23 +62,25 @@ pub async fn released_events_come_in_the_order_of_their_offsets<H: Harness>(harn
     settle_at(harness, 1, LetterAction::Replayed).await;
     settle_at(harness, 2, LetterAction::Dropped).await;
     assert_eq!(released(harness, &held).await, [5, 6, 7, 9]);
-    let first = harness.store().released(&held, 2).await.unwrap();
+    let from = harness.store().released(&held, 6, 100).await.unwrap();
+    assert_eq!(offsets(&from), [6, 7, 9]);
+    let first = harness.store().released(&held, 0, 2).await.unwrap();
     assert_eq!(offsets(&first), [5, 6]);
     assert_eq!(first[0].event.payload.as_deref(), Some(&b"payload 5"[..]));
-    let none = harness.store().released(&held, 0).await.unwrap();
+    let none = harness.store().released(&held, 0, 0).await.unwrap();
     assert_eq!(offsets(&none), NONE);
 }
 
 pub async fn an_event_that_is_worked_no_longer_waits<H: Harness>(harness: &H) {
     let held = two_behind(harness).await;
     settle_at(harness, 1, LetterAction::Replayed).await;
-    let next = harness.store().released(&held, 1).await.unwrap();
+    let next = harness.store().released(&held, 0, 1).await.unwrap();
     let held = unpark(harness, &held, &ids(&next)).await;
     assert_eq!(at(harness, 2).await.state, LetterState::Replayed);
     assert_eq!(released(harness, &held).await, [3]);
     assert_eq!(behind(harness, &held, "k").await, Some(1));
 
-    let next = harness.store().released(&held, 1).await.unwrap();
+    let next = harness.store().released(&held, 0, 1).await.unwrap();
     let held = unpark(harness, &held, &ids(&next)).await;
     assert_eq!(released(harness, &held).await, NONE);
     assert_eq!(behind(harness, &held, "k").await, None);
@@ -91,7 +93,7 @@ pub async fn all_that_waits_can_be_worked_at_once<H: Harness>(harness: &H) {
     let held = give_up(harness, &held, &[waiting(&event(5, "j"))]).await;
     settle_at(harness, 1, LetterAction::Replayed).await;
     settle_at(harness, 4, LetterAction::Replayed).await;
-    let all = harness.store().released(&held, 100).await.unwrap();
+    let all = harness.store().released(&held, 0, 100).await.unwrap();
     assert_eq!(offsets(&all), [2, 3, 5]);
     unpark(harness, &held, &ids(&all)).await;
     assert_eq!(told(harness).await, []);

@@ -283,7 +283,7 @@ pub async fn a_slice_keeps_its_failures_with_its_lane<H: Harness>(harness: &H) {
     let one = slice(harness, &held, 1, 2).await.unwrap();
     assert_eq!(behind(harness, &one, "k").await, Some(1));
     settle(harness, at(harness, 3).await.id, &settlement(LetterAction::Replayed)).await;
-    let next = harness.store().released(&one, 10).await.unwrap();
+    let next = harness.store().released(&one, 0, 10).await.unwrap();
     assert_eq!(offsets(&next), [5]);
     let writer = Writer::Lane(&one);
     let mut tx = begin(harness, &writer).await;

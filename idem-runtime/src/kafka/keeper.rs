@@ -11,6 +11,7 @@ use tokio::task::JoinHandle;
 
 use crate::group::Group;
 use crate::lane::{LaneId, Owner, Position};
+use crate::pipeline::care::Care;
 use crate::pipeline::lane::{Lane, LaneEnd};
 use crate::pipeline::policy::LaneSettings;
 use crate::pipeline::source::{Seat, Source};
@@ -50,6 +51,7 @@ pub(crate) struct Keeper<S: Store> {
     pub(crate) owner: Owner,
     pub(crate) settings: LaneSettings,
     pub(crate) stats: Arc<Stats>,
+    pub(crate) care: Arc<Care>,
     pub(crate) runtime: Handle,
     /// Set once the consumer exists, and taken out again at the end: the consumer's callbacks hold
     /// the keeper, so that a source that stayed would keep the consumer, and its place in the
@@ -94,6 +96,7 @@ impl<S: Store> Keeper<S> {
             source: Arc::clone(source),
             settings: self.settings,
             stats: Arc::clone(&self.stats),
+            care: Arc::clone(&self.care),
             stop,
         };
         let stopped = Arc::clone(&self.stopped);

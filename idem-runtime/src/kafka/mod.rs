@@ -7,12 +7,14 @@
 mod context;
 mod ffi;
 mod flow;
+mod forward;
 mod keeper;
 mod lists;
 mod reader;
 mod settings;
 mod source;
 
+pub(crate) use forward::Forwarder;
 pub(crate) use keeper::{Keeper, Keeping};
 pub(crate) use reader::Reader;
 pub use settings::Kafka;

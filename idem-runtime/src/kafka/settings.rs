@@ -114,6 +114,11 @@ impl Kafka {
         mistakes
     }
 
+    /// What the user set.
+    pub(crate) fn properties(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.properties.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
     /// Whether the user asked for the client's debug lines.
     pub(crate) fn debugs(&self) -> bool {
         self.properties.get("debug").is_some_and(|it| !it.trim().is_empty())

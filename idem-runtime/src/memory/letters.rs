@@ -98,6 +98,10 @@ impl Letter {
         let class = it.cause.as_ref().map(|cause| cause.class);
         filter.ids.as_ref().is_none_or(|ids| ids.contains(&it.id))
             && filter.scope.as_ref().is_none_or(|scope| *scope == it.scope)
+            && filter
+                .key
+                .as_ref()
+                .is_none_or(|wanted| it.key.as_ref().is_some_and(|key| key.as_str() == *wanted))
             && filter.topic.as_ref().is_none_or(|topic| **topic == *it.event.topic)
             && filter.state.is_none_or(|state| state == it.state)
             && filter.class.is_none_or(|wanted| Some(wanted) == class)
@@ -133,10 +137,11 @@ impl Data {
     }
 
     /// The waiting events of a lane whose message keys are released.
-    pub(super) fn released(&self, lane: i64, limit: u32) -> Vec<DeadLetter> {
+    pub(super) fn released(&self, lane: i64, from: i64, limit: u32) -> Vec<DeadLetter> {
         let is_released = |letter: &&Letter| {
             let row = letter.parked_id().and_then(|id| self.parked.get(&id));
             letter.lane == lane
+                && letter.offset() >= from
                 && letter.state() == LetterState::Waiting
                 && row.is_some_and(|row| row.released)
         };

@@ -3,18 +3,20 @@
 //! The whole guarantee is the order of the steps in [`steps`]: claim first, effects next, the seal
 //! last, and memory only after the commit is confirmed.
 
-use std::collections::HashMap;
 use std::ops::Range;
 
 use crate::error::{Error, ErrorKind};
-use crate::event::Event;
-use crate::group::{Group, Room};
+use crate::group::Group;
 use crate::lane::{Held, Position};
-use crate::marker::MarkerMode;
 use crate::outcome::Decision;
-use crate::pipeline::batch::{Batch, Task};
-use crate::process::handler_broke;
-use crate::store::{Claim, Claimed, Fault, Seal, Sealed, Store, Terms, Writer};
+use crate::pipeline::batch::{Batch, Kind};
+use crate::pipeline::claim::{claim, lock_parked};
+use crate::pipeline::failed::Failed;
+use crate::pipeline::handle::handle;
+use crate::pipeline::holding::Holding;
+use crate::pipeline::letters::letters;
+use crate::pipeline::plan::Intent;
+use crate::store::{Seal, Sealed, Store, Writer};
 
 /// How an attempt ended.
 #[derive(Debug)]
@@ -23,15 +25,26 @@ pub(crate) enum Attempt {
     Committed(Done),
     /// A commit was sent and its answer did not arrive.
     Unknown(Done, Error),
-    /// Nothing is kept, because of this event of the batch, or of one that nobody named.
-    Failed(Option<usize>, Error),
+    /// Nothing is kept, because of an event.
+    Failed(Failed),
     /// Nothing was begun: the database is away.
     Away(Error),
-    /// Nothing is kept, for a reason that passes by itself; at this event, when it was a handler's
-    /// statement that failed.
-    Transient(Option<usize>, Error),
+    /// Nothing is kept, for a reason that passes by itself.
+    Transient(Passing),
     /// Nothing is kept: the lane's row is not what its owner expected.
     Moved,
+    /// Nothing is kept: there is no room to wait for this event.
+    Full(usize, Error),
+}
+
+/// What stood in the way of an attempt and passes by itself.
+#[derive(Debug)]
+pub(crate) struct Passing {
+    /// The event at which a handler's statement met it, if it was one.
+    pub(crate) at: Option<usize>,
+    /// Whether the connection was lost after handlers had run, which can be what they did to it.
+    pub(crate) lost: bool,
+    pub(crate) error: Error,
 }
 
 /// What a committed attempt did.
@@ -41,71 +54,115 @@ pub(crate) struct Done {
     pub(crate) position: Position,
     /// For each task of the range, in order.
     pub(crate) decisions: Vec<Decision>,
+    pub(crate) intents: Vec<Intent>,
+    /// For each task that is an event with another payload under the key of a dead letter.
+    pub(crate) corrections: Vec<usize>,
+    /// Whether the owners that died before are forgotten.
+    pub(crate) calm: bool,
+}
+
+/// What an attempt is about.
+pub(crate) struct Trial<'a, S: Store> {
+    pub(crate) group: &'a Group<S>,
+    pub(crate) holding: &'a mut Holding,
+    /// The events of the batch.
+    pub(crate) events: Range<usize>,
+    /// Whether this much was worked without a death that the former ones may be forgotten.
+    pub(crate) calm: bool,
 }
 
 /// Tries these events of the batch.
-pub(crate) async fn attempt<S: Store>(
-    group: &Group<S>,
-    batch: &mut Batch<S>,
-    events: Range<usize>,
-    held: &Held,
-    offset_marks: &HashMap<String, i64>,
-) -> Attempt {
-    let tasks = batch.tasks_of(&events);
-    let Some(last) = batch.events[events.clone()].last() else {
-        return Attempt::Committed(Done { position: held.position, decisions: Vec::new() });
+pub(crate) async fn attempt<S: Store>(mut trial: Trial<'_, S>, batch: &mut Batch<S>) -> Attempt {
+    let held = trial.holding.held();
+    let position = match (&batch.kind, batch.events[trial.events.clone()].last()) {
+        (Kind::Delivered, Some(last)) => {
+            Position { offset: last.offset + 1, leader_epoch: last.leader_epoch }
+        }
+        _ => held.position,
     };
-    let position = Position { offset: last.offset + 1, leader_epoch: last.leader_epoch };
-    let mut done = Done { position, decisions: vec![Decision::Processed; tasks.len()] };
-    match steps(group, batch, tasks, held, offset_marks, &mut done).await {
+    let mut done = Done {
+        position,
+        decisions: Vec::new(),
+        intents: Vec::new(),
+        corrections: Vec::new(),
+        calm: trial.calm,
+    };
+    match steps(&mut trial, batch, &held, &mut done).await {
         Ok(()) => Attempt::Committed(done),
         Err(Ended::Commit(error)) if error.kind() == ErrorKind::UnknownCommit => {
             Attempt::Unknown(done, error)
         }
         Err(Ended::Moved) => Attempt::Moved,
-        Err(Ended::Handler(event, error)) => Attempt::Failed(event, error),
+        Err(Ended::Failed(failed)) => Attempt::Failed(failed),
         Err(Ended::Begin(error)) => Attempt::Away(error),
-        Err(Ended::Passing(event, error)) => Attempt::Transient(Some(event), error),
-        Err(Ended::Store(error) | Ended::Commit(error)) => match error.kind() {
-            ErrorKind::HandlerBroke => Attempt::Failed(None, error),
-            _ => Attempt::Transient(None, error),
-        },
+        Err(Ended::Passing(passing)) => Attempt::Transient(passing),
+        Err(Ended::Full(event, error)) => Attempt::Full(event, error),
+        Err(Ended::Claim(error) | Ended::Seal(error) | Ended::Commit(error)) => {
+            match error.kind() {
+                ErrorKind::HandlerBroke => Attempt::Failed(Failed::nobody(error)),
+                _ => Attempt::Transient(Passing { at: None, lost: false, error }),
+            }
+        }
     }
 }
 
-enum Ended {
+pub(crate) enum Ended {
     Begin(Error),
     Moved,
-    Handler(Option<usize>, Error),
-    Passing(usize, Error),
-    Store(Error),
+    Failed(Failed),
+    Passing(Passing),
+    Full(usize, Error),
+    Claim(Error),
+    /// After the handlers.
+    Seal(Error),
     Commit(Error),
 }
 
-/// begin, claim, handle, seal, commit.
+/// begin, claim, handle, give up, seal, commit.
 async fn steps<S: Store>(
-    group: &Group<S>,
+    trial: &mut Trial<'_, S>,
     batch: &mut Batch<S>,
-    tasks: Range<usize>,
     held: &Held,
-    offset_marks: &HashMap<String, i64>,
     done: &mut Done,
 ) -> Result<(), Ended> {
+    let group = trial.group;
     let writer = Writer::Lane(held);
-    let mut tx = group.store.begin(&writer, &Terms::default()).await.map_err(Ended::Begin)?;
+    let mut tx = group.store.begin(&writer, &group.terms()).await.map_err(Ended::Begin)?;
     let result = async {
-        let all = (&batch.tasks[tasks.clone()], &*batch.events);
-        claim(group, all, &writer, &mut tx, offset_marks, done).await?;
-        handle(group, batch, &tasks, &mut tx, done).await?;
-        seal(group, held, &mut tx, done.position).await
+        lock_parked(trial, batch, held, &mut tx, done).await?;
+        claim(trial, batch, &writer, &mut tx, done).await?;
+        handle(trial, batch, &mut tx, done).await?;
+        letters(trial, batch, held, &mut tx, done).await?;
+        forget(trial, batch, held, &mut tx).await?;
+        seal(trial, batch, held, &mut tx, done.position).await
     }
     .await;
     match result {
         Ok(()) => group.store.commit(tx).await.map_err(commit_failed),
-        Err(ended) => {
-            group.store.rollback(tx).await;
-            Err(ended)
+        // The handler was dropped in the middle of whatever it did: its connection goes with it.
+        Err(Ended::Failed(failed)) if failed.timed_out() => {
+            drop(tx);
+            Err(Ended::Failed(failed))
         }
+        Err(ended) => {
+            let good = group.store.rollback(tx).await;
+            Err(if good { ended } else { lost(ended) })
+        }
+    }
+}
+
+/// What ended on a connection that turns out to be lost: that is no failure of an event yet, even
+/// if the handler has put it in words of its own.
+fn lost(ended: Ended) -> Ended {
+    match ended {
+        Ended::Failed(failed) if failed.may_be_the_connection() => {
+            let at = failed.event;
+            Ended::Passing(Passing { at, lost: true, error: failed.error })
+        }
+        Ended::Seal(error) if error.kind() == ErrorKind::Transient => {
+            Ended::Passing(Passing { at: None, lost: true, error })
+        }
+        ended => ended,
     }
 }
 
@@ -113,132 +170,51 @@ async fn steps<S: Store>(
 /// one, nobody said.
 fn commit_failed(error: Error) -> Ended {
     match error.kind() {
-        ErrorKind::Store | ErrorKind::Handler => Ended::Handler(None, error),
+        ErrorKind::Store | ErrorKind::Handler => Ended::Failed(Failed::nobody(error)),
         _ => Ended::Commit(error),
     }
 }
 
-/// Inserts the markers, each key once and in order, and decides which tasks are duplicates.
-async fn claim<S: Store>(
-    group: &Group<S>,
-    (all, events): (&[Task], &[Event]),
-    writer: &Writer<'_>,
-    tx: &mut S::Tx,
-    offset_marks: &HashMap<String, i64>,
-    done: &mut Done,
-) -> Result<(), Ended> {
-    let scope = |index: usize| group.handlers[all[index].handler].scope;
-    let offset = |index: usize| events[all[index].event].offset;
-
-    let mut keyed = Vec::with_capacity(all.len());
-    for (index, task) in all.iter().enumerate() {
-        match task.mode {
-            MarkerMode::Rows => keyed.push(index),
-            MarkerMode::Offset => {
-                let handled = offset_marks.get(scope(index)).is_some_and(|it| offset(index) < *it);
-                if handled {
-                    done.decisions[index] = Decision::Duplicate;
-                }
-            }
-        }
-    }
-    // Sorted, so that two batches that share keys take them in the same order and cannot deadlock.
-    // The sort is stable: of equal keys the first in offset order leads.
-    keyed.sort_by(|&a, &b| (scope(a), &all[a].key).cmp(&(scope(b), &all[b].key)));
-    keyed.dedup_by(|later, first| {
-        let same = scope(*later) == scope(*first) && all[*later].key == all[*first].key;
-        if same {
-            // If the first is processed, this one is a duplicate; if it fails, both are rolled
-            // back and neither overtakes the other.
-            done.decisions[*later] = Decision::Duplicate;
-        }
-        same
-    });
-    let claims: Vec<_> = keyed
-        .iter()
-        .map(|&index| Claim {
-            offset: Some(offset(index)),
-            ..Claim::new(scope(index), &all[index].key)
-        })
-        .collect();
-    match group.store.claim(tx, writer, &claims).await.map_err(Ended::Store)? {
-        Claimed::Fenced => Err(Ended::Moved),
-        Claimed::Keys(new) => {
-            for (&index, new) in keyed.iter().zip(new) {
-                if !new {
-                    done.decisions[index] = Decision::Duplicate;
-                }
-            }
-            Ok(())
-        }
-    }
-}
-
-/// Runs the handlers for what is new, in offset order.
-async fn handle<S: Store>(
-    group: &Group<S>,
+/// Forgets what was written about attempts at these events.
+async fn forget<S: Store>(
+    trial: &Trial<'_, S>,
     batch: &mut Batch<S>,
-    tasks: &Range<usize>,
+    held: &Held,
     tx: &mut S::Tx,
-    done: &Done,
 ) -> Result<(), Ended> {
-    let room = Room { group: &group.name, states: &group.states };
-    let new: Vec<usize> = tasks
-        .clone()
-        .zip(&done.decisions)
-        .filter(|(_, decision)| **decision == Decision::Processed)
-        .map(|(task, _)| task)
-        .collect();
-    // Neighbours of one handler are run in one call.
-    for run in new.chunk_by(|a, b| batch.tasks[*a].handler == batch.tasks[*b].handler) {
-        let handler = batch.tasks[run[0]].handler;
-        let slots: Vec<usize> = run.iter().map(|task| batch.tasks[*task].slot).collect();
-        let Err(stopped) = batch.works[handler].run(tx, &slots, room).await else { continue };
-        let scope = group.handlers[handler].scope;
-        let panicked = stopped.failure.panicked();
-        let fault = S::fault(stopped.failure.error());
-        let cause = stopped.failure.error;
-        let event = batch.tasks[run[stopped.at]].event;
-        return Err(match fault {
-            Fault::Transient | Fault::Lost => Ended::Passing(
-                event,
-                Error::new(
-                    ErrorKind::Transient,
-                    format!("scope {scope}: the database failed in the handler"),
-                )
-                .with_source(cause),
-            ),
-            // It may have been an earlier event's handler that ended the transaction.
-            Fault::HandlerBroke => Ended::Handler(
-                None,
-                handler_broke().context(format_args!("scope {scope}")).with_source(cause),
-            ),
-            Fault::Handler | Fault::Permanent => {
-                batch.works[handler].failed(slots[stopped.at]);
-                let what = if panicked { "the handler panicked" } else { "the handler failed" };
-                Ended::Handler(
-                    Some(event),
-                    Error::new(ErrorKind::Handler, format!("scope {scope}: {what}"))
-                        .with_source(cause),
-                )
-            }
-        });
+    let attempts = &trial.holding.row.attempts;
+    let calm = trial.calm && trial.holding.row.deaths > 0;
+    if attempts.is_empty() && !calm {
+        return Ok(());
     }
-    Ok(())
+    let offsets: Vec<i64> = batch.events[trial.events.clone()]
+        .iter()
+        .map(|event| event.offset)
+        .filter(|offset| attempts.iter().any(|it| it.offset == *offset))
+        .collect();
+    if offsets.is_empty() && !calm {
+        return Ok(());
+    }
+    let forgotten = trial.group.store.forget_attempts(tx, held, &offsets, calm);
+    forgotten.await.map_err(Ended::Seal)
 }
 
 /// Moves the lane; always last.
 async fn seal<S: Store>(
-    group: &Group<S>,
+    trial: &Trial<'_, S>,
+    batch: &mut Batch<S>,
     held: &Held,
     tx: &mut S::Tx,
     position: Position,
 ) -> Result<(), Ended> {
-    let offset_scopes = group.offset_scopes(&held.id.topic);
+    let offset_scopes = match batch.kind {
+        Kind::Delivered => trial.group.offset_scopes(&held.id.topic),
+        Kind::Released(_) => Vec::new(),
+    };
     let seal = Seal { position, offset_scopes: &offset_scopes };
-    match group.store.seal(tx, &Writer::Lane(held), Some(&seal)).await {
+    match trial.group.store.seal(tx, &Writer::Lane(held), Some(&seal)).await {
         Ok(Sealed::Yes) => Ok(()),
         Ok(Sealed::No) => Err(Ended::Moved),
-        Err(error) => Err(Ended::Store(error)),
+        Err(error) => Err(Ended::Seal(error)),
     }
 }

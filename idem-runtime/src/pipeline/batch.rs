@@ -1,13 +1,17 @@
 //! A batch: events of a lane with, for each handler that wants them, the decoded event and its key.
 
 use std::ops::Range;
+use std::time::SystemTime;
 
+use crate::dead_letter::{Cause, DeadLetter, FailureClass};
 use crate::error::{Error, ErrorKind};
 use crate::event::Event;
-use crate::group::{Group, Refusal, Work};
+use crate::group::{Group, Registered};
 use crate::key::Key;
 use crate::marker::MarkerMode;
+use crate::policy::OnFailure;
 use crate::store::Store;
+use crate::work::{Refusal, Work};
 
 pub(crate) struct Batch<S: Store> {
     pub(crate) events: Vec<Event>,
@@ -15,8 +19,19 @@ pub(crate) struct Batch<S: Store> {
     pub(crate) works: Vec<Box<dyn Work<S>>>,
     /// In offset order, and in the order of the handlers for each event.
     pub(crate) tasks: Vec<Task>,
-    /// The event after the last one, when it could not be decoded or has no key.
-    pub(crate) refused: Option<Refused>,
+    pub(crate) kind: Kind,
+    /// What the lane stops with when the events are done: one after them cannot be given up on.
+    pub(crate) end: Option<Error>,
+}
+
+/// Where the events come from.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// From the source.
+    Delivered,
+    /// From the database, where they waited; with the number of each one's letter. The lane's
+    /// position is past them.
+    Released(Vec<i64>),
 }
 
 /// One event for one handler.
@@ -25,64 +40,136 @@ pub(crate) struct Task {
     pub(crate) event: usize,
     /// The index of the handler in the group.
     pub(crate) handler: usize,
-    /// The slot in the handler's work.
+    /// The slot in the handler's work; of no meaning when it was given up on undecoded.
     pub(crate) slot: usize,
-    pub(crate) key: Key,
+    /// `None` when it was given up on before it had one.
+    pub(crate) key: Option<Key>,
     pub(crate) mode: MarkerMode,
-}
-
-pub(crate) struct Refused {
-    pub(crate) event: Event,
-    pub(crate) scope: &'static str,
-    pub(crate) why: Refusal,
+    /// Why it was given up on.
+    pub(crate) given_up: Option<Box<Cause>>,
 }
 
 impl<S: Store> Batch<S> {
-    /// Decodes events and finds their keys. The batch ends before the first event that is refused,
-    /// so that the good ones before it are worked first.
-    pub(crate) fn prepare(group: &Group<S>, mut events: Vec<Event>) -> Self {
-        let mut works: Vec<_> = group.handlers.iter().map(|handler| (handler.work)()).collect();
-        let mut slots = vec![0; works.len()];
-        let mut tasks = Vec::with_capacity(events.len());
-        let mut refused = None;
-        'events: for (index, event) in events.iter().enumerate() {
-            let before = tasks.len();
-            for (number, handler) in group.handlers.iter().enumerate() {
-                if !handler.topics.iter().any(|topic| **topic == *event.topic) {
-                    continue;
-                }
-                match works[number].push(event) {
-                    Ok(key) => {
-                        tasks.push(Task {
-                            event: index,
-                            handler: number,
-                            slot: slots[number],
-                            key,
-                            mode: handler.mode(),
-                        });
-                        slots[number] += 1;
-                    }
-                    Err(why) => {
-                        tasks.truncate(before);
-                        let event = event.clone();
-                        refused = Some((index, Refused { event, scope: handler.scope, why }));
-                        break 'events;
-                    }
-                }
-            }
-        }
-        let refused = refused.map(|(index, refused)| {
-            events.truncate(index);
-            refused
+    /// Decodes events and finds their keys. What is refused there is given up on; where its handler
+    /// says that this stops the lane, the batch ends before it, so that the good ones before it are
+    /// worked first.
+    pub(crate) fn prepare(group: &Group<S>, events: Vec<Event>) -> Self {
+        let mut batch = Self::of(group, events, Kind::Delivered);
+        let mut slots = vec![0; batch.works.len()];
+        let mut events = std::mem::take(&mut batch.events);
+        let good = events.iter().enumerate().position(|(index, event)| {
+            let before = batch.tasks.len();
+            let pushed = wanting(group, event).try_for_each(|(number, handler)| {
+                batch.push(index, event, number, handler, &mut slots[number])
+            });
+            pushed.is_err_and(|error| {
+                batch.tasks.truncate(before);
+                batch.end = Some(error);
+                true
+            })
         });
-        Self { events, works, tasks, refused }
+        events.truncate(good.unwrap_or(events.len()));
+        batch.events = events;
+        batch
     }
 
-    /// Notes a failure of this event that named no handler.
-    pub(crate) fn blame(&mut self, event: usize) {
-        for task in &self.tasks[self.tasks_of(&(event..event + 1))] {
-            self.works[task.handler].failed(task.slot);
+    /// Events that waited behind a released key, all of this handler.
+    pub(crate) fn released(group: &Group<S>, handler: usize, letters: Vec<DeadLetter>) -> Self {
+        let ids = letters.iter().map(|letter| letter.id).collect();
+        let events = letters.into_iter().map(|letter| letter.event).collect();
+        let mut batch = Self::of(group, events, Kind::Released(ids));
+        let mut events = std::mem::take(&mut batch.events);
+        let mut slot = 0;
+        let good = events.iter().enumerate().position(|(index, event)| {
+            let pushed = batch.push(index, event, handler, &group.handlers[handler], &mut slot);
+            pushed.is_err_and(|error| {
+                batch.end = Some(error);
+                true
+            })
+        });
+        events.truncate(good.unwrap_or(events.len()));
+        batch.events = events;
+        batch
+    }
+
+    /// An event that killed its process so often that it is not even decoded again.
+    pub(crate) fn quarantined(group: &Group<S>, event: Event, deaths: u32) -> Self {
+        let batch = Self::of(group, Vec::new(), Kind::Delivered);
+        let handlers: Vec<_> = wanting(group, &event).map(|(handler, _)| handler).collect();
+        batch.quarantine(group, event, &handlers, deaths)
+    }
+
+    /// The same for one that had waited behind a released key.
+    pub(crate) fn released_quarantined(
+        group: &Group<S>,
+        handler: usize,
+        letters: Vec<DeadLetter>,
+        deaths: u32,
+    ) -> Self {
+        let ids = letters.iter().map(|letter| letter.id).collect();
+        let batch = Self::of(group, Vec::new(), Kind::Released(ids));
+        match letters.into_iter().next() {
+            Some(letter) => batch.quarantine(group, letter.event, &[handler], deaths),
+            None => batch,
         }
+    }
+
+    fn quarantine(
+        mut self,
+        group: &Group<S>,
+        event: Event,
+        handlers: &[usize],
+        deaths: u32,
+    ) -> Self {
+        for &handler in handlers {
+            let registered = &group.handlers[handler];
+            let error = format!("the process died {deaths} times while this event was handled");
+            if registered.on_failure() == OnFailure::Stop {
+                self.end = Some(stopping(&event, registered.scope, &error, ErrorKind::Stopped));
+                self.tasks.clear();
+                return self;
+            }
+            let cause = cause(FailureClass::Crash, error, deaths);
+            self.tasks.push(Task {
+                event: 0,
+                handler,
+                slot: 0,
+                key: None,
+                mode: registered.mode(),
+                given_up: Some(Box::new(cause)),
+            });
+        }
+        self.events.push(event);
+        self
+    }
+
+    fn of(group: &Group<S>, events: Vec<Event>, kind: Kind) -> Self {
+        Self {
+            works: group.handlers.iter().map(|handler| (handler.work)()).collect(),
+            tasks: Vec::with_capacity(events.len()),
+            events,
+            kind,
+            end: None,
+        }
+    }
+
+    fn push(
+        &mut self,
+        index: usize,
+        event: &Event,
+        number: usize,
+        handler: &Registered<S>,
+        slot: &mut usize,
+    ) -> Result<(), Error> {
+        let (key, given_up) = match self.works[number].push(event) {
+            Ok(key) => (Some(key), None),
+            Err(why) => (None, Some(Box::new(refused(event, handler, why)?))),
+        };
+        let decoded = given_up.is_none();
+        let mode = handler.mode();
+        self.tasks.push(Task { event: index, handler: number, slot: *slot, key, mode, given_up });
+        *slot += usize::from(decoded);
+        Ok(())
     }
 
     /// The tasks of these events.
@@ -91,23 +178,52 @@ impl<S: Store> Batch<S> {
         let end = self.tasks.partition_point(|task| task.event < events.end);
         start..end
     }
-}
 
-impl Refused {
-    /// What the lane stops with.
-    pub(crate) fn into_error(self) -> Error {
-        let Event { topic, partition, offset, .. } = &self.event;
-        let place = format!("topic {topic}, partition {partition}, offset {offset}");
-        let scope = self.scope;
-        match self.why {
-            Refusal::Decode(error) => Error::new(
-                ErrorKind::Decode,
-                format!("{place}: the event cannot be decoded for scope {scope}: {error}"),
-            ),
-            Refusal::Key(error) => Error::new(
-                ErrorKind::Key,
-                format!("{place}: the event has no usable key for scope {scope}: {error}"),
-            ),
+    /// The letter that an event waited as.
+    pub(crate) fn letter(&self, event: usize) -> Option<i64> {
+        match &self.kind {
+            Kind::Delivered => None,
+            Kind::Released(letters) => letters.get(event).copied(),
         }
     }
+}
+
+/// The handlers of the event's topic, with their numbers.
+fn wanting<'a, S: Store>(
+    group: &'a Group<S>,
+    event: &'a Event,
+) -> impl Iterator<Item = (usize, &'a Registered<S>)> {
+    let handlers = group.handlers.iter().enumerate();
+    handlers.filter(|(_, handler)| handler.topics.iter().any(|topic| **topic == *event.topic))
+}
+
+fn cause(class: FailureClass, error: String, attempts: u32) -> Cause {
+    Cause { class, permanent: true, error, attempts, first_failed_at: SystemTime::now() }
+}
+
+/// Why a refused event is given up on, or what its lane stops with.
+fn refused<S: Store>(event: &Event, handler: &Registered<S>, why: Refusal) -> Result<Cause, Error> {
+    let (class, kind, error) = match why {
+        Refusal::Decode(error) => (
+            FailureClass::Decode,
+            ErrorKind::Decode,
+            format!("the event cannot be decoded: {error}"),
+        ),
+        Refusal::Key(error) => {
+            (FailureClass::Key, ErrorKind::Key, format!("the event has no usable key: {error}"))
+        }
+    };
+    match handler.on_failure() {
+        OnFailure::Stop => Err(stopping(event, handler.scope, &error, kind)),
+        _ => Ok(cause(class, error, 0)),
+    }
+}
+
+/// What a lane stops with at an event that its handler does not allow to be given up on.
+pub(crate) fn stopping(event: &Event, scope: &str, why: &str, kind: ErrorKind) -> Error {
+    let Event { topic, partition, offset, .. } = event;
+    Error::new(
+        kind,
+        format!("topic {topic}, partition {partition}, offset {offset}, scope {scope}: {why}"),
+    )
 }

@@ -27,6 +27,26 @@ impl Isolation {
         self.0.pop_front();
     }
 
+    /// One event of what was tried is not to be tried as before: what comes before it is tried as
+    /// one, and it together with the rest.
+    pub(crate) fn split(&mut self, at: usize) {
+        if let Some(range) = self.0.front().cloned()
+            && range.start < at
+            && at < range.end
+        {
+            self.0[0] = at..range.end;
+            self.0.push_front(range.start..at);
+        }
+    }
+
+    /// Nothing from this event on is tried.
+    pub(crate) fn end(&mut self, at: usize) {
+        self.0.retain_mut(|range| {
+            range.end = range.end.min(at);
+            range.start < range.end
+        });
+    }
+
     /// What was tried failed at this event, or at one that nobody named. Answers the event when it
     /// was tried alone, which makes it the culprit; otherwise smaller ranges come next.
     pub(crate) fn failed(&mut self, at: Option<usize>) -> Option<usize> {
@@ -77,6 +97,26 @@ mod tests {
         assert_eq!(tries(10, &[9], true), [0..10, 0..9, 9..10]);
         assert_eq!(tries(1, &[0], true).len(), 1);
         assert!(tries(0, &[], true).is_empty());
+    }
+
+    #[test]
+    fn an_event_that_is_given_up_on_at_once_costs_two_more_transactions() {
+        let mut isolation = Isolation::whole(10);
+        isolation.split(4);
+        assert_eq!(isolation.next(), Some(0..4));
+        isolation.done();
+        assert_eq!(isolation.next(), Some(4..10));
+        isolation.split(4);
+        assert_eq!(isolation.next(), Some(4..10));
+    }
+
+    #[test]
+    fn nothing_is_tried_from_where_the_lane_stops() {
+        let mut isolation = Isolation::whole(10);
+        isolation.end(4);
+        assert_eq!(isolation.next(), Some(0..4));
+        isolation.end(0);
+        assert_eq!(isolation.next(), None);
     }
 
     #[test]

@@ -13,7 +13,10 @@ use crate::error::{Error, ErrorKind};
 use crate::event::Event;
 use crate::failure::Failure;
 use crate::group::Group;
-use crate::lane::{LaneId, LaneRow, Owner, Standing};
+use crate::lane::{LaneId, Owner, Standing};
+use crate::pipeline::batch::Batch;
+use crate::pipeline::care::{Care, Careful};
+use crate::pipeline::holding::Holding;
 use crate::pipeline::policy::{DatabaseLost, LaneSettings};
 use crate::pipeline::source::{Seat, Source};
 use crate::pipeline::stats::Stats;
@@ -35,6 +38,8 @@ pub(crate) struct Lane<S: Store> {
     pub(crate) source: Arc<dyn Source>,
     pub(crate) settings: LaneSettings,
     pub(crate) stats: Arc<Stats>,
+    /// What is in flight in this process.
+    pub(crate) care: Arc<Care>,
     pub(crate) stop: StopSignal,
 }
 
@@ -175,11 +180,12 @@ impl<S: Store> Lane<S> {
             () = stop.asked(Stop::Finish) => return Tenure::Left,
             started = start => started,
         };
-        let mut row: LaneRow = match started {
-            Ok(row) => row,
+        let mut holding = match started {
+            Ok(row) => Holding::new(row),
             Err(error) => return Tenure::Failed(error),
         };
         passing.reset();
+        let row = &holding.row;
         tracing::info!(
             group = %row.id.group,
             topic = %row.id.topic,
@@ -187,9 +193,15 @@ impl<S: Store> Lane<S> {
             position = row.position.offset,
             "lane taken"
         );
-        let end = self.work(&mut row).await;
+        let end = match self.group.slices() {
+            0 | 1 => match self.cut(&holding, 0).await {
+                Ok(_) => self.work(&mut holding).await,
+                Err(end) => end,
+            },
+            slices => self.work_sliced(&mut holding, slices).await,
+        };
         if matches!(end, Tenure::Left) {
-            let held = row.held();
+            let held = holding.held();
             let release = self.group.store.release(&held);
             // Only a courtesy to the next owner.
             if let Ok(Err(error)) = tokio::time::timeout(RELEASE_TIMEOUT, release).await {
@@ -200,22 +212,41 @@ impl<S: Store> Lane<S> {
     }
 
     /// Works batches.
-    async fn work(&self, row: &mut LaneRow) -> Tenure {
+    async fn work(&self, holding: &mut Holding) -> Tenure {
         let mut stop = self.stop.clone();
+        let LaneSettings { max_batch, release_interval, .. } = self.settings;
+        let mut careful = Careful::new(holding, max_batch);
+        if careful.is_on() {
+            self.say_careful(holding);
+        }
+        let mut next_release = Instant::now();
         loop {
+            if !holding.parked.is_empty() && next_release <= Instant::now() {
+                if let Some(end) = self.release(holding, careful).await {
+                    return end;
+                }
+                next_release = Instant::now() + release_interval;
+            }
             tokio::select! {
                 biased;
                 () = stop.asked(Stop::Finish) => return Tenure::Left,
                 () = self.seat.asked_to_look() => {
-                    if let Some(lost) = self.look(row).await {
+                    if let Some(lost) = self.look(holding).await {
                         return lost;
                     }
                     continue;
                 }
                 () = self.seat.queue.ready() => {}
+                () = tokio::time::sleep_until(next_release), if !holding.parked.is_empty() => {
+                    continue;
+                }
             }
-            let events = self.gather(&mut stop).await;
+            let mut events = match careful.is_on() {
+                true => self.seat.queue.take(1),
+                false => self.gather(&mut stop).await,
+            };
             let Some(first) = events.first() else { continue };
+            let row = &holding.row;
             let span = tracing::info_span!(
                 "batch",
                 group = %row.id.group,
@@ -224,9 +255,21 @@ impl<S: Store> Lane<S> {
                 first = first.offset,
                 events = events.len(),
             );
-            if let Some(end) = self.batch(row, events).instrument(span).await {
+            let end = match events.pop() {
+                Some(event) if careful.is_on() => {
+                    self.carefully(holding, event, careful.calm()).instrument(span).await
+                }
+                Some(event) => {
+                    events.push(event);
+                    let batch = Batch::prepare(&self.group, events);
+                    self.batch(holding, batch, careful.calm(), None).instrument(span).await
+                }
+                None => None,
+            };
+            if let Some(end) = end {
                 return end;
             }
+            careful.worked();
         }
     }
 
@@ -259,6 +302,18 @@ impl<S: Store> Lane<S> {
             () = stop.asked(Stop::Finish) => true,
             () = tokio::time::sleep(pause) => false,
         }
+    }
+
+    pub(super) fn say_careful(&self, holding: &Holding) {
+        let row = &holding.row;
+        tracing::warn!(
+            group = %row.id.group,
+            topic = %row.id.topic,
+            partition = row.id.partition,
+            deaths = row.deaths,
+            "processes died holding this lane, one after the other: its next events are worked one \
+             at a time, to find the one that kills"
+        );
     }
 
     fn say_lost(&self, standing: Standing) {

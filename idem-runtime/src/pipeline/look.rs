@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use crate::backoff::Backoff;
 use crate::error::{Error, ErrorKind};
-use crate::lane::{LaneRow, Standing};
+use crate::lane::{Held, LaneRow, Standing};
+use crate::pipeline::holding::Holding;
 use crate::pipeline::lane::{Lane, Tenure};
 use crate::pipeline::stop::Stop;
 use crate::pipeline::take::survey;
@@ -13,15 +14,21 @@ use crate::store::Store;
 impl<S: Store> Lane<S> {
     /// Compares the lane with the database and with the log; what is found is decided by taking the
     /// lane again.
-    pub(super) async fn look(&self, row: &LaneRow) -> Option<Tenure> {
-        let standing = match self.standing(row).await {
+    pub(super) async fn look(&self, holding: &Holding) -> Option<Tenure> {
+        let standing = match self.standing(holding).await {
             Ok((Standing::Held, _)) => None,
             Ok((standing, _)) => Some(standing),
             Err(end) => return Some(end),
         };
-        if let Some(standing) = standing {
-            return Some(Tenure::Lost(standing));
+        match standing {
+            Some(standing) => Some(Tenure::Lost(standing)),
+            None => self.look_at_log(holding).await,
         }
+    }
+
+    /// Compares the lane with the log.
+    pub(super) async fn look_at_log(&self, holding: &Holding) -> Option<Tenure> {
+        let row = &holding.row;
         let id = &row.id;
         if self.seat.take_doubt() {
             return Some(Tenure::Failed(Error::new(
@@ -49,7 +56,7 @@ impl<S: Store> Lane<S> {
 
     /// Waits before an event is tried again, and looks when asked to: what it fails for may be that
     /// the database lost an event before it.
-    pub(super) async fn rest(&self, pause: Duration, row: &LaneRow) -> Option<Tenure> {
+    pub(super) async fn rest(&self, pause: Duration, holding: &Holding) -> Option<Tenure> {
         let mut stop = self.stop.clone();
         let over = tokio::time::sleep(pause);
         tokio::pin!(over);
@@ -57,8 +64,9 @@ impl<S: Store> Lane<S> {
             tokio::select! {
                 biased;
                 () = stop.asked(Stop::Finish) => return Some(Tenure::Left),
-                () = self.seat.asked_to_look() => {
-                    if let Some(lost) = self.look(row).await {
+                // A slice leaves that to its lane.
+                () = self.seat.asked_to_look(), if holding.slice.is_none() => {
+                    if let Some(lost) = self.look(holding).await {
                         return Some(lost);
                     }
                 }
@@ -68,14 +76,26 @@ impl<S: Store> Lane<S> {
     }
 
     /// Asks the database how the lane stands, until it answers.
-    pub(super) async fn standing(&self, row: &LaneRow) -> Result<(Standing, LaneRow), Tenure> {
-        let held = row.held();
+    pub(super) async fn standing(&self, holding: &Holding) -> Result<(Standing, LaneRow), Tenure> {
+        self.standing_of(holding.held()).await
+    }
+
+    pub(super) async fn standing_of(&self, held: Held) -> Result<(Standing, LaneRow), Tenure> {
+        let mut held = held;
+        let mut undivided = false;
         let mut backoff = Backoff::for_store();
         loop {
             match self.group.store.read(&held).await {
+                // The lane may be there, and divided in another way: the database went back to
+                // before it was divided in this one.
+                Ok(None) if held.slice.take().is_some() => undivided = true,
                 Ok(None) => return Err(Tenure::Lost(Standing::Gone)),
                 Ok(Some(now)) => {
-                    let standing = held.standing(Some((now.token, now.revision)));
+                    let standing = match held.standing(Some((now.token, now.revision))) {
+                        Standing::Fenced => Standing::Fenced,
+                        _ if undivided => Standing::WentBack,
+                        standing => standing,
+                    };
                     return Ok((standing, now));
                 }
                 Err(error) => {

@@ -10,17 +10,30 @@
 
 pub(crate) mod attempt;
 pub(crate) mod batch;
+pub(crate) mod care;
+pub(crate) mod claim;
+pub(crate) mod failed;
+pub(crate) mod handle;
+pub(crate) mod holding;
 pub(crate) mod isolate;
+pub(crate) mod judge;
 pub(crate) mod lane;
+pub(crate) mod letters;
 pub(crate) mod look;
+pub(crate) mod low_water;
 pub(crate) mod mark;
+pub(crate) mod plan;
 pub(crate) mod policy;
 pub(crate) mod queue;
+pub(crate) mod release;
+pub(crate) mod report;
+pub(crate) mod slices;
 pub(crate) mod source;
 pub(crate) mod start;
 pub(crate) mod stats;
 pub(crate) mod stop;
 pub(crate) mod take;
+pub(crate) mod turns;
 pub(crate) mod watch;
 pub(crate) mod work;
 

@@ -1,10 +1,7 @@
-//! What the user decides once: where to start, what to do when a log or the database lost
-//! something, and how a failed event is tried again.
+//! What the user decides once for a group: where to start, what to do when a log or the database
+//! lost something, sizes and times. What is decided for a handler is in `crate::policy`.
 
 use std::time::Duration;
-
-use crate::backoff::Backoff;
-use crate::error::Error;
 
 /// Where a group starts in a topic it has no position in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,7 +58,10 @@ pub(crate) struct LaneSettings {
     pub(crate) max_batch: usize,
     /// How long a batch that is not full waits for more.
     pub(crate) linger: Duration,
-    pub(crate) retry: RetryPolicy,
+    /// How many processes an event may kill before it is given up on.
+    pub(crate) quarantine_after: u32,
+    /// How often a lane with parked keys looks whether one was released.
+    pub(crate) release_interval: Duration,
     pub(crate) policies: Policies,
 }
 
@@ -70,39 +70,9 @@ impl Default for LaneSettings {
         Self {
             max_batch: 500,
             linger: Duration::ZERO,
-            retry: RetryPolicy::default(),
+            quarantine_after: 3,
+            release_interval: Duration::from_secs(1),
             policies: Policies::default(),
         }
-    }
-}
-
-/// How a failed event is tried again.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct RetryPolicy {
-    pub(crate) first: Duration,
-    pub(crate) longest: Duration,
-}
-
-impl Default for RetryPolicy {
-    fn default() -> Self {
-        Self { first: Duration::from_millis(200), longest: Duration::from_secs(30) }
-    }
-}
-
-/// What happens to an event that failed alone.
-#[derive(Debug)]
-pub(crate) enum Verdict {
-    /// It is tried again in place after this pause; its lane waits, others go on.
-    RetryAfter(Duration),
-}
-
-impl RetryPolicy {
-    pub(crate) fn backoff(self) -> Backoff {
-        Backoff::new(self.first, self.longest)
-    }
-
-    /// Judges a failure. `backoff` is the event's own.
-    pub(crate) fn verdict(self, _failure: &Error, backoff: &mut Backoff) -> Verdict {
-        Verdict::RetryAfter(backoff.next())
     }
 }

@@ -44,6 +44,11 @@ impl Queue {
         Self { inner: Mutex::default(), ready: Notify::new(), high: AtomicUsize::new(high.max(1)) }
     }
 
+    /// How many bytes are enough.
+    pub(crate) fn high(&self) -> usize {
+        self.high.load(Relaxed)
+    }
+
     /// Changes how many bytes are enough.
     pub(crate) fn set_high(&self, bytes: usize) {
         self.high.store(bytes.max(1), Relaxed);

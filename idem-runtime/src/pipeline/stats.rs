@@ -9,6 +9,11 @@ pub(crate) struct Stats {
     pub(crate) processed: AtomicU64,
     pub(crate) duplicates: AtomicU64,
     pub(crate) retried: AtomicU64,
+    pub(crate) dead_lettered: AtomicU64,
+    pub(crate) parked: AtomicU64,
+    pub(crate) released: AtomicU64,
+    pub(crate) quarantined: AtomicU64,
+    pub(crate) repeated: AtomicU64,
     pub(crate) batches: AtomicU64,
     pub(crate) fenced: AtomicU64,
     pub(crate) went_back: AtomicU64,
@@ -27,6 +32,17 @@ pub struct Counts {
     pub duplicates: u64,
     /// Handler runs that failed and were tried again.
     pub retried: u64,
+    /// Events, per handler, that were given up on and written down as dead letters.
+    pub dead_lettered: u64,
+    /// Events, per handler, that were parked, or wait behind a parked one.
+    pub parked: u64,
+    /// Events that had waited behind a parked one and were worked since.
+    pub released: u64,
+    /// Events that were given up on because their process had died with them time and again.
+    pub quarantined: u64,
+    /// Transactions that were repeated for a reason that passes by itself: a deadlock, a
+    /// serialization failure, a lock timeout, a lost connection.
+    pub repeated: u64,
     /// Transactions that were committed.
     pub batches: u64,
     /// How often another owner had taken a lane from under this process.
@@ -48,6 +64,11 @@ impl Stats {
             processed: self.processed.load(Relaxed),
             duplicates: self.duplicates.load(Relaxed),
             retried: self.retried.load(Relaxed),
+            dead_lettered: self.dead_lettered.load(Relaxed),
+            parked: self.parked.load(Relaxed),
+            released: self.released.load(Relaxed),
+            quarantined: self.quarantined.load(Relaxed),
+            repeated: self.repeated.load(Relaxed),
             batches: self.batches.load(Relaxed),
             fenced: self.fenced.load(Relaxed),
             went_back: self.went_back.load(Relaxed),

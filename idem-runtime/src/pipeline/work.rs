@@ -3,16 +3,19 @@
 use std::ops::Range;
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use crate::backoff::Backoff;
 use crate::error::{Error, ErrorKind};
-use crate::event::Event;
-use crate::lane::{LaneRow, Standing};
-use crate::outcome::Decision;
-use crate::pipeline::attempt::{Attempt, Done, attempt};
-use crate::pipeline::batch::Batch;
+use crate::lane::Standing;
+use crate::pipeline::attempt::{Attempt, Done, Passing, Trial, attempt};
+use crate::pipeline::batch::{Batch, Kind};
+use crate::pipeline::care::{Careful, Flight};
+use crate::pipeline::failed::Failed;
+use crate::pipeline::holding::Holding;
 use crate::pipeline::isolate::Isolation;
+use crate::pipeline::judge::Verdict;
 use crate::pipeline::lane::{Lane, Tenure};
-use crate::pipeline::policy::Verdict;
 use crate::pipeline::stats::Stats;
 use crate::pipeline::stop::Stop;
 use crate::process::handler_broke;
@@ -20,8 +23,12 @@ use crate::store::Store;
 
 /// How often a range of events fails in a row for reasons that pass by themselves before smaller
 /// ones are tried: what comes before an event at which the database keeps failing is not to wait
-/// for it, and a transaction that is too big to get through gets smaller.
+/// for it, and a transaction that is too big to get through gets smaller. And how often the
+/// connection is lost over one event before that counts as a failure of the event.
 const SETBACKS: u32 = 3;
+
+/// How long a lane waits before it looks again whether there is room to wait.
+const FULL: Duration = Duration::from_secs(1);
 
 /// What an attempt means for the events it tried.
 enum Meaning {
@@ -30,141 +37,252 @@ enum Meaning {
     /// Try the same again.
     Again,
     /// Try the same again, or less: what stood in the way passes by itself, but does not always.
-    Setback(Option<usize>),
+    Setback(Passing),
     /// One of them failed.
-    Failed(Option<usize>, Error),
+    Failed(Failed),
+    /// There is no room to wait for this one.
+    Full(usize, Error),
     /// The lane is not to go on like this.
     End(Tenure),
 }
 
 /// An attempt that only the lane's row can explain.
 enum Doubt {
-    Failed(Option<usize>, Error),
+    Failed(Failed),
     Unknown,
     Moved,
 }
 
-impl<S: Store> Lane<S> {
-    /// Works one batch to its end; `None` to go on with the next.
-    pub(super) async fn batch(&self, row: &mut LaneRow, events: Vec<Event>) -> Option<Tenure> {
-        let mut batch = Batch::prepare(&self.group, events);
-        let mut isolation = Isolation::whole(batch.events.len());
-        let mut passing = Backoff::for_store();
-        let mut retry = self.settings.retry.backoff();
-        // An attempt whose commit may have landed, or may land yet.
-        let mut unknown = None;
-        let mut setbacks = 0;
+/// What is kept from one attempt at a batch to the next.
+struct Course {
+    isolation: Isolation,
+    passing: Backoff,
+    /// An attempt whose commit may have landed, or may land yet.
+    unknown: Option<(Range<usize>, Done)>,
+    setbacks: u32,
+    /// Setbacks in which the connection was lost over one event.
+    lost: u32,
+    /// When an event that failed may be tried again.
+    due: Option<(usize, Instant)>,
+}
 
-        while let Some(range) = isolation.next() {
+impl<S: Store> Lane<S> {
+    /// Works one batch to its end; `None` to go on with the next. With a `flight` its one event is
+    /// alone in flight, now and each time it is tried again.
+    pub(super) async fn batch(
+        &self,
+        holding: &mut Holding,
+        mut batch: Batch<S>,
+        calm: bool,
+        flight: Option<Flight<'_>>,
+    ) -> Option<Tenure> {
+        let alone = flight.is_some();
+        let mut flight = flight;
+        let mut course = Course {
+            isolation: Isolation::whole(batch.events.len()),
+            passing: Backoff::for_store(),
+            unknown: None,
+            setbacks: 0,
+            lost: 0,
+            due: None,
+        };
+        while let Some(range) = course.isolation.next() {
             if self.stop.now() >= Stop::Finish {
                 return Some(Tenure::Left);
             }
-            let held = row.held();
-            let marks = &row.offset_marks;
-            let ended = attempt(&self.group, &mut batch, range.clone(), &held, marks).await;
-            match self.meaning(row, &range, ended, &mut unknown, &mut passing).await {
-                Meaning::Done(done) => {
-                    self.committed(row, &batch, range, &done);
-                    isolation.done();
-                    passing.reset();
-                    retry.reset();
-                    setbacks = 0;
+            if let Some((_, due)) = course.due.take_if(|(event, _)| *event == range.start) {
+                let pause = due.saturating_duration_since(Instant::now());
+                if let Some(end) = self.rest(pause, holding).await {
+                    return Some(end);
                 }
-                Meaning::Again => {}
-                Meaning::Setback(at) => {
-                    setbacks += 1;
-                    if setbacks == SETBACKS {
-                        setbacks = 0;
-                        // Alone, it is no culprit: it is tried until it gets through.
-                        let _ = isolation.failed(at);
-                    }
-                    if let Some(end) = self.rest(Duration::ZERO, row).await {
-                        return Some(end);
-                    }
-                }
-                Meaning::Failed(at, error) => {
-                    let Some(culprit) = isolation.failed(at) else { continue };
-                    if at.is_none() {
-                        batch.blame(culprit);
-                    }
-                    let Verdict::RetryAfter(pause) =
-                        self.settings.retry.verdict(&error, &mut retry);
-                    self.say_failed(&batch.events[culprit], &error, pause);
-                    if let Some(end) = self.rest(pause, row).await {
-                        return Some(end);
-                    }
-                }
-                Meaning::End(end) => return Some(end),
+            }
+            let offset = batch.events[range.start].offset;
+            let flying = match flight.take() {
+                Some(flight) => flight,
+                None if alone => match self.alone(holding, offset).await {
+                    Ok(flight) => flight,
+                    Err(end) => return Some(end),
+                },
+                None => self.among().await,
+            };
+            let trial = Trial { group: &self.group, holding, events: range.clone(), calm };
+            let ended = attempt(trial, &mut batch).await;
+            if !matches!(ended, Attempt::Committed(_))
+                && let Err(end) = self.landed(holding, offset, flying).await
+            {
+                return Some(end);
+            }
+            let meaning = self.meaning(holding, &range, ended, &mut course).await;
+            if let Err(end) = self.follow(holding, &mut batch, range, meaning, &mut course).await {
+                return Some(end);
             }
         }
-        batch.refused.map(|refused| Tenure::Failed(refused.into_error()))
+        batch.end.map(Tenure::Failed)
+    }
+
+    /// Does what a meaning asks for.
+    async fn follow(
+        &self,
+        holding: &mut Holding,
+        batch: &mut Batch<S>,
+        range: Range<usize>,
+        meaning: Meaning,
+        course: &mut Course,
+    ) -> Result<(), Tenure> {
+        match meaning {
+            Meaning::Done(done) => {
+                self.committed(holding, batch, range, &done);
+                course.isolation.done();
+                course.passing.reset();
+                (course.setbacks, course.lost) = (0, 0);
+                Ok(())
+            }
+            Meaning::Again => Ok(()),
+            Meaning::Setback(passing) => self.set_back(holding, batch, passing, course).await,
+            Meaning::Failed(failed) => {
+                let Some(event) = failed.event.or_else(|| course.isolation.failed(None)) else {
+                    return Ok(());
+                };
+                self.failed(holding, batch, event, &failed, course).await
+            }
+            Meaning::Full(event, _) if event > range.start => {
+                course.isolation.split(event);
+                Ok(())
+            }
+            Meaning::Full(_, error) => {
+                self.warn(&error, "the lane waits: there is no more room behind a key", FULL);
+                if let Some(end) = self.rest(FULL, holding).await {
+                    return Err(end);
+                }
+                // What makes room is done by this lane, too.
+                match Box::pin(self.release(holding, Careful::OFF)).await {
+                    Some(end) => Err(end),
+                    None => Ok(()),
+                }
+            }
+            Meaning::End(end) => Err(end),
+        }
+    }
+
+    async fn set_back(
+        &self,
+        holding: &mut Holding,
+        batch: &mut Batch<S>,
+        passing: Passing,
+        course: &mut Course,
+    ) -> Result<(), Tenure> {
+        Stats::add(&self.stats.repeated, 1);
+        course.setbacks += 1;
+        course.lost += u32::from(passing.lost);
+        if course.setbacks >= SETBACKS {
+            course.setbacks = 0;
+            // Alone, it is no culprit: it is tried until it gets through. But if the connection is
+            // lost each time, and the database answers now, then that is what the event does to it.
+            if let Some(event) = course.isolation.failed(passing.at)
+                && course.lost >= SETBACKS
+            {
+                course.lost = 0;
+                self.standing(holding).await?;
+                let failed = Failed::connection(event, passing.error);
+                return self.failed(holding, batch, event, &failed, course).await;
+            }
+        }
+        match self.rest(Duration::ZERO, holding).await {
+            Some(end) => Err(end),
+            None => Ok(()),
+        }
+    }
+
+    /// Judges the failure of an event and plans what is tried next.
+    async fn failed(
+        &self,
+        holding: &mut Holding,
+        batch: &mut Batch<S>,
+        event: usize,
+        failed: &Failed,
+        course: &mut Course,
+    ) -> Result<(), Tenure> {
+        match self.judge(holding, batch, event, failed).await? {
+            Verdict::Retry(pause) => {
+                course.due = Some((event, Instant::now() + pause));
+                let _ = course.isolation.failed(Some(event));
+            }
+            Verdict::GivenUp => course.isolation.split(event),
+            Verdict::Stop(error) => {
+                course.isolation.end(event);
+                batch.end = Some(error);
+            }
+        }
+        Ok(())
     }
 
     /// Finds out what an attempt means; where the attempt itself cannot know, the row tells.
     async fn meaning(
         &self,
-        row: &LaneRow,
+        holding: &Holding,
         range: &Range<usize>,
         ended: Attempt,
-        unknown: &mut Option<(Range<usize>, Done)>,
-        passing: &mut Backoff,
+        course: &mut Course,
     ) -> Meaning {
         let doubt = match ended {
             Attempt::Committed(done) => {
-                *unknown = None;
+                course.unknown = None;
                 return Meaning::Done(done);
             }
             Attempt::Away(error) => {
-                return match self.passes(passing, &error).await {
+                return match self.passes(&mut course.passing, &error).await {
                     true => Meaning::Again,
                     false => Meaning::End(Tenure::Left),
                 };
             }
-            Attempt::Transient(at, error) => {
-                return match self.passes(passing, &error).await {
-                    true => Meaning::Setback(at),
+            Attempt::Transient(passing) => {
+                return match self.passes(&mut course.passing, &passing.error).await {
+                    true => Meaning::Setback(passing),
                     false => Meaning::End(Tenure::Left),
                 };
             }
-            Attempt::Failed(at, error) if unknown.is_none() => return Meaning::Failed(at, error),
+            Attempt::Full(event, error) => return Meaning::Full(event, error),
+            Attempt::Failed(failed) if course.unknown.is_none() => return Meaning::Failed(failed),
             // Beside a commit that may have landed, a failure can be that commit's own effect.
-            Attempt::Failed(at, error) => Doubt::Failed(at, error),
+            Attempt::Failed(failed) => Doubt::Failed(failed),
             Attempt::Unknown(done, error) => {
-                *unknown = Some((range.clone(), done));
-                if !self.passes(passing, &error).await {
+                course.unknown = Some((range.clone(), done));
+                if !self.passes(&mut course.passing, &error).await {
                     return Meaning::End(Tenure::Left);
                 }
                 Doubt::Unknown
             }
             Attempt::Moved => Doubt::Moved,
         };
-        let (standing, now) = match self.standing(row).await {
+        let (standing, now) = match self.standing(holding).await {
             Ok(answer) => answer,
             Err(end) => return Meaning::End(end),
         };
-        match (standing, doubt, unknown.take()) {
+        match (standing, doubt, course.unknown.take()) {
             // The commit had landed: it moved the row once, to where it wanted.
             (Standing::Ahead, _, Some((tried, done)))
                 if tried == *range
-                    && now.revision == row.revision + 1
+                    && now.revision == holding.row.revision + 1
                     && now.position.offset == done.position.offset =>
             {
                 Meaning::Done(done)
             }
-            (Standing::Held, Doubt::Failed(at, error), before) => {
-                *unknown = before;
-                Meaning::Failed(at, error)
+            (Standing::Held, Doubt::Failed(failed), before) => {
+                course.unknown = before;
+                Meaning::Failed(failed)
             }
             // Trying again goes through the claim and the seal, which wait for what may land yet.
             (Standing::Held, Doubt::Unknown, before) => {
-                *unknown = before;
+                course.unknown = before;
                 Meaning::Again
             }
             // The seal waited for what might have landed, and it had not. Should it land after all,
             // the row is found ahead.
             (Standing::Held, Doubt::Moved, Some(_)) => Meaning::Again,
             // The row is ours and untouched, so the seal met another transaction than was begun.
-            (Standing::Held, Doubt::Moved, None) => Meaning::Failed(None, handler_broke()),
+            (Standing::Held, Doubt::Moved, None) => {
+                Meaning::Failed(Failed::nobody(handler_broke()))
+            }
             (standing, _, _) => Meaning::End(Tenure::Lost(standing)),
         }
     }
@@ -181,48 +299,28 @@ impl<S: Store> Lane<S> {
     }
 
     /// Memory follows a confirmed commit.
-    fn committed(&self, row: &mut LaneRow, batch: &Batch<S>, range: Range<usize>, done: &Done) {
+    fn committed(&self, holding: &mut Holding, batch: &Batch<S>, range: Range<usize>, done: &Done) {
+        let row = &mut holding.row;
         row.revision += 1;
         row.position = done.position;
-        for scope in self.group.offset_scopes(&row.id.topic) {
-            let mark = row.offset_marks.entry(scope.to_owned()).or_default();
-            *mark = done.position.offset.max(*mark);
+        if batch.kind == Kind::Delivered {
+            for scope in self.group.offset_scopes(&row.id.topic) {
+                let mark = row.offset_marks.entry(scope.to_owned()).or_default();
+                *mark = done.position.offset.max(*mark);
+            }
         }
-        self.seat.hold(Some((row.held(), row.identity.clone())));
-        self.seat.resolve(row.position);
-
-        let duplicates = done.decisions.iter().filter(|it| **it == Decision::Duplicate).count();
-        Stats::add(&self.stats.delivered, range.len());
-        Stats::add(&self.stats.duplicates, duplicates);
-        Stats::add(&self.stats.processed, done.decisions.len() - duplicates);
-        Stats::add(&self.stats.batches, 1);
-        if !tracing::enabled!(tracing::Level::DEBUG) {
-            return;
+        if !row.attempts.is_empty() {
+            let events = &batch.events[range.clone()];
+            row.attempts.retain(|it| events.iter().all(|event| event.offset != it.offset));
         }
-        for (task, decision) in batch.tasks[batch.tasks_of(&range)].iter().zip(&done.decisions) {
-            let event = &batch.events[task.event];
-            tracing::debug!(
-                scope = self.group.handlers[task.handler].scope,
-                key = %task.key,
-                topic = %event.topic,
-                partition = event.partition,
-                offset = event.offset,
-                outcome = decision.as_str(),
-                "idem"
-            );
+        if done.calm {
+            row.deaths = 0;
         }
-    }
-
-    fn say_failed(&self, event: &Event, error: &Error, pause: Duration) {
-        Stats::add(&self.stats.retried, 1);
-        tracing::warn!(
-            topic = %event.topic,
-            partition = event.partition,
-            offset = event.offset,
-            outcome = Decision::Retried.as_str(),
-            error = %error.report(),
-            pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX),
-            "the event failed and is tried again; its lane waits, others go on"
-        );
+        self.remember_parked(holding, batch, &range, done);
+        if holding.slice.is_none() {
+            self.seat.hold(Some((holding.held(), holding.row.identity.clone())));
+            self.seat.resolve(holding.row.position);
+        }
+        self.report(batch, range, done);
     }
 }

@@ -22,7 +22,7 @@ use crate::error::Error;
 use crate::failure::Failure;
 use crate::key::{IntoKey, Key};
 use crate::lane::{AttemptRow, Held, LaneId, LaneRow, Observed, Owner};
-use crate::marker::Marker;
+use crate::marker::{Marker, MarkerState};
 use crate::outcome::Outcome;
 use crate::scope::Registration;
 
@@ -223,14 +223,15 @@ pub trait Store: Lends<Self::Connection> + Clone + Send + Sync + 'static {
         keys: &[(&str, &[u8])],
     ) -> impl Future<Output = Result<Vec<Option<u32>>, Error>> + Send;
 
-    /// The events of this lane that wait behind released keys, in the order of their offsets: the
-    /// next ones to be worked.
+    /// The events of this lane that wait behind released keys, in the order of their offsets from
+    /// this one on.
     ///
     /// # Errors
     /// When the database fails.
     fn released(
         &self,
         held: &Held,
+        from: i64,
         limit: u32,
     ) -> impl Future<Output = Result<Vec<DeadLetter>, Error>> + Send;
 
@@ -341,7 +342,7 @@ pub trait Store: Lends<Self::Connection> + Clone + Send + Sync + 'static {
     /// sources.
     fn fault(error: &(dyn StdError + 'static)) -> Fault;
 
-    /// Whether the key is marked as processed in this scope.
+    /// Whether the key is marked as processed in this scope. One that was given up on is not.
     ///
     /// Good for a look; not for a decision to act, because another process may be between the two.
     /// [`process_if_new`](Self::process_if_new) decides and acts in one.
@@ -354,7 +355,10 @@ pub trait Store: Lends<Self::Connection> + Clone + Send + Sync + 'static {
         key: impl IntoKey,
     ) -> impl Future<Output = Result<bool, Error>> + Send {
         let key = crate::process::checked(scope, key);
-        async move { Ok(self.marker(scope, &key?).await?.is_some()) }
+        async move {
+            let marker = self.marker(scope, &key?).await?;
+            Ok(marker.is_some_and(|marker| marker.state == MarkerState::Processed))
+        }
     }
 
     /// Marks the key as processed in this scope, with metadata of your choice, and says whether it

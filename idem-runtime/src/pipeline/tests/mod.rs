@@ -7,6 +7,7 @@ mod handlers;
 mod harness;
 mod random;
 
+mod dead_letters;
 mod duplicates;
 mod fence;
 mod group_commit;
@@ -16,6 +17,7 @@ mod log_changed;
 mod model;
 mod offset_mode;
 mod refused;
+mod slices;
 mod starting;
 mod stopping;
 mod transient;

@@ -1,9 +1,10 @@
 use super::harness::{World, ids};
 use crate::error::ErrorKind;
+use crate::policy::{OnFailure, Policy};
 
 /// The lane stops at offset 3 of six, with an error of this kind that says this.
 async fn stops_at(payload: &str, kind: ErrorKind, says: &str) {
-    let world = World::new();
+    let world = World::with(Policy::new().on_failure(OnFailure::Stop));
     world.broker.produce(0, ids(3));
     world.broker.produce_raw(0, [payload.to_owned()]);
     world.broker.produce(0, ["f0", "f1"]);
@@ -46,7 +47,7 @@ async fn a_key_that_panics_stops_the_lane_there() {
 
 #[tokio::test(start_paused = true)]
 async fn a_refused_event_at_the_head_of_a_batch_stops_the_lane_too() {
-    let world = World::new();
+    let world = World::with(Policy::new().on_failure(OnFailure::Stop));
     world.broker.produce_raw(0, ["x".to_owned()]);
     let error = world.start(0).stopped().await;
     assert_eq!((error.kind(), world.position(0)), (ErrorKind::Decode, 0));

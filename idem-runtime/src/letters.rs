@@ -1,0 +1,165 @@
+//! Dead letters for people: looking at them, dropping and correcting them. Replaying one needs its
+//! handler, and is in `replay`.
+
+use std::time::Duration;
+
+use crate::backoff::Backoff;
+use crate::dead_letter::{DeadLetter, LetterAction, LetterFilter, LetterNote, LetterState};
+use crate::error::{Error, ErrorKind, Result};
+use crate::store::{Sealed, Settlement, Store, Terms, Writer};
+use uuid::Uuid;
+
+/// How often a step that failed for a passing reason is tried again before the caller is told.
+const TRIES: u32 = 5;
+
+/// The dead letters of a store.
+///
+/// Everything that is done with one is noted beside it, with who did it.
+///
+/// ```no_run
+/// # async fn example<S: idem_runtime::Store>(store: S) -> idem_runtime::Result<()> {
+/// use idem_runtime::{DeadLetters, LetterFilter, LetterState};
+///
+/// let letters = DeadLetters::new(store, "ana");
+/// for letter in letters.list(&LetterFilter::new().scope("bill").limit(20)).await? {
+///     println!("{} {:?} {:?}", letter.id, letter.key, letter.cause);
+/// }
+/// letters.discard(&LetterFilter::id(17), "a test order").await?;
+/// letters.edit(18, Some(br#"{"event_id":"e18","cents":100}"#), "cents were missing").await?;
+/// # Ok(()) }
+/// ```
+#[derive(Debug, Clone)]
+pub struct DeadLetters<S> {
+    store: S,
+    by: String,
+}
+
+impl<S: Store> DeadLetters<S> {
+    /// The dead letters of this store, for a person or a tool of this name.
+    pub fn new(store: S, by: impl Into<String>) -> Self {
+        Self { store, by: by.into() }
+    }
+
+    /// Dead letters, and events that wait behind one, in the order of their numbers.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn list(&self, filter: &LetterFilter) -> Result<Vec<DeadLetter>> {
+        self.store.letters(filter).await
+    }
+
+    /// What was done with a dead letter, oldest first.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn history(&self, id: i64) -> Result<Vec<LetterNote>> {
+        self.store.history(id).await
+    }
+
+    /// Drops dead letters that are not settled yet, for a reason, and returns how many. Their keys
+    /// stay known: the event delivered again is a duplicate. A parked key is released: what waits
+    /// behind it is worked.
+    ///
+    /// # Errors
+    /// When the database fails; some may be dropped then, and the same call goes on.
+    pub async fn discard(&self, filter: &LetterFilter, reason: &str) -> Result<u64> {
+        let mut dropped = 0;
+        for letter in self.store.letters(filter).await? {
+            if is_open(letter.state) {
+                let settlement = self.settlement(LetterAction::Dropped, reason, None);
+                dropped += u64::from(settle(&self.store, letter.id, &settlement).await?);
+            }
+        }
+        Ok(dropped)
+    }
+
+    /// Puts another payload (`None`: a tombstone) in place of that of a dead letter that is not
+    /// settled yet, for a reason. It takes effect when the letter is replayed; what the event came
+    /// with is kept.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] when there is no such letter or it is settled; otherwise the database
+    /// failed.
+    pub async fn edit(&self, id: i64, payload: Option<&[u8]>, reason: &str) -> Result<()> {
+        let settlement = self.settlement(LetterAction::Edited, reason, Some(payload));
+        match settle(&self.store, id, &settlement).await? {
+            true => Ok(()),
+            false => Err(Error::new(
+                ErrorKind::Config,
+                format!("dead letter {id} is not there, or was replayed or dropped"),
+            )),
+        }
+    }
+
+    fn settlement<'a>(
+        &'a self,
+        action: LetterAction,
+        note: &'a str,
+        edit: Option<Option<&'a [u8]>>,
+    ) -> Settlement<'a> {
+        Settlement { action, by: &self.by, note: Some(note), edit }
+    }
+}
+
+/// Whether something can still be done with it.
+pub(crate) fn is_open(state: LetterState) -> bool {
+    matches!(state, LetterState::Dead | LetterState::Parked | LetterState::Waiting)
+}
+
+/// Settles a letter in a transaction of its own; answers whether it was still open.
+pub(crate) async fn settle<S: Store>(
+    store: &S,
+    id: i64,
+    settlement: &Settlement<'_>,
+) -> Result<bool> {
+    let mut backoff = Backoff::new(Duration::from_millis(10), Duration::from_secs(1));
+    let mut unknown = false;
+    loop {
+        let error = match try_settle(store, id, settlement, unknown).await {
+            Ok(settled) => return Ok(settled),
+            Err(error) => error,
+        };
+        unknown |= error.kind() == ErrorKind::UnknownCommit;
+        if !error.is_retryable() || backoff.tries() >= TRIES {
+            return Err(error.context(format_args!("dead letter {id}")));
+        }
+        backoff.wait().await;
+    }
+}
+
+async fn try_settle<S: Store>(
+    store: &S,
+    id: i64,
+    settlement: &Settlement<'_>,
+    unknown: bool,
+) -> Result<bool> {
+    let writer = Writer::Direct { attempt: Uuid::new_v4() };
+    let mut tx = store.begin(&writer, &Terms::default()).await?;
+    let settled = async {
+        match store.lock_letter(&mut tx, id).await? {
+            Some(letter) if is_open(letter.state) => {}
+            // After a commit whose answer was lost it is this call that closed it.
+            Some(_) => return Ok(unknown),
+            None => return Ok(false),
+        }
+        store.settle_letter(&mut tx, id, settlement).await?;
+        sealed(store, &mut tx, &writer).await?;
+        Ok(true)
+    }
+    .await;
+    match settled {
+        Ok(true) => store.commit(tx).await.map(|()| true),
+        other => {
+            store.rollback(tx).await;
+            other
+        }
+    }
+}
+
+/// Seals a transaction without a lane.
+pub(crate) async fn sealed<S: Store>(store: &S, tx: &mut S::Tx, writer: &Writer<'_>) -> Result<()> {
+    match store.seal(tx, writer, None).await? {
+        Sealed::Yes => Ok(()),
+        Sealed::No => Err(crate::process::handler_broke()),
+    }
+}

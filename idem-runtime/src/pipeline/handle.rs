@@ -1,0 +1,82 @@
+//! Running the handlers of an attempt for what is new.
+
+use crate::error::{Error, ErrorKind};
+use crate::outcome::Decision;
+use crate::pipeline::attempt::{Done, Ended, Passing, Trial};
+use crate::pipeline::batch::Batch;
+use crate::pipeline::failed::Failed;
+use crate::process::handler_broke;
+use crate::store::{Fault, Store};
+use crate::work::{Item, Room, Stopped};
+
+/// Runs handlers in offset order; those that take a whole batch after the others, each once.
+pub(crate) async fn handle<S: Store>(
+    trial: &Trial<'_, S>,
+    batch: &mut Batch<S>,
+    tx: &mut S::Tx,
+    done: &Done,
+) -> Result<(), Ended> {
+    let group = trial.group;
+    let range = batch.tasks_of(&trial.events);
+    let Batch { events, works, tasks, .. } = batch;
+    let is_batch = |task: &usize| group.handlers[tasks[*task].handler].is_batch;
+    let mut new: Vec<usize> = range
+        .zip(&done.decisions)
+        .filter(|(_, decision)| **decision == Decision::Processed)
+        .map(|(task, _)| task)
+        .collect();
+    if group.handlers.len() > 1 {
+        // A stable sort: within a kind the order stays.
+        new.sort_by_key(|task| is_batch(task).then_some(tasks[*task].handler));
+    }
+    // Neighbours of one handler are run in one call.
+    for run in new.chunk_by(|a, b| tasks[*a].handler == tasks[*b].handler) {
+        let handler = tasks[run[0]].handler;
+        let registered = &group.handlers[handler];
+        let room =
+            Room { group: &group.name, states: &group.states, timeout: registered.policy.timeout };
+        let calm = trial.holding.row.attempts.is_empty();
+        let items: Vec<Item<'_>> = run
+            .iter()
+            .filter_map(|task| {
+                let task = &tasks[*task];
+                let event = &events[task.event];
+                let failures =
+                    if calm { 0 } else { trial.holding.failures(registered.scope, event.offset) };
+                // What is handled was decoded and has a key.
+                let key = task.key.as_ref()?;
+                Some(Item { event, key, slot: task.slot, attempt: failures + 1 })
+            })
+            .collect();
+        if let Err(stopped) = works[handler].run(tx, &items, room).await {
+            let at = stopped.at.map(|at| tasks[run[at]].event);
+            return Err(judged::<S>(stopped, at, handler, registered.scope));
+        }
+    }
+    Ok(())
+}
+
+/// What a handler's failure is, for the database and for the handler itself.
+fn judged<S: Store>(stopped: Stopped, at: Option<usize>, handler: usize, scope: &str) -> Ended {
+    let failure = stopped.failure;
+    if failure.panicked() || failure.timed_out() {
+        return Ended::Failed(Failed::handler(at, handler, scope, failure, false));
+    }
+    let fault = S::fault(failure.error());
+    match fault {
+        Fault::Transient | Fault::Lost => {
+            let message = format!("scope {scope}: the database failed in the handler");
+            let error = Error::new(ErrorKind::Transient, message).with_source(failure.error);
+            Ended::Passing(Passing { at, lost: fault == Fault::Lost, error })
+        }
+        // It may have been an earlier event's handler that ended the transaction.
+        Fault::HandlerBroke => {
+            let error = handler_broke().context(format_args!("scope {scope}"));
+            Ended::Failed(Failed::nobody(error.with_source(failure.error)))
+        }
+        Fault::Permanent | Fault::Handler => {
+            let permanent = fault == Fault::Permanent || failure.is_permanent();
+            Ended::Failed(Failed::handler(at, handler, scope, failure, permanent))
+        }
+    }
+}

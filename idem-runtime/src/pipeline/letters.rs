@@ -1,0 +1,64 @@
+//! What an attempt writes down of events that it does not handle.
+
+use std::time::SystemTime;
+
+use crate::dead_letter::{Cause, FailureClass, LetterState, NewLetter};
+use crate::lane::Held;
+use crate::outcome::Decision;
+use crate::pipeline::attempt::{Done, Ended, Trial};
+use crate::pipeline::batch::{Batch, Kind};
+use crate::pipeline::plan::Intent;
+use crate::store::Store;
+
+/// Writes dead letters and what waits behind them; of released events, that they are worked.
+pub(crate) async fn letters<S: Store>(
+    trial: &Trial<'_, S>,
+    batch: &mut Batch<S>,
+    held: &Held,
+    tx: &mut S::Tx,
+    done: &Done,
+) -> Result<(), Ended> {
+    let store = &trial.group.store;
+    let tasks = &batch.tasks[batch.tasks_of(&trial.events)];
+    let correction = (!done.corrections.is_empty()).then(correction);
+    let mut letters = Vec::new();
+    let mut worked = Vec::new();
+    for (index, task) in tasks.iter().enumerate() {
+        let is_correction = done.corrections.contains(&index);
+        let (state, cause) = match (done.decisions[index], done.intents[index]) {
+            (_, _) if is_correction => (LetterState::Dead, correction.as_ref()),
+            (Decision::DeadLettered, _) => (LetterState::Dead, task.given_up.as_deref()),
+            (Decision::Parked, Intent::Park) => (LetterState::Parked, task.given_up.as_deref()),
+            (Decision::Parked, Intent::Wait) => (LetterState::Waiting, None),
+            (Decision::Parked, _) => continue,
+            _ => {
+                worked.extend(batch.letter(task.event));
+                continue;
+            }
+        };
+        letters.push(NewLetter {
+            scope: trial.group.handlers[task.handler].scope,
+            key: task.key.as_ref(),
+            event: &batch.events[task.event],
+            state,
+            cause,
+        });
+    }
+    if !letters.is_empty() {
+        store.give_up(tx, held, &letters).await.map_err(Ended::Seal)?;
+    }
+    if batch.kind != Kind::Delivered {
+        store.unpark(tx, held, &worked).await.map_err(Ended::Seal)?;
+    }
+    Ok(())
+}
+
+fn correction() -> Cause {
+    Cause {
+        class: FailureClass::Correction,
+        permanent: true,
+        error: "another payload arrived under the key of a dead letter".to_owned(),
+        attempts: 0,
+        first_failed_at: SystemTime::now(),
+    }
+}

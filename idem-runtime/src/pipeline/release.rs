@@ -1,0 +1,117 @@
+//! Parked keys: remembering them, and working what waited behind one that was released.
+//!
+//! Releasing is done by whoever replays or drops a parked dead letter, in any process; what waits is
+//! worked by the lane's owner, in order, between its batches. Until nothing waits any more, new
+//! events of the key still go behind it.
+
+use std::ops::Range;
+
+use crate::backoff::Backoff;
+use crate::dead_letter::DeadLetter;
+use crate::lane::Slice;
+use crate::outcome::Decision;
+use crate::pipeline::attempt::Done;
+use crate::pipeline::batch::Batch;
+use crate::pipeline::care::Careful;
+use crate::pipeline::holding::Holding;
+use crate::pipeline::lane::{Lane, Tenure};
+use crate::pipeline::plan::Intent;
+use crate::pipeline::slices::slice_of;
+use crate::pipeline::stats::Stats;
+use crate::store::Store;
+
+impl<S: Store> Lane<S> {
+    /// Works what waited behind keys that were released, until there is no more of it.
+    pub(super) async fn release(&self, holding: &mut Holding, careful: Careful) -> Option<Tenure> {
+        let mut backoff = Backoff::for_store();
+        let most = if careful.is_on() { 1 } else { self.settings.max_batch };
+        let limit = u32::try_from(most).unwrap_or(u32::MAX);
+        let mut from = 0;
+        while !holding.parked.is_empty() {
+            let mut letters = match self.group.store.released(&holding.held(), from, limit).await {
+                Ok(letters) => letters,
+                Err(error) => {
+                    let pause = backoff.next();
+                    self.warn(&error, "released events cannot be read, trying again", pause);
+                    match self.rest(pause, holding).await {
+                        Some(end) => return Some(end),
+                        None => continue,
+                    }
+                }
+            };
+            // What is not for this one may fill a page.
+            let next = letters.last()?.event.offset + 1;
+            // Scopes whose handler this instance does not have are left to one that has it.
+            letters.retain(|letter| self.handler_of(&letter.scope).is_some());
+            if let Some(Slice { index, of }) = holding.slice {
+                letters.retain(|letter| slice_of(&letter.event, of) == index);
+            }
+            let Some(first) = letters.first() else {
+                from = next;
+                continue;
+            };
+            let handler = self.handler_of(&first.scope)?;
+            let scope = self.group.handlers[handler].scope;
+            letters.retain(|letter| letter.scope == scope);
+            tracing::info!(scope, events = letters.len(), "working events of released keys");
+            let end = match letters.first().map(|letter| letter.event.offset) {
+                Some(offset) if careful.is_on() => {
+                    self.release_carefully(holding, handler, letters, offset).await
+                }
+                _ => {
+                    let batch = Batch::released(&self.group, handler, letters);
+                    self.batch(holding, batch, false, None).await
+                }
+            };
+            if end.is_some() {
+                return end;
+            }
+            from = 0;
+        }
+        None
+    }
+
+    /// Works one released event alone, which may be the one that kills.
+    async fn release_carefully(
+        &self,
+        holding: &mut Holding,
+        handler: usize,
+        letters: Vec<DeadLetter>,
+        offset: i64,
+    ) -> Option<Tenure> {
+        let deaths = holding.attempts("", offset).map_or(0, |it| it.deaths);
+        if deaths >= self.settings.quarantine_after {
+            Stats::add(&self.stats.quarantined, 1);
+            let batch = Batch::released_quarantined(&self.group, handler, letters, deaths);
+            return self.batch(holding, batch, false, None).await;
+        }
+        let flight = match self.alone(holding, offset).await {
+            Ok(flight) => flight,
+            Err(end) => return Some(end),
+        };
+        let batch = Batch::released(&self.group, handler, letters);
+        self.batch(holding, batch, false, Some(flight)).await
+    }
+
+    fn handler_of(&self, scope: &str) -> Option<usize> {
+        self.group.handlers.iter().position(|handler| handler.scope == scope)
+    }
+
+    /// Notes the message keys that a committed attempt has parked.
+    pub(super) fn remember_parked(
+        &self,
+        holding: &mut Holding,
+        batch: &Batch<S>,
+        range: &Range<usize>,
+        done: &Done,
+    ) {
+        let tasks = &batch.tasks[batch.tasks_of(range)];
+        for (index, task) in tasks.iter().enumerate() {
+            let parked =
+                done.intents[index] == Intent::Park && done.decisions[index] == Decision::Parked;
+            if parked && let Some(key) = &batch.events[task.event].message_key {
+                holding.parked.insert(self.group.handlers[task.handler].scope, key);
+            }
+        }
+    }
+}

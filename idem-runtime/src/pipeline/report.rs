@@ -1,0 +1,74 @@
+//! What is said and counted of a committed attempt.
+
+use std::ops::Range;
+
+use crate::outcome::Decision;
+use crate::pipeline::attempt::Done;
+use crate::pipeline::batch::{Batch, Kind, Task};
+use crate::pipeline::lane::Lane;
+use crate::pipeline::stats::Stats;
+use crate::store::Store;
+
+impl<S: Store> Lane<S> {
+    pub(super) fn report(&self, batch: &Batch<S>, range: Range<usize>, done: &Done) {
+        let count = |decision| done.decisions.iter().filter(|it| **it == decision).count();
+        let stats = &self.stats;
+        let processed = count(Decision::Processed);
+        Stats::add(&stats.batches, 1);
+        Stats::add(&stats.processed, processed);
+        Stats::add(&stats.duplicates, count(Decision::Duplicate));
+        Stats::add(&stats.dead_lettered, count(Decision::DeadLettered));
+        match batch.kind {
+            Kind::Delivered => {
+                Stats::add(&stats.delivered, range.len());
+                Stats::add(&stats.parked, count(Decision::Parked));
+            }
+            // What is parked still, or again, was counted when it was first.
+            Kind::Released(_) => Stats::add(&stats.released, processed),
+        }
+        let debug = tracing::enabled!(tracing::Level::DEBUG);
+        if !debug && processed == done.decisions.len() {
+            return;
+        }
+        let tasks = &batch.tasks[batch.tasks_of(&range)];
+        for (task, decision) in tasks.iter().zip(&done.decisions) {
+            if matches!(decision, Decision::DeadLettered | Decision::Parked) {
+                self.say_given_up(batch, task, *decision);
+            }
+            if debug {
+                self.say_decided(batch, task, *decision);
+            }
+        }
+    }
+
+    fn say_decided(&self, batch: &Batch<S>, task: &Task, decision: Decision) {
+        let event = &batch.events[task.event];
+        tracing::debug!(
+            scope = self.group.handlers[task.handler].scope,
+            key = task.key.as_ref().map(tracing::field::display),
+            topic = %event.topic,
+            partition = event.partition,
+            offset = event.offset,
+            outcome = decision.as_str(),
+            "idem"
+        );
+    }
+
+    /// Somebody should look at it. One that waits behind another is no news.
+    fn say_given_up(&self, batch: &Batch<S>, task: &Task, decision: Decision) {
+        let Some(cause) = &task.given_up else { return };
+        let event = &batch.events[task.event];
+        tracing::error!(
+            scope = self.group.handlers[task.handler].scope,
+            key = task.key.as_ref().map(tracing::field::display),
+            topic = %event.topic,
+            partition = event.partition,
+            offset = event.offset,
+            outcome = decision.as_str(),
+            class = cause.class.as_str(),
+            attempts = cause.attempts,
+            error = cause.error,
+            "the event was given up on and is a dead letter"
+        );
+    }
+}

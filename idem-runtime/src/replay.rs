@@ -1,0 +1,368 @@
+//! Replaying dead letters: each in one transaction that settles the letter, takes its marker over
+//! and has its effects.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use crate::backoff::Backoff;
+use crate::dead_letter::{DeadLetter, LetterAction, LetterFilter, LetterState, error_text};
+use crate::error::{Error, ErrorKind, Result};
+use crate::failure::Failure;
+use crate::group::{Handlers, Registered};
+use crate::handler::{Serves, Subscriber};
+use crate::key::Key;
+use crate::letters::{is_open, sealed, settle};
+use crate::marker::MarkerMode;
+use crate::process::failed;
+use crate::state::States;
+use crate::store::{Claim, Claimed, Settlement, Store, Terms, Writer};
+use crate::work::{Item, Refusal, Room};
+
+/// How often a replay that met a passing failure of the database is tried again.
+const TRIES: u32 = 5;
+
+/// How many letters are read at once.
+const PAGE: u32 = 200;
+
+/// Replays dead letters with their handlers, in any process that has them.
+///
+/// A letter has its effects once, however often and wherever it is replayed, and also while its
+/// event is delivered again: the replay goes through the claim. Of a parked letter the message key
+/// is released: what waits behind it is worked by the consumer that holds the partition, in order.
+///
+/// ```no_run
+/// # async fn example<S, H>(store: S) -> idem_runtime::Result<()>
+/// # where S: idem_runtime::Store + idem_runtime::Serves<H>, H: idem_runtime::Subscriber {
+/// use idem_runtime::{LetterFilter, Replay};
+///
+/// let replay = Replay::new(store, "ana").handler::<H>().per_second(50.0);
+/// let filter = LetterFilter::new().scope("bill").fingerprint("8f1c2a90de77b3a1");
+/// println!("would replay {}", replay.clone().dry_run().run(&filter).await?.matched);
+/// let report = replay.run(&filter).await?;
+/// for (id, error) in &report.failed {
+///     println!("{id} failed again: {error}");
+/// }
+/// # Ok(()) }
+/// ```
+pub struct Replay<S: Store> {
+    store: S,
+    by: String,
+    states: States,
+    handlers: Vec<Registered<S>>,
+    pause: Option<Duration>,
+    dry_run: bool,
+}
+
+impl<S: Store> Clone for Replay<S> {
+    fn clone(&self) -> Self {
+        Self {
+            store: self.store.clone(),
+            by: self.by.clone(),
+            states: self.states.clone(),
+            handlers: self.handlers.clone(),
+            pause: self.pause,
+            dry_run: self.dry_run,
+        }
+    }
+}
+
+/// What a replay did.
+#[derive(Debug, Default)]
+#[non_exhaustive]
+pub struct ReplayReport {
+    /// Open letters of the filter whose handler is registered.
+    pub matched: u64,
+    /// Those whose effects were committed by this replay.
+    pub processed: u64,
+    /// Those whose key had been processed by another event: they are settled without effects.
+    pub superseded: u64,
+    /// Those that were settled by somebody else meanwhile.
+    pub settled: u64,
+    /// Those that wait behind a parked one, which is the one to replay.
+    pub waiting: u64,
+    /// Those that failed again, by number; they stay as they are, with a note.
+    pub failed: Vec<(i64, String)>,
+    /// Scopes of letters whose handler is not registered here: those letters were left alone.
+    pub unknown_scopes: Vec<String>,
+}
+
+/// What became of one letter.
+enum Replayed {
+    Processed,
+    Superseded,
+    Settled,
+    Waiting,
+    Failed(String),
+}
+
+impl<S: Store> Replay<S> {
+    /// A replay on this store, by a person or a tool of this name.
+    pub fn new(store: S, by: impl Into<String>) -> Self {
+        Self {
+            store,
+            by: by.into(),
+            states: States::default(),
+            handlers: Vec::new(),
+            pause: None,
+            dry_run: false,
+        }
+    }
+
+    /// Registers a handler: its letters can be replayed.
+    #[must_use]
+    pub fn handler<H: Subscriber>(mut self) -> Self
+    where
+        S: Serves<H>,
+    {
+        let mut handlers = Handlers(self.handlers);
+        <S as Serves<H>>::register(&mut handlers);
+        self.handlers = handlers.0;
+        self
+    }
+
+    /// Gives a value to the handlers that have a `State<T>` parameter.
+    #[must_use]
+    pub fn state<T: Send + Sync + 'static>(mut self, value: T) -> Self {
+        self.states.insert(value);
+        self
+    }
+
+    /// Replays at most so many letters a second.
+    #[must_use]
+    pub fn per_second(mut self, letters: f64) -> Self {
+        self.pause = (letters > 0.0).then(|| Duration::from_secs_f64(1.0 / letters));
+        self
+    }
+
+    /// Runs no handler and changes nothing: only decodes, and counts.
+    #[must_use]
+    pub fn dry_run(mut self) -> Self {
+        self.dry_run = true;
+        self
+    }
+
+    /// Replays the letters of the filter that are not settled, in the order of their numbers.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] when a handler needs state that was not given. Otherwise the database
+    /// failed; what was replayed before is settled, and the same call goes on. A letter that fails
+    /// again is not an error but in the report.
+    pub async fn run(&self, filter: &LetterFilter) -> Result<ReplayReport> {
+        self.check()?;
+        let mut report = ReplayReport::default();
+        let mut filter = filter.clone();
+        let mut left = filter.limit.take();
+        loop {
+            filter.limit = Some(left.map_or(PAGE, |left| left.min(PAGE)));
+            let letters = self.store.letters(&filter).await?;
+            let Some(last) = letters.last() else { return Ok(report) };
+            filter.after = Some(last.id);
+            left = left.map(|left| left.saturating_sub(u32::try_from(letters.len()).unwrap_or(0)));
+            for letter in letters {
+                self.count(&mut report, letter).await?;
+            }
+            if left == Some(0) {
+                return Ok(report);
+            }
+        }
+    }
+
+    fn check(&self) -> Result<()> {
+        for handler in &self.handlers {
+            if let Some(need) = handler.needs.states.iter().find(|need| !self.states.has(need)) {
+                return Err(Error::new(
+                    ErrorKind::Config,
+                    format!(
+                        "the handler `{}` needs a State<{}>: add `.state(..)` to the replay",
+                        handler.scope, need.name
+                    ),
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    async fn count(&self, report: &mut ReplayReport, letter: DeadLetter) -> Result<()> {
+        if !is_open(letter.state) {
+            return Ok(());
+        }
+        let handler = self.handlers.iter().find(|handler| handler.scope == letter.scope);
+        let Some(handler) = handler else {
+            if !report.unknown_scopes.contains(&letter.scope) {
+                report.unknown_scopes.push(letter.scope);
+            }
+            return Ok(());
+        };
+        report.matched += 1;
+        if self.dry_run {
+            if letter.state == LetterState::Waiting {
+                report.waiting += 1;
+            } else if let Err(refusal) = (handler.work)().push(&letter.event) {
+                report.failed.push((letter.id, refused(&refusal)));
+            }
+            return Ok(());
+        }
+        match self.one(handler, letter.id).await? {
+            Replayed::Processed => report.processed += 1,
+            Replayed::Superseded => report.superseded += 1,
+            Replayed::Settled => report.settled += 1,
+            Replayed::Waiting => report.waiting += 1,
+            Replayed::Failed(error) => report.failed.push((letter.id, error)),
+        }
+        if let Some(pause) = self.pause {
+            tokio::time::sleep(pause).await;
+        }
+        Ok(())
+    }
+
+    /// Replays one letter, as often as the database fails in a way that passes.
+    async fn one(&self, handler: &Registered<S>, id: i64) -> Result<Replayed> {
+        let mut backoff = Backoff::for_store();
+        let mut unknown = false;
+        loop {
+            let error = match self.attempt(handler, id, unknown).await {
+                Ok(Replayed::Failed(error)) => {
+                    let action = LetterAction::ReplayFailed;
+                    let note = Settlement { action, by: &self.by, note: Some(&error), edit: None };
+                    settle(&self.store, id, &note).await?;
+                    return Ok(Replayed::Failed(error));
+                }
+                Ok(replayed) => return Ok(replayed),
+                Err(error) => error,
+            };
+            unknown |= error.kind() == ErrorKind::UnknownCommit;
+            if !error.is_retryable() || backoff.tries() >= TRIES {
+                return Err(error.context(format_args!("replay of dead letter {id}")));
+            }
+            backoff.wait().await;
+        }
+    }
+
+    /// One transaction. `unknown`: an earlier one of this call may have been committed.
+    async fn attempt(&self, handler: &Registered<S>, id: i64, unknown: bool) -> Result<Replayed> {
+        let store = &self.store;
+        let writer = Writer::Direct { attempt: Uuid::new_v4() };
+        let isolation = handler.policy.isolation.unwrap_or_default();
+        let terms = Terms { isolation, statement_timeout: None };
+        let mut tx = store.begin(&writer, &terms).await?;
+        let result = self.steps(handler, id, unknown, &writer, &mut tx).await;
+        match result {
+            Ok(Step::Commit(replayed)) => {
+                store.commit(tx).await?;
+                Ok(replayed)
+            }
+            Ok(Step::Undo(replayed)) => {
+                store.rollback(tx).await;
+                Ok(replayed)
+            }
+            // The handler was dropped in the middle of what it did, and its connection with it.
+            Ok(Step::Abandon(replayed)) => {
+                drop(tx);
+                Ok(replayed)
+            }
+            Err(error) => {
+                store.rollback(tx).await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn steps(
+        &self,
+        handler: &Registered<S>,
+        id: i64,
+        unknown: bool,
+        writer: &Writer<'_>,
+        tx: &mut S::Tx,
+    ) -> Result<Step> {
+        let store = &self.store;
+        let letter = match store.lock_letter(tx, id).await? {
+            None => return Ok(Step::Undo(Replayed::Settled)),
+            Some(letter) if letter.state == LetterState::Waiting => {
+                return Ok(Step::Undo(Replayed::Waiting));
+            }
+            // The commit whose answer was lost had landed.
+            Some(letter) if letter.state == LetterState::Replayed && unknown => {
+                return Ok(Step::Undo(Replayed::Processed));
+            }
+            Some(letter) if !is_open(letter.state) => return Ok(Step::Undo(Replayed::Settled)),
+            Some(letter) => letter,
+        };
+        let mut work = (handler.work)();
+        let key = match work.push(&letter.event) {
+            Ok(key) => key,
+            Err(refusal) => return Ok(Step::Undo(Replayed::Failed(refused(&refusal)))),
+        };
+        let new = self.claim(handler, &letter, &key, writer, tx).await?;
+        let action = if new { LetterAction::Replayed } else { LetterAction::Superseded };
+        let settlement = Settlement { action, by: &self.by, note: None, edit: None };
+        // Before the handler: should it end the transaction by itself, the letter is settled with it.
+        store.settle_letter(tx, id, &settlement).await?;
+        if new {
+            let attempts = letter.cause.as_ref().map_or(0, |cause| cause.attempts);
+            let item = Item { event: &letter.event, key: &key, slot: 0, attempt: attempts + 1 };
+            let group: Arc<str> = letter.group.as_str().into();
+            let timeout = handler.policy.timeout;
+            let room = Room { group: &group, states: &self.states, timeout };
+            let ran = work.run(tx, std::slice::from_ref(&item), room).await;
+            if let Err(stopped) = ran {
+                return self.judged(stopped.failure);
+            }
+        }
+        sealed(store, tx, writer).await?;
+        Ok(Step::Commit(if new { Replayed::Processed } else { Replayed::Superseded }))
+    }
+
+    /// Takes the key; answers whether nobody had processed it.
+    async fn claim(
+        &self,
+        handler: &Registered<S>,
+        letter: &DeadLetter,
+        key: &Key,
+        writer: &Writer<'_>,
+        tx: &mut S::Tx,
+    ) -> Result<bool> {
+        if handler.mode() == MarkerMode::Offset {
+            // The letter itself is the marker.
+            return Ok(true);
+        }
+        let offset = Some(letter.event.offset);
+        let claim = Claim { offset, reclaim: true, ..Claim::new(handler.scope, key) };
+        match self.store.claim(tx, writer, &[claim]).await? {
+            Claimed::Keys(new) => Ok(new.first() == Some(&true)),
+            Claimed::Fenced => {
+                Err(Error::new(ErrorKind::Fenced, "the replay's claim was refused as a lane's"))
+            }
+        }
+    }
+
+    /// A passing failure is tried again, any other noted.
+    fn judged(&self, failure: Failure) -> Result<Step> {
+        let text = error_text(&failure.error);
+        if failure.timed_out() {
+            return Ok(Step::Abandon(Replayed::Failed(text)));
+        }
+        let error = failed::<S>(failure);
+        match error.kind() {
+            ErrorKind::Transient => Err(error),
+            ErrorKind::HandlerBroke => Ok(Step::Undo(Replayed::Failed(error.to_string()))),
+            _ => Ok(Step::Undo(Replayed::Failed(text))),
+        }
+    }
+}
+
+/// How a transaction ends.
+enum Step {
+    Commit(Replayed),
+    Undo(Replayed),
+    Abandon(Replayed),
+}
+
+fn refused(refusal: &Refusal) -> String {
+    match refusal {
+        Refusal::Decode(error) => format!("the event cannot be decoded: {error}"),
+        Refusal::Key(error) => format!("the event has no usable key: {error}"),
+    }
+}

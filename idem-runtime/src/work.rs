@@ -1,0 +1,182 @@
+//! Where the types of handlers are erased: once for a batch and not for an event.
+//!
+//! Below this seam everything is statically dispatched, above it nothing knows a handler's event.
+
+use std::future::Future;
+use std::panic::{self, AssertUnwindSafe};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+
+use crate::context::Context;
+use crate::event::{DecodeError, Event};
+use crate::failure::Failure;
+use crate::handler::{Call, EventOf, Handler, Input, KeySource, Subscriber};
+use crate::key::{Key, KeyError};
+use crate::state::{Needs, States};
+use crate::store::Store;
+
+/// Why an event could not be given to a handler at all.
+#[derive(Debug)]
+pub(crate) enum Refusal {
+    Decode(DecodeError),
+    Key(KeyError),
+}
+
+/// The events of one batch for one handler, decoded.
+pub(crate) trait Work<S: Store>: Send {
+    /// Decodes the event and finds its key. The n-th call that succeeds makes slot n.
+    fn push(&mut self, event: &Event) -> Result<Key, Refusal>;
+
+    /// Runs the handler for these events, in this order, within the transaction.
+    fn run<'a>(
+        &'a mut self,
+        tx: &'a mut S::Tx,
+        items: &'a [Item<'a>],
+        room: Room<'a>,
+    ) -> Pin<Box<dyn Future<Output = Result<(), Stopped>> + Send + 'a>>;
+}
+
+/// An event to run a handler for.
+#[derive(Clone, Copy)]
+pub(crate) struct Item<'a> {
+    pub(crate) event: &'a Event,
+    pub(crate) key: &'a Key,
+    pub(crate) slot: usize,
+    /// Which attempt it is; the first is 1.
+    pub(crate) attempt: u32,
+}
+
+/// What every call in a batch has in common.
+#[derive(Clone, Copy)]
+pub(crate) struct Room<'a> {
+    pub(crate) group: &'a Arc<str>,
+    pub(crate) states: &'a States,
+    /// How long a call may take.
+    pub(crate) timeout: Option<Duration>,
+}
+
+/// A handler failed.
+#[derive(Debug)]
+pub(crate) struct Stopped {
+    /// The index in the items it was given; `None` when it was given several at once.
+    pub(crate) at: Option<usize>,
+    pub(crate) failure: Failure,
+}
+
+/// The work of the handler `H`.
+pub(crate) struct Typed<H: Handler> {
+    scope: Arc<str>,
+    /// Taken by the first attempt; decoded again for another.
+    slots: Vec<Option<EventOf<H>>>,
+    /// Whether the handler asks for contexts.
+    contexts: bool,
+}
+
+impl<H: Subscriber> Typed<H> {
+    pub(crate) fn new() -> Self {
+        let mut needs = Needs::default();
+        H::needs(&mut needs);
+        Self { scope: H::SCOPE.into(), slots: Vec::new(), contexts: needs.contexts }
+    }
+
+    /// One call of the handler, for one event or for all.
+    async fn call(
+        &mut self,
+        tx: &mut <H::Store as Store>::Tx,
+        items: &[Item<'_>],
+        room: Room<'_>,
+    ) -> Result<(), Failure> {
+        let contexts: Vec<Context> = match self.contexts {
+            true => items.iter().map(|item| self.context(item, room)).collect(),
+            false => Vec::new(),
+        };
+        let call = Call::new(tx, &contexts, room.states);
+        let run = async {
+            let mut events = Vec::with_capacity(if H::Input::IS_BATCH { items.len() } else { 0 });
+            let input = if let [item] = items {
+                let event = self.event(item)?;
+                H::Input::next(&mut std::iter::once(event))
+            } else {
+                for item in items {
+                    events.push(self.event(item)?);
+                }
+                H::Input::next(&mut events.into_iter())
+            };
+            let input = input.ok_or_else(|| Failure::new("the handler takes no event"))?;
+            let handled = H::handle(input, call);
+            match room.timeout {
+                None => handled.await,
+                Some(limit) => match tokio::time::timeout(limit, handled).await {
+                    Ok(result) => result,
+                    Err(_) => Err(Failure::timeout(limit)),
+                },
+            }
+        };
+        // The transaction is rolled back after a panic, so nothing half-done is seen again.
+        match AssertUnwindSafe(run).catch_unwind().await {
+            Ok(result) => result,
+            Err(panic) => Err(Failure::panic(panic)),
+        }
+    }
+
+    fn event(&mut self, item: &Item<'_>) -> Result<EventOf<H>, Failure> {
+        match self.slots[item.slot].take() {
+            Some(event) => Ok(event),
+            None => Ok(H::decode(item.event)?),
+        }
+    }
+
+    fn context(&self, item: &Item<'_>, room: Room<'_>) -> Context {
+        Context::new(Arc::clone(&self.scope), item.key.clone())
+            .with_event(Arc::clone(room.group), item.event.clone())
+            .with_attempt(item.attempt)
+    }
+}
+
+/// Decodes an event for a handler and finds its key. Both are the user's code: what a panic in them
+/// says is not repeated, because it may quote the payload.
+pub(crate) fn decode<H: Subscriber>(event: &Event) -> Result<(EventOf<H>, Key), Refusal> {
+    let decoded = panic::catch_unwind(|| H::decode(event))
+        .unwrap_or_else(|_| Err(DecodeError::new("decoding it panicked")))
+        .map_err(Refusal::Decode)?;
+    let key = panic::catch_unwind(AssertUnwindSafe(|| match H::KEY {
+        KeySource::Event => H::key(&decoded, Some(event)),
+        KeySource::Header(name) => Key::header(event, name),
+        KeySource::Offset => Key::offset(event),
+    }))
+    .unwrap_or_else(|_| Err(KeyError::new("finding its key panicked")))
+    .map_err(Refusal::Key)?;
+    Ok((decoded, key))
+}
+
+impl<S: Store, H: Subscriber<Store = S>> Work<S> for Typed<H> {
+    fn push(&mut self, event: &Event) -> Result<Key, Refusal> {
+        let (decoded, key) = decode::<H>(event)?;
+        self.slots.push(Some(decoded));
+        Ok(key)
+    }
+
+    fn run<'a>(
+        &'a mut self,
+        tx: &'a mut S::Tx,
+        items: &'a [Item<'a>],
+        room: Room<'a>,
+    ) -> Pin<Box<dyn Future<Output = Result<(), Stopped>> + Send + 'a>> {
+        Box::pin(async move {
+            if H::Input::IS_BATCH {
+                // Alone in its call, an event is to blame.
+                let at = (items.len() == 1).then_some(0);
+                let called = self.call(tx, items, room).await;
+                return called.map_err(|failure| Stopped { at, failure });
+            }
+            for (at, item) in items.iter().enumerate() {
+                let called = self.call(tx, std::slice::from_ref(item), room).await;
+                called.map_err(|failure| Stopped { at: Some(at), failure })?;
+            }
+            Ok(())
+        })
+    }
+}
