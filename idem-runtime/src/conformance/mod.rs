@@ -171,6 +171,7 @@ macro_rules! conformance {
         slices::of_two_batches_of_a_slice_one_is_sealed
         slices::two_slices_of_a_lane_do_not_wait_for_each_other
         slices::taking_a_lane_waits_for_the_slices_that_are_sealed
+        slices::cutting_a_lane_waits_for_the_slices_that_are_sealed
         slices::taking_a_lane_does_not_wait_for_slices_that_are_not_sealed
         slices::a_look_adds_up_the_revisions_of_slices
         slices::a_lane_is_not_moved_when_its_slices_have_lost_something

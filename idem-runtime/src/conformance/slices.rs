@@ -49,6 +49,15 @@ async fn seal<H: Harness>(harness: &H, held: &Held, offset: i64) -> Sealed {
     sealed
 }
 
+/// A batch of a slice that is sealed and not committed.
+async fn sealed<H: Harness>(harness: &H, held: &Held, offset: i64) -> TxOf<H> {
+    let writer = Writer::Lane(held);
+    let mut tx = begin(harness, &writer).await;
+    let sealed = harness.store().seal(&mut tx, &writer, Some(&to(offset))).await.unwrap();
+    assert_eq!(sealed, Sealed::Yes);
+    tx
+}
+
 pub async fn new_slices_start_where_their_lane_is<H: Harness>(harness: &H) {
     let held = held(harness).await;
     batch(harness, &held, "e1", 9).await;
@@ -156,9 +165,17 @@ pub async fn a_slice_with_another_revision_is_not_sealed<H: Harness>(harness: &H
 }
 
 pub async fn of_two_batches_of_a_slice_one_is_sealed<H: Harness>(harness: &H) {
-    let (_, [zero, _]) = divided(harness).await;
-    let (a, b) = tokio::join!(seal(harness, &zero, 1), seal(harness, &zero, 2));
-    assert_ne!(a, b);
+    let (held, [zero, _]) = divided(harness).await;
+    let tx = sealed(harness, &zero, 1).await;
+    let commit = async {
+        for _ in 0..5 {
+            row(harness, &zero).await;
+        }
+        harness.store().commit(tx).await.unwrap();
+    };
+    let (second, ()) = tokio::join!(seal(harness, &zero, 2), commit);
+    assert_eq!(second, Sealed::No);
+    assert_eq!(slice(harness, &held, 0, 2).await.unwrap().position.offset, 1);
 }
 
 pub async fn two_slices_of_a_lane_do_not_wait_for_each_other<H: Harness>(harness: &H) {
@@ -185,21 +202,35 @@ pub async fn two_slices_of_a_lane_do_not_wait_for_each_other<H: Harness>(harness
 
 pub async fn taking_a_lane_waits_for_the_slices_that_are_sealed<H: Harness>(harness: &H) {
     let (_, [zero, one]) = divided(harness).await;
-    let writer = Writer::Lane(&zero);
-    let mut tx = begin(harness, &writer).await;
-    assert!(is_new(harness, &mut tx, &writer, "e1").await);
-    assert_eq!(harness.store().seal(&mut tx, &writer, Some(&to(8))).await.unwrap(), Sealed::Yes);
+    let tx = sealed(harness, &zero, 8).await;
     let commit = async {
         for _ in 0..5 {
             row(harness, &zero).await;
         }
         harness.store().commit(tx).await.unwrap();
     };
-    let (now, ()) = tokio::join!(take(harness, 0), commit);
-    let held = now.held();
+    let next = async {
+        let held = take(harness, 0).await.held();
+        let slice = slice(harness, &held, 0, 2).await.unwrap();
+        assert_eq!((slice.position.offset, slice.revision), (8, 1));
+        held
+    };
+    let (held, ()) = tokio::join!(next, commit);
     assert_eq!(cut(harness, &held, 2).await, [1, 0]);
-    assert_eq!(slice(harness, &held, 0, 2).await.unwrap().position.offset, 8);
     assert_eq!(seal(harness, &one, 8).await, Sealed::No);
+}
+
+pub async fn cutting_a_lane_waits_for_the_slices_that_are_sealed<H: Harness>(harness: &H) {
+    let (held, [zero, _]) = divided(harness).await;
+    let tx = sealed(harness, &zero, 8).await;
+    let commit = async {
+        for _ in 0..5 {
+            row(harness, &zero).await;
+        }
+        harness.store().commit(tx).await.unwrap();
+    };
+    let (revisions, ()) = tokio::join!(cut(harness, &held, 2), commit);
+    assert_eq!(revisions, [1, 0]);
 }
 
 pub async fn taking_a_lane_does_not_wait_for_slices_that_are_not_sealed<H: Harness>(harness: &H) {
