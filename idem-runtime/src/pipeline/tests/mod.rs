@@ -7,6 +7,7 @@ mod handlers;
 mod harness;
 mod random;
 
+mod corrections;
 mod dead_letters;
 mod duplicates;
 mod fence;
@@ -16,6 +17,7 @@ mod isolation;
 mod log_changed;
 mod model;
 mod offset_mode;
+mod parking;
 mod refused;
 mod slices;
 mod starting;
