@@ -36,6 +36,7 @@ const WORDS: Words = Words {
         ("jitter", "it is a part of `retry`: `retry(jitter = false)`"),
         ("total", "it is a part of `retry`: `retry(total = \"10m\")`"),
         ("limit", "it is a part of `on_failure`: `on_failure = park_key(limit = 5000)`"),
+        ("max_retries", "write `retry(max = 5)`, which counts the first attempt, too"),
         ("retries", "write `retry(max = 5)`, which counts the first attempt, too"),
         ("attempts", "write `retry(max = 5)`"),
         ("dead_letter", "write `on_failure = \"dead_letter\"`"),
@@ -81,7 +82,11 @@ impl Attr {
             WORDS.read(input, errors, |entry| attr.word(entry));
             Ok(())
         };
-        if let Err(error) = parser.parse2(words) {
+        // Everything was read, so what is left over belongs to a mistake inside of parentheses that
+        // is known already.
+        if let Err(error) = parser.parse2(words)
+            && errors.len() == 0
+        {
             errors.push(error);
         }
         attr

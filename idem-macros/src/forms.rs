@@ -2,9 +2,16 @@
 
 use proc_macro2::Span;
 use syn::ext::IdentExt as _;
+use syn::parse::ParseStream;
 use syn::{Expr, ExprLit, Lit, LitStr, Type};
 
 use crate::nearest::nearest;
+
+/// Reads an expression. Of anything else the mistake is that it has not the form.
+pub(crate) fn expr(input: ParseStream<'_>, form: &str) -> syn::Result<Expr> {
+    let start = input.span();
+    input.parse().map_err(|_| syn::Error::new(start, form))
+}
 
 /// A name, in quotes or without.
 pub(crate) struct Name {

@@ -4,10 +4,11 @@
 use proc_macro2::{Group, Span};
 use syn::ext::IdentExt as _;
 use syn::parse::ParseStream;
+use syn::spanned::Spanned as _;
 use syn::{Expr, ExprPath, Ident, token};
 
 use crate::errors::Errors;
-use crate::forms::{Name, choice, literal, name, number, ungroup};
+use crate::forms::{Name, choice, expr, literal, name, number, ungroup};
 use crate::time::{self, Time};
 use crate::words::{Word, Words};
 
@@ -66,8 +67,7 @@ pub(crate) fn on_failure(input: ParseStream<'_>, errors: &mut Errors) -> syn::Re
 
 fn limit(input: ParseStream<'_>, _: &mut Errors) -> syn::Result<u32> {
     const FORM: &str = "`limit` is a number of events: `park_key(limit = 5000)`";
-    let start = input.span();
-    let expr: Expr = input.parse().map_err(|_| syn::Error::new(start, FORM))?;
+    let expr = expr(input, FORM)?;
     let wrong = |message: &str| Err(syn::Error::new_spanned(&expr, message));
     match number(&expr) {
         Some(Ok(0)) => wrong(
@@ -106,10 +106,9 @@ pub(crate) fn order_by(input: ParseStream<'_>, _: &mut Errors) -> syn::Result<Sp
 pub(crate) fn slices(input: ParseStream<'_>, _: &mut Errors) -> syn::Result<(u16, Span)> {
     const MAX: u16 = 256;
     const FORM: &str = "`slices` is a number from 1 to 256: `slices = 8`";
-    let start = input.span();
-    let expr: Expr = input.parse().map_err(|_| syn::Error::new(start, FORM))?;
+    let expr = expr(input, FORM)?;
     match number(&expr).and_then(Result::ok).map(u16::try_from) {
-        Some(Ok(slices @ 1..=MAX)) => Ok((slices, start)),
+        Some(Ok(slices @ 1..=MAX)) => Ok((slices, expr.span())),
         _ => Err(syn::Error::new_spanned(&expr, FORM)),
     }
 }
@@ -118,8 +117,7 @@ pub(crate) fn slices(input: ParseStream<'_>, _: &mut Errors) -> syn::Result<(u16
 pub(crate) fn permanent(input: ParseStream<'_>, _: &mut Errors) -> syn::Result<ExprPath> {
     const FORM: &str = "`permanent` is the path of a function that takes the handler's error by \
                         reference and returns a `bool`: `permanent = BillingError::is_permanent`";
-    let start = input.span();
-    let expr: Expr = input.parse().map_err(|_| syn::Error::new(start, FORM))?;
+    let expr = expr(input, FORM)?;
     let message = match ungroup(&expr) {
         Expr::Path(path) if path.attrs.is_empty() => return Ok(path.clone()),
         other => match literal(other) {
@@ -131,7 +129,6 @@ pub(crate) fn permanent(input: ParseStream<'_>, _: &mut Errors) -> syn::Result<E
 }
 
 fn one_name(input: ParseStream<'_>, form: &str) -> syn::Result<Name> {
-    let start = input.span();
-    let expr: Expr = input.parse().map_err(|_| syn::Error::new(start, form))?;
+    let expr = expr(input, form)?;
     name(&expr).ok_or_else(|| syn::Error::new_spanned(&expr, form))
 }

@@ -4,7 +4,7 @@ use syn::parse::ParseStream;
 use syn::{Expr, Lit, token};
 
 use crate::errors::Errors;
-use crate::forms::{choice, name, number, ungroup};
+use crate::forms::{choice, expr, name, number, ungroup};
 use crate::time::{self, Time};
 use crate::words::{Word, Words};
 
@@ -85,8 +85,7 @@ pub(crate) fn whole(input: ParseStream<'_>, _: &mut Errors) -> syn::Result<Retry
     const FORM: &str = "`retry` is `retry(max = 5, backoff = \"200ms..30s\")`, `retry = \"never\"` \
                         or `retry = \"forever\"`";
     const NAMES: &[(&str, Max)] = &[("never", Max::Never), ("forever", Max::Forever)];
-    let start = input.span();
-    let expr: Expr = input.parse().map_err(|_| syn::Error::new(start, FORM))?;
+    let expr = expr(input, FORM)?;
     if let Expr::Lit(it) = ungroup(&expr)
         && let Lit::Int(attempts) = &it.lit
     {
@@ -100,8 +99,7 @@ pub(crate) fn whole(input: ParseStream<'_>, _: &mut Errors) -> syn::Result<Retry
 
 fn max(input: ParseStream<'_>, _: &mut Errors) -> syn::Result<Max> {
     const FORM: &str = "`max` is a number of attempts, `max = 5`, or `max = \"forever\"`";
-    let start = input.span();
-    let expr: Expr = input.parse().map_err(|_| syn::Error::new(start, FORM))?;
+    let expr = expr(input, FORM)?;
     if name(&expr).is_some_and(|name| name.text == "forever") {
         return Ok(Max::Forever);
     }
@@ -121,8 +119,7 @@ fn max(input: ParseStream<'_>, _: &mut Errors) -> syn::Result<Max> {
 
 fn flag(input: ParseStream<'_>, _: &mut Errors) -> syn::Result<bool> {
     const FORM: &str = "`jitter` is `true` or `false`; without a value it is `true`";
-    let start = input.span();
-    let expr: Expr = input.parse().map_err(|_| syn::Error::new(start, FORM))?;
+    let expr = expr(input, FORM)?;
     if let Expr::Lit(it) = ungroup(&expr)
         && let Lit::Bool(yes) = &it.lit
     {

@@ -6,7 +6,7 @@ use quote::ToTokens as _;
 use syn::parse::ParseStream;
 use syn::{Expr, ExprLit, Lit};
 
-use crate::forms::{literal, ungroup};
+use crate::forms::{expr, literal, ungroup};
 
 /// A length of time, longer than nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -56,8 +56,7 @@ fn text<T>(
     form: &str,
     parse: impl FnOnce(&str) -> Result<T, String>,
 ) -> syn::Result<T> {
-    let start = input.span();
-    let expr: Expr = input.parse().map_err(|_| syn::Error::new(start, form))?;
+    let expr = expr(input, form)?;
     let wrong = |message| syn::Error::new_spanned(&expr, message);
     if let Some(text) = literal(&expr) {
         return parse(&text.value()).map_err(wrong);

@@ -7,7 +7,7 @@ use syn::spanned::Spanned as _;
 use syn::{Expr, LitStr, Type};
 
 use crate::errors::Errors;
-use crate::forms::{literal, ungroup, ungroup_type};
+use crate::forms::{expr, literal, ungroup, ungroup_type};
 use crate::nearest::nearest;
 
 /// The store.
@@ -63,8 +63,7 @@ fn known<T: PartialEq<str> + ?Sized>(name: &T) -> Option<&'static str> {
 pub(crate) fn topic(input: ParseStream<'_>, errors: &mut Errors) -> syn::Result<Vec<LitStr>> {
     const FORM: &str = "a topic is a string: `topic = \"orders\"`; for several write \
                         `topics = [\"orders\", \"returns\"]`";
-    let start = input.span();
-    let expr: Expr = input.parse().map_err(|_| syn::Error::new(start, FORM))?;
+    let expr = expr(input, FORM)?;
     let name = literal(&expr).ok_or_else(|| syn::Error::new_spanned(&expr, FORM))?;
     check_topic(name, errors);
     Ok(vec![name.clone()])
@@ -72,8 +71,7 @@ pub(crate) fn topic(input: ParseStream<'_>, errors: &mut Errors) -> syn::Result<
 
 pub(crate) fn topics(input: ParseStream<'_>, errors: &mut Errors) -> syn::Result<Vec<LitStr>> {
     const FORM: &str = "topics are a list of strings: `topics = [\"orders\", \"returns\"]`";
-    let start = input.span();
-    let expr: Expr = input.parse().map_err(|_| syn::Error::new(start, FORM))?;
+    let expr = expr(input, FORM)?;
     let Expr::Array(array) = ungroup(&expr) else {
         return Err(syn::Error::new_spanned(&expr, FORM));
     };
@@ -120,8 +118,7 @@ fn check_topic(name: &LitStr, errors: &mut Errors) {
 
 pub(crate) fn scope(input: ParseStream<'_>, errors: &mut Errors) -> syn::Result<LitStr> {
     const FORM: &str = "a scope is a string: `scope = \"billing\"`";
-    let start = input.span();
-    let expr: Expr = input.parse().map_err(|_| syn::Error::new(start, FORM))?;
+    let expr = expr(input, FORM)?;
     let scope = literal(&expr).ok_or_else(|| syn::Error::new_spanned(&expr, FORM))?;
     check_scope(&scope.value(), scope.span(), errors);
     Ok(scope.clone())

@@ -88,10 +88,12 @@ update {schema}.lanes
 set position = $4, leader_epoch = $5, cluster_id = $6, topic_id = $7, revision = revision + 1,
     floor = case when $8 then 0 else floor end, updated_at = clock_timestamp()
 where lane_id = $1 and token = $2 and revision = $3
+  and (select coalesce(sum(revision), 0) from {schema}.lane_slices where lane_id = $1) >= $9
 ";
 
 pub(crate) const FORGET_OFFSET_MARKS: &str = "
-with slices as (delete from {schema}.lane_slices where lane_id = $1)
+with slices as (delete from {schema}.lane_slices where lane_id = $1),
+     attempts as (delete from {schema}.attempts where lane_id = $1)
 delete from {schema}.offset_marks where lane_id = $1
 ";
 
@@ -223,7 +225,8 @@ pub(crate) async fn reposition(store: &Inner, held: &Held, to: &Reposition<'_>) 
         .bind(to.position.leader_epoch)
         .bind(to.identity.cluster_id.as_deref())
         .bind(to.identity.topic_id.as_deref())
-        .bind(to.new_log);
+        .bind(to.new_log)
+        .bind(to.slices);
     let moved = session.execute(reposition).await.map_err(failed)? == 1;
     if moved && to.new_log {
         let forget = sqlx::query(store.sql.forget_offset_marks.clone()).bind(held.number);

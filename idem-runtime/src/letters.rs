@@ -139,19 +139,23 @@ async fn try_settle<S: Store>(
         match store.lock_letter(&mut tx, id).await? {
             Some(letter) if is_open(letter.state) => {}
             // After a commit whose answer was lost it is this call that closed it.
-            Some(_) => return Ok(unknown),
-            None => return Ok(false),
+            Some(_) => return Ok(Some(unknown)),
+            None => return Ok(Some(false)),
         }
         store.settle_letter(&mut tx, id, settlement).await?;
         sealed(store, &mut tx, &writer).await?;
-        Ok(true)
+        Ok(None)
     }
     .await;
     match settled {
-        Ok(true) => store.commit(tx).await.map(|()| true),
-        other => {
+        Ok(None) => store.commit(tx).await.map(|()| true),
+        Ok(Some(before)) => {
             store.rollback(tx).await;
-            other
+            Ok(before)
+        }
+        Err(error) => {
+            store.rollback(tx).await;
+            Err(error)
         }
     }
 }

@@ -24,7 +24,8 @@ pub(crate) const REPOSITION: &str = concat!(
      set position = ?4, leader_epoch = ?5, cluster_id = ?6, topic_id = ?7, revision = revision + 1,
          floor = case when ?8 then 0 else floor end, updated_at = ",
     now!(),
-    " where lane_id = ?1 and token = ?2 and revision = ?3"
+    " where lane_id = ?1 and token = ?2 and revision = ?3
+        and (select coalesce(sum(revision), 0) from {schema}lane_slices where lane_id = ?1) >= ?9"
 );
 
 pub(crate) const FORGET_OFFSET_MARKS: &str = "delete from {schema}offset_marks where lane_id = ?1";
@@ -87,6 +88,7 @@ pub(crate) async fn reposition(store: &Inner, held: &Held, to: &Reposition<'_>) 
             .bind(to.identity.cluster_id.as_deref())
             .bind(to.identity.topic_id.as_deref())
             .bind(to.new_log)
+            .bind(to.slices)
             .execute(tx.connection())
             .await?;
         let moved = moved.rows_affected() == 1;

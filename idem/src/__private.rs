@@ -7,7 +7,7 @@ pub use std::time::Duration;
 
 pub use idem_runtime::{
     Call, Event, Failure, Handler, IsolationLevel, Key, KeyError, KeyPart, KeySource, KeyedByEvent,
-    Many, Needs, OnFailure, One, Param, Policy, Retry, Subscriber, process,
+    Many, Needs, OnFailure, One, Param, Policy, Retry, Single, Subscriber, process,
 };
 pub mod stores;
 

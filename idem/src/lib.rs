@@ -97,3 +97,8 @@ pub mod sqlite {
 #[cfg(all(doctest, feature = "kafka", feature = "postgres"))]
 #[doc = include_str!("../../README.md")]
 mod readme {}
+
+/// So are those of the page on failures.
+#[cfg(all(doctest, feature = "kafka", feature = "postgres"))]
+#[doc = include_str!("../../docs/failure.md")]
+mod failure_page {}

@@ -171,8 +171,10 @@ macro_rules! conformance {
         slices::of_two_batches_of_a_slice_one_is_sealed
         slices::two_slices_of_a_lane_do_not_wait_for_each_other
         slices::taking_a_lane_waits_for_the_slices_that_are_sealed
+        slices::cutting_a_lane_waits_for_the_slices_that_are_sealed
         slices::taking_a_lane_does_not_wait_for_slices_that_are_not_sealed
         slices::a_look_adds_up_the_revisions_of_slices
+        slices::a_lane_is_not_moved_when_its_slices_have_lost_something
         slices::a_slice_keeps_its_failures_with_its_lane
         slices::a_slice_of_a_lane_that_is_gone_is_neither_read_nor_sealed
         attempts::what_is_noted_of_an_attempt_is_there_for_the_next_owner

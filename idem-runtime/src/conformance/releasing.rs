@@ -27,6 +27,9 @@ pub async fn settling_a_parked_event_releases_those_behind_it<H: Harness>(harnes
     assert_eq!(released(harness, &held).await, [4, 5, 7]);
     settle_at(harness, 3, LetterAction::Dropped).await;
     assert_eq!(released(harness, &held).await, [4, 5, 6, 7]);
+    open(harness, &[1]).await;
+    let other = take(harness, 1).await.held();
+    assert_eq!(released(harness, &other).await, NONE, "they are another lane's");
     // They come before whatever arrives now.
     assert_eq!(behind(harness, &held, "a").await, Some(2));
 }

@@ -5,7 +5,7 @@ use super::failures::*;
 use super::support::*;
 use crate::dead_letter::LetterAction;
 use crate::lane::{Held, Position, Slice};
-use crate::store::{Claimed, Seal, Sealed, Store as _, Writer};
+use crate::store::{Claimed, Reposition, Seal, Sealed, Store as _, Writer};
 
 async fn cut<H: Harness>(harness: &H, held: &Held, slices: u16) -> Vec<i64> {
     harness.store().cut(held, slices).await.unwrap().unwrap()
@@ -47,6 +47,15 @@ async fn seal<H: Harness>(harness: &H, held: &Held, offset: i64) -> Sealed {
         Sealed::No => drop(harness.store().rollback(tx).await),
     }
     sealed
+}
+
+/// A batch of a slice that is sealed and not committed.
+async fn sealed<H: Harness>(harness: &H, held: &Held, offset: i64) -> TxOf<H> {
+    let writer = Writer::Lane(held);
+    let mut tx = begin(harness, &writer).await;
+    let sealed = harness.store().seal(&mut tx, &writer, Some(&to(offset))).await.unwrap();
+    assert_eq!(sealed, Sealed::Yes);
+    tx
 }
 
 pub async fn new_slices_start_where_their_lane_is<H: Harness>(harness: &H) {
@@ -156,9 +165,17 @@ pub async fn a_slice_with_another_revision_is_not_sealed<H: Harness>(harness: &H
 }
 
 pub async fn of_two_batches_of_a_slice_one_is_sealed<H: Harness>(harness: &H) {
-    let (_, [zero, _]) = divided(harness).await;
-    let (a, b) = tokio::join!(seal(harness, &zero, 1), seal(harness, &zero, 2));
-    assert_ne!(a, b);
+    let (held, [zero, _]) = divided(harness).await;
+    let tx = sealed(harness, &zero, 1).await;
+    let commit = async {
+        for _ in 0..5 {
+            row(harness, &zero).await;
+        }
+        harness.store().commit(tx).await.unwrap();
+    };
+    let (second, ()) = tokio::join!(seal(harness, &zero, 2), commit);
+    assert_eq!(second, Sealed::No);
+    assert_eq!(slice(harness, &held, 0, 2).await.unwrap().position.offset, 1);
 }
 
 pub async fn two_slices_of_a_lane_do_not_wait_for_each_other<H: Harness>(harness: &H) {
@@ -185,21 +202,35 @@ pub async fn two_slices_of_a_lane_do_not_wait_for_each_other<H: Harness>(harness
 
 pub async fn taking_a_lane_waits_for_the_slices_that_are_sealed<H: Harness>(harness: &H) {
     let (_, [zero, one]) = divided(harness).await;
-    let writer = Writer::Lane(&zero);
-    let mut tx = begin(harness, &writer).await;
-    assert!(is_new(harness, &mut tx, &writer, "e1").await);
-    assert_eq!(harness.store().seal(&mut tx, &writer, Some(&to(8))).await.unwrap(), Sealed::Yes);
+    let tx = sealed(harness, &zero, 8).await;
     let commit = async {
         for _ in 0..5 {
             row(harness, &zero).await;
         }
         harness.store().commit(tx).await.unwrap();
     };
-    let (now, ()) = tokio::join!(take(harness, 0), commit);
-    let held = now.held();
+    let next = async {
+        let held = take(harness, 0).await.held();
+        let slice = slice(harness, &held, 0, 2).await.unwrap();
+        assert_eq!((slice.position.offset, slice.revision), (8, 1));
+        held
+    };
+    let (held, ()) = tokio::join!(next, commit);
     assert_eq!(cut(harness, &held, 2).await, [1, 0]);
-    assert_eq!(slice(harness, &held, 0, 2).await.unwrap().position.offset, 8);
     assert_eq!(seal(harness, &one, 8).await, Sealed::No);
+}
+
+pub async fn cutting_a_lane_waits_for_the_slices_that_are_sealed<H: Harness>(harness: &H) {
+    let (held, [zero, _]) = divided(harness).await;
+    let tx = sealed(harness, &zero, 8).await;
+    let commit = async {
+        for _ in 0..5 {
+            row(harness, &zero).await;
+        }
+        harness.store().commit(tx).await.unwrap();
+    };
+    let (revisions, ()) = tokio::join!(cut(harness, &held, 2), commit);
+    assert_eq!(revisions, [1, 0]);
 }
 
 pub async fn taking_a_lane_does_not_wait_for_slices_that_are_not_sealed<H: Harness>(harness: &H) {
@@ -235,6 +266,22 @@ pub async fn a_look_adds_up_the_revisions_of_slices<H: Harness>(harness: &H) {
     assert_eq!(seal(harness, &zero, 4).await, Sealed::Yes);
     assert_eq!(seal(harness, &one, 5).await, Sealed::Yes);
     assert_eq!(revision().await, held.revision + 3);
+}
+
+pub async fn a_lane_is_not_moved_when_its_slices_have_lost_something<H: Harness>(harness: &H) {
+    let (held, [zero]) = divided(harness).await;
+    assert_eq!(seal(harness, &zero, 3).await, Sealed::Yes);
+    let identity = log("log");
+    let to = |slices| Reposition {
+        position: Position::at(3),
+        identity: &identity,
+        new_log: false,
+        slices,
+    };
+    assert!(!harness.store().reposition(&held, &to(2)).await.unwrap());
+    assert_eq!(row(harness, &held).await.held(), held, "the lane is as it was");
+    assert!(harness.store().reposition(&held, &to(1)).await.unwrap());
+    assert_eq!(row(harness, &held).await.position.offset, 3);
 }
 
 pub async fn a_slice_keeps_its_failures_with_its_lane<H: Harness>(harness: &H) {

@@ -10,7 +10,7 @@ use crate::group::Group;
 use crate::lane::{Held, Position};
 use crate::outcome::Decision;
 use crate::pipeline::batch::{Batch, Kind};
-use crate::pipeline::claim::{claim, lock_parked};
+use crate::pipeline::claim::{claim, full, lock_parked};
 use crate::pipeline::failed::Failed;
 use crate::pipeline::handle::handle;
 use crate::pipeline::holding::Holding;
@@ -35,6 +35,8 @@ pub(crate) enum Attempt {
     Moved,
     /// Nothing is kept: there is no room to wait for this event.
     Full(usize, Error),
+    /// Nothing is kept: what becomes of this event is known when what is before it is committed.
+    Apart(usize),
 }
 
 /// What stood in the way of an attempt and passes by itself.
@@ -97,6 +99,7 @@ pub(crate) async fn attempt<S: Store>(mut trial: Trial<'_, S>, batch: &mut Batch
         Err(Ended::Begin(error)) => Attempt::Away(error),
         Err(Ended::Passing(passing)) => Attempt::Transient(passing),
         Err(Ended::Full(event, error)) => Attempt::Full(event, error),
+        Err(Ended::Apart(event)) => Attempt::Apart(event),
         Err(Ended::Claim(error) | Ended::Seal(error) | Ended::Commit(error)) => {
             match error.kind() {
                 ErrorKind::HandlerBroke => Attempt::Failed(Failed::nobody(error)),
@@ -112,6 +115,7 @@ pub(crate) enum Ended {
     Failed(Failed),
     Passing(Passing),
     Full(usize, Error),
+    Apart(usize),
     Claim(Error),
     /// After the handlers.
     Seal(Error),
@@ -129,8 +133,9 @@ async fn steps<S: Store>(
     let writer = Writer::Lane(held);
     let mut tx = group.store.begin(&writer, &group.terms()).await.map_err(Ended::Begin)?;
     let result = async {
-        lock_parked(trial, batch, held, &mut tx, done).await?;
+        let waiting = lock_parked(trial, batch, held, &mut tx, done).await?;
         claim(trial, batch, &writer, &mut tx, done).await?;
+        full(trial, batch, done, waiting)?;
         handle(trial, batch, &mut tx, done).await?;
         letters(trial, batch, held, &mut tx, done).await?;
         forget(trial, batch, held, &mut tx).await?;

@@ -1,6 +1,8 @@
 //! The claim of an attempt: each key once and in order, and what the answer decides.
 
-use crate::dead_letter::LetterFilter;
+use std::collections::{HashMap, HashSet};
+
+use crate::dead_letter::{LetterFilter, LetterState};
 use crate::error::{Error, ErrorKind};
 use crate::event::Event;
 use crate::key::Key;
@@ -13,6 +15,9 @@ use crate::pipeline::plan::{Intent, asked, intents};
 use crate::policy::OnFailure;
 use crate::store::{Claim, Claimed, Store, Writer};
 
+/// How many events wait behind each message key of a scope that was asked about.
+pub(crate) type Waiting = HashMap<(&'static str, Vec<u8>), u32>;
+
 /// Decides what is intended with each task; where events wait, in agreement with the database.
 pub(crate) async fn lock_parked<S: Store>(
     trial: &mut Trial<'_, S>,
@@ -20,48 +25,58 @@ pub(crate) async fn lock_parked<S: Store>(
     held: &Held,
     tx: &mut S::Tx,
     done: &mut Done,
-) -> Result<(), Ended> {
+) -> Result<Waiting, Ended> {
     let (group, tasks) = (trial.group, batch.tasks_of(&trial.events));
     done.intents = intents(group, batch, &tasks, &trial.holding.parked);
     let keys = asked(group, batch, &tasks, &done.intents, &trial.holding.parked);
     if keys.is_empty() {
-        return Ok(());
+        return Ok(Waiting::new());
     }
-    let waiting = group.store.parked(tx, held, &keys).await.map_err(Ended::Claim)?;
-    for ((scope, key), waiting) in keys.iter().zip(&waiting) {
-        if waiting.is_none() {
+    let answers = group.store.parked(tx, held, &keys).await.map_err(Ended::Claim)?;
+    let mut waiting = Waiting::new();
+    for (&(scope, key), answer) in keys.iter().zip(&answers) {
+        match answer {
+            Some(count) => {
+                waiting.insert((scope, key.to_vec()), *count);
+            }
             // Released, and nothing waits any more. Nobody but this lane parks, so it stays so.
-            trial.holding.parked.remove(scope, key);
+            None => trial.holding.parked.remove(scope, key),
         }
     }
     done.intents = intents(group, batch, &tasks, &trial.holding.parked);
-    let room = |scope: &str, key: &[u8]| {
-        let index = keys.iter().position(|it| *it == (scope, key));
-        index.and_then(|index| waiting[index]).unwrap_or(0)
-    };
-    full(trial, batch, done, room)
+    // Of what was released, somebody may have dropped a part since it was read.
+    for (index, task) in tasks.enumerate() {
+        let Some(letter) = batch.letter(batch.tasks[task].event) else { continue };
+        let letter = group.store.lock_letter(tx, letter).await.map_err(Ended::Claim)?;
+        if letter.is_none_or(|letter| letter.state != LetterState::Waiting) {
+            done.intents[index] = Intent::Stay;
+        }
+    }
+    Ok(waiting)
 }
 
-/// Whether there is room to wait for all of them.
-fn full<S: Store>(
+/// Whether there is room for all events that are to wait; those that wait already are duplicates by
+/// now.
+pub(crate) fn full<S: Store>(
     trial: &Trial<'_, S>,
     batch: &Batch<S>,
     done: &Done,
-    waiting: impl Fn(&str, &[u8]) -> u32,
+    mut waiting: Waiting,
 ) -> Result<(), Ended> {
-    let mut counts = std::collections::HashMap::new();
     let tasks = &batch.tasks[batch.tasks_of(&trial.events)];
-    for (task, intent) in tasks.iter().zip(&done.intents) {
+    for (index, task) in tasks.iter().enumerate() {
+        if done.intents[index] != Intent::Wait || done.decisions[index] != Decision::Parked {
+            continue;
+        }
         let handler = &trial.group.handlers[task.handler];
         let event = &batch.events[task.event];
-        let (Intent::Wait, Some(key)) = (intent, event.message_key.as_deref()) else { continue };
+        let Some(key) = event.message_key.as_deref() else { continue };
         let limit = match handler.on_failure() {
             OnFailure::ParkKey { limit } => limit,
             // Parked by a former release of the handler.
             _ => u32::MAX,
         };
-        let count =
-            counts.entry((task.handler, key)).or_insert_with(|| waiting(handler.scope, key));
+        let count = waiting.entry((handler.scope, key.to_vec())).or_default();
         if *count >= limit {
             let error = Error::new(
                 ErrorKind::Handler,
@@ -137,20 +152,13 @@ pub(crate) async fn claim<S: Store>(
         Claimed::Fenced => return Err(Ended::Moved),
         Claimed::Keys(new) => new,
     };
-    let mut known = Vec::new();
-    for (&(index, key), new) in keyed.iter().zip(new) {
+    for (&(index, _), new) in keyed.iter().zip(new) {
         if !new {
             done.decisions[index] = Decision::Duplicate;
-            known.push((index, (scope(index), key)));
         }
     }
-    twins.retain(|(first, later)| {
-        let letter = matches!(done.decisions[*first], Decision::DeadLettered | Decision::Parked);
-        letter && digest(batch, all[*first].event) != digest(batch, all[*later].event)
-    });
-    done.corrections = twins.into_iter().map(|(_, later)| later).collect();
-    if !released && !known.is_empty() {
-        corrections(trial, (all, &batch.events), tx, done, &known).await?;
+    if !released {
+        corrections(trial, (all, &batch.events), tx, done, (&keyed, &twins)).await?;
     }
     for index in &done.corrections {
         done.decisions[*index] = Decision::DeadLettered;
@@ -159,36 +167,47 @@ pub(crate) async fn claim<S: Store>(
 }
 
 /// Finds events that came under the key of a dead letter with another payload than its own: somebody
-/// corrected it, and must not find the correction swallowed.
+/// corrected it, and must not find the correction swallowed. `keyed` leads, each followed by its
+/// `twins`; of several equal ones the first is kept.
 async fn corrections<S: Store>(
     trial: &Trial<'_, S>,
     (tasks, events): (&[Task], &[Event]),
     tx: &mut S::Tx,
     done: &mut Done,
-    known: &[(usize, (&str, &Key))],
+    (keyed, twins): (&[(usize, &Key)], &[(usize, usize)]),
 ) -> Result<(), Ended> {
     let store = &trial.group.store;
-    let keys: Vec<_> = known.iter().map(|(_, key)| *key).collect();
-    let given_up = store.given_up(tx, &keys).await.map_err(Ended::Claim)?;
-    for (&(index, (scope, key)), given_up) in known.iter().zip(given_up) {
-        let Some(given_up) = given_up else { continue };
-        let event = &events[tasks[index].event];
-        let same = given_up.lane == Some(trial.holding.row.number)
-            && given_up.offset == Some(event.offset);
-        if same {
-            continue;
-        }
-        let filter = LetterFilter::new().scope(scope).key(key.as_str());
-        let letters = store.letters(&filter).await.map_err(Ended::Claim)?;
-        if letters.iter().all(|letter| letter.digest != event.digest()) {
-            done.corrections.push(index);
+    let scope = |index: usize| trial.group.handlers[tasks[index].handler].scope;
+    let digest = |index: usize| events[tasks[index].event].digest();
+    let twins_of =
+        |first: usize| twins.iter().filter(move |(it, _)| *it == first).map(|(_, later)| *later);
+    let (known, new): (Vec<_>, Vec<_>) =
+        keyed.iter().partition(|(index, _)| done.decisions[*index] == Decision::Duplicate);
+    if !twins.is_empty() {
+        for (first, _) in new {
+            if matches!(done.decisions[first], Decision::DeadLettered | Decision::Parked) {
+                let mut seen = HashSet::from([digest(first)]);
+                done.corrections.extend(twins_of(first).filter(|it| seen.insert(digest(*it))));
+            }
         }
     }
+    if known.is_empty() {
+        return Ok(());
+    }
+    let keys: Vec<_> = known.iter().map(|(index, key)| (scope(*index), *key)).collect();
+    let given_up = store.given_up(tx, &keys).await.map_err(Ended::Claim)?;
+    for ((first, key), given_up) in known.into_iter().zip(given_up) {
+        if given_up.is_none() {
+            continue;
+        }
+        // Also for an event that is at the place of the dead one: it may be of another log.
+        let filter = LetterFilter::new().scope(scope(first)).key(key.as_str());
+        let letters = store.letters(&filter).await.map_err(Ended::Claim)?;
+        let mut seen: HashSet<_> = letters.iter().map(|letter| letter.digest).collect();
+        let all = std::iter::once(first).chain(twins_of(first));
+        done.corrections.extend(all.filter(|it| seen.insert(digest(*it))));
+    }
     Ok(())
-}
-
-fn digest<S: Store>(batch: &Batch<S>, event: usize) -> i64 {
-    batch.events[event].digest()
 }
 
 /// What the marker of such a task says.

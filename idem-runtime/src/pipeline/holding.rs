@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use crate::lane::{AttemptRow, Held, LaneRow, Slice};
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Holding {
     pub(crate) row: LaneRow,
     pub(crate) parked: ParkedKeys,

@@ -1,5 +1,6 @@
 //! What an attempt writes down of events that it does not handle.
 
+use std::collections::{BTreeMap, HashSet};
 use std::time::SystemTime;
 
 use crate::dead_letter::{Cause, FailureClass, LetterState, NewLetter};
@@ -46,11 +47,53 @@ pub(crate) async fn letters<S: Store>(
     }
     if !letters.is_empty() {
         store.give_up(tx, held, &letters).await.map_err(Ended::Seal)?;
+        behind(trial, batch, held, tx, done).await?;
     }
     if batch.kind != Kind::Delivered {
         store.unpark(tx, held, &worked).await.map_err(Ended::Seal)?;
     }
     Ok(())
+}
+
+/// Whether the message keys that are parked here hold what is to wait behind them. One whose event
+/// turned out to be a duplicate, or was settled by a person before, holds nothing: what waited
+/// behind it would wait for ever.
+async fn behind<S: Store>(
+    trial: &Trial<'_, S>,
+    // As everywhere here: what works on it is not `Sync`.
+    batch: &mut Batch<S>,
+    held: &Held,
+    tx: &mut S::Tx,
+    done: &Done,
+) -> Result<(), Ended> {
+    let range = batch.tasks_of(&trial.events);
+    let mut parks = HashSet::new();
+    let mut firsts = BTreeMap::new();
+    for (task, (intent, decision)) in
+        batch.tasks[range].iter().zip(done.intents.iter().zip(&done.decisions))
+    {
+        let Some(key) = batch.events[task.event].message_key.as_deref() else { continue };
+        let key = (trial.group.handlers[task.handler].scope, key);
+        match intent {
+            Intent::Park => {
+                parks.insert(key);
+            }
+            Intent::Wait if *decision == Decision::Parked && parks.contains(&key) => {
+                firsts.entry(key).or_insert(task.event);
+            }
+            _ => {}
+        }
+    }
+    if firsts.is_empty() {
+        return Ok(());
+    }
+    let keys: Vec<_> = firsts.keys().copied().collect();
+    let parked = trial.group.store.parked(tx, held, &keys).await.map_err(Ended::Seal)?;
+    let mut loose = firsts.values().zip(parked).filter(|(_, waiting)| waiting.is_none());
+    match loose.next() {
+        Some((event, _)) => Err(Ended::Apart(*event)),
+        None => Ok(()),
+    }
 }
 
 fn correction() -> Cause {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::backoff::Backoff;
 use crate::error::{Error, ErrorKind};
-use crate::lane::{LaneRow, Standing};
+use crate::lane::{Held, LaneRow, Standing};
 use crate::pipeline::holding::Holding;
 use crate::pipeline::lane::{Lane, Tenure};
 use crate::pipeline::stop::Stop;
@@ -20,9 +20,14 @@ impl<S: Store> Lane<S> {
             Ok((standing, _)) => Some(standing),
             Err(end) => return Some(end),
         };
-        if let Some(standing) = standing {
-            return Some(Tenure::Lost(standing));
+        match standing {
+            Some(standing) => Some(Tenure::Lost(standing)),
+            None => self.look_at_log(holding).await,
         }
+    }
+
+    /// Compares the lane with the log.
+    pub(super) async fn look_at_log(&self, holding: &Holding) -> Option<Tenure> {
         let row = &holding.row;
         let id = &row.id;
         if self.seat.take_doubt() {
@@ -72,13 +77,25 @@ impl<S: Store> Lane<S> {
 
     /// Asks the database how the lane stands, until it answers.
     pub(super) async fn standing(&self, holding: &Holding) -> Result<(Standing, LaneRow), Tenure> {
-        let held = holding.held();
+        self.standing_of(holding.held()).await
+    }
+
+    pub(super) async fn standing_of(&self, held: Held) -> Result<(Standing, LaneRow), Tenure> {
+        let mut held = held;
+        let mut undivided = false;
         let mut backoff = Backoff::for_store();
         loop {
             match self.group.store.read(&held).await {
+                // The lane may be there, and divided in another way: the database went back to
+                // before it was divided in this one.
+                Ok(None) if held.slice.take().is_some() => undivided = true,
                 Ok(None) => return Err(Tenure::Lost(Standing::Gone)),
                 Ok(Some(now)) => {
-                    let standing = held.standing(Some((now.token, now.revision)));
+                    let standing = match held.standing(Some((now.token, now.revision))) {
+                        Standing::Fenced => Standing::Fenced,
+                        _ if undivided => Standing::WentBack,
+                        standing => standing,
+                    };
                     return Ok((standing, now));
                 }
                 Err(error) => {

@@ -5,7 +5,9 @@
 //! everything below is done. It is moved now and then, and lags; what is read again after a crash
 //! are duplicates, which the markers find.
 //!
-//! All slices are worked by the lane's one task: they wait for the database side by side.
+//! All slices are worked by the lane's one task: they wait for the database side by side. So does
+//! whatever else the lane asks: a turn between its seal and its commit locks the lane's row, and is
+//! not to wait for somebody who waits for it.
 
 use std::collections::VecDeque;
 
@@ -49,22 +51,18 @@ pub(super) struct Slices {
     pub(super) bytes: usize,
     /// Behind the last event that was divided.
     pub(super) end: Position,
-    /// Behind whatever can have been in flight when former owners died.
-    pub(super) calm_at: i64,
 }
 
 impl Slices {
-    pub(super) fn new(holding: &Holding, revisions: Vec<i64>, max_batch: usize) -> Self {
+    pub(super) fn new(holding: &Holding, revisions: &[i64]) -> Self {
         let of = u16::try_from(revisions.len()).unwrap_or(u16::MAX);
-        let slices = (0..of).zip(revisions).map(|(index, revision)| Sliced {
+        let slices = (0..of).zip(revisions).map(|(index, &revision)| Sliced {
             holding: Some(holding.slice(Slice { index, of }, revision)),
             queue: VecDeque::new(),
             flying: None,
         });
         let (slices, end) = (slices.collect(), holding.row.position);
-        let ahead = i64::try_from(max_batch * BATCHES_AHEAD).unwrap_or(i64::MAX);
-        let calm_at = end.offset.saturating_add(ahead);
-        Self { slices, of, events: 0, bytes: 0, end, calm_at }
+        Self { slices, of, events: 0, bytes: 0, end }
     }
 
     pub(super) fn divide(&mut self, events: Vec<Event>) {
@@ -90,12 +88,6 @@ impl Slices {
 
     pub(super) fn in_flight(&self) -> usize {
         self.slices.iter().filter(|slice| slice.holding.is_none()).count()
-    }
-
-    /// The sum of the revisions of those that are not in flight, and of the rest as they were.
-    pub(super) fn revisions(&self, flying: &[i64]) -> i64 {
-        let known = self.slices.iter().zip(flying);
-        known.map(|(slice, last)| slice.holding.as_ref().map_or(*last, |it| it.row.revision)).sum()
     }
 }
 

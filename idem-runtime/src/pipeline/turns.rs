@@ -13,6 +13,8 @@ use crate::pipeline::batch::Batch;
 use crate::pipeline::care::Careful;
 use crate::pipeline::holding::Holding;
 use crate::pipeline::lane::{Lane, Tenure};
+use crate::pipeline::low_water::{Mark, Moved};
+use crate::pipeline::policy::LaneSettings;
 use crate::pipeline::slices::{BATCHES_AHEAD, Slices, slice_of};
 use crate::pipeline::stop::Stop;
 use crate::store::Store;
@@ -33,34 +35,40 @@ impl<S: Store> Lane<S> {
             Ok(revisions) => revisions,
             Err(end) => return end,
         };
-        let mut last = revisions.clone();
-        let mut slices = Slices::new(holding, revisions, self.settings.max_batch);
-        let end = self.turns(holding, &mut slices, &mut last).await;
-        if matches!(end, Tenure::Left) {
+        let mut slices = Slices::new(holding, &revisions);
+        let mut mark = Mark::new(holding, revisions, self.settings.max_batch * BATCHES_AHEAD);
+        let end = self.turns(holding, &mut slices, &mut mark).await;
+        if matches!(end, Tenure::Left)
+            && let Some(next) = mark.next(holding, &slices)
+            && let Ok(moved) = self.advance(next).await
+        {
             // A courtesy to the next owner, which would find duplicates otherwise.
-            let _ = self.advance(holding, &slices).await;
+            moved.follow(holding);
         }
         end
     }
 
-    async fn turns(&self, holding: &mut Holding, slices: &mut Slices, last: &mut [i64]) -> Tenure {
+    async fn turns(&self, holding: &mut Holding, slices: &mut Slices, mark: &mut Mark) -> Tenure {
         let mut stop = self.stop.clone();
-        let interval = self.settings.release_interval;
-        let ahead = self.settings.max_batch * BATCHES_AHEAD;
-        let mut careful = Careful::new(holding, ahead);
+        let LaneSettings { max_batch, release_interval, .. } = self.settings;
+        // As many events as slices can have had in flight.
+        let mut careful = Careful::new(holding, max_batch * (BATCHES_AHEAD + 1));
         if careful.is_on() {
             self.say_careful(holding);
         }
-        let mut next_round = Instant::now() + interval;
+        let mut next_round = Instant::now() + release_interval;
         let mut release = true;
         let mut running = FuturesUnordered::new();
+        // At most one of each.
+        let mut moving = FuturesUnordered::new();
+        let mut looking = FuturesUnordered::new();
         loop {
             let stopping = self.stop.now() >= Stop::Finish;
-            if stopping && running.is_empty() {
+            if stopping && running.is_empty() && moving.is_empty() {
                 return Tenure::Left;
             }
             if !stopping {
-                for turn in self.next_turns(slices, last, careful, release) {
+                for turn in self.next_turns(slices, careful, release) {
                     running.push(turn);
                 }
                 release = false;
@@ -74,32 +82,47 @@ impl<S: Store> Lane<S> {
                     slices.events -= events;
                     slices.bytes -= bytes;
                     let slice = &mut slices.slices[index];
-                    slice.flying = None;
-                    last[index] = its.row.revision;
+                    mark.revisions[index] = its.row.revision;
                     slice.holding = Some(its);
                     match end {
-                        None => careful.worked(),
-                        // The others find out for themselves.
+                        None => {
+                            slice.flying = None;
+                            if events > 0 {
+                                careful.worked();
+                            }
+                        }
+                        // What it had not done stays in flight for the low-water mark. The others
+                        // find out for themselves.
                         Some(Tenure::Left) => {}
                         Some(end) => return end,
                     }
-                    self.publish(holding, slices, last);
+                    self.publish(holding, slices, mark);
                 }
-                () = self.seat.asked_to_look() => {
-                    if let Some(end) = self.look_sliced(holding, slices).await {
+                Some(moved) = moving.next() => {
+                    let moved: Result<Moved, Tenure> = moved;
+                    match moved {
+                        Ok(moved) => moved.follow(holding),
+                        Err(end) => return end,
+                    }
+                    self.publish(holding, slices, mark);
+                }
+                Some(lost) = looking.next() => {
+                    if let Some(end) = lost {
                         return end;
                     }
+                }
+                () = self.seat.asked_to_look(), if looking.is_empty() => {
+                    looking.push(self.look_sliced(holding.clone(), mark.slices(&holding.held())));
                 }
                 () = tokio::time::sleep_until(next_round) => {
-                    if let Err(end) = self.advance(holding, slices).await {
-                        return end;
+                    if moving.is_empty() && let Some(next) = mark.next(holding, slices) {
+                        moving.push(self.advance(next));
                     }
-                    self.publish(holding, slices, last);
                     release = true;
-                    next_round = Instant::now() + interval;
+                    next_round = Instant::now() + release_interval;
                 }
                 () = self.seat.queue.ready(), if room => {
-                    let most = if careful.is_on() { 1 } else { self.settings.max_batch };
+                    let most = if careful.is_on() { 1 } else { max_batch };
                     slices.divide(self.seat.queue.take(most));
                 }
             }
@@ -118,7 +141,6 @@ impl<S: Store> Lane<S> {
     fn next_turns<'a>(
         &'a self,
         slices: &mut Slices,
-        last: &mut [i64],
         careful: Careful,
         release: bool,
     ) -> Vec<impl Future<Output = Turn> + Send + use<'a, S>> {
@@ -139,7 +161,6 @@ impl<S: Store> Lane<S> {
             slice.flying = events
                 .first()
                 .map(|it| Position { offset: it.offset, leader_epoch: it.leader_epoch });
-            last[index] = holding.row.revision;
             let number = u16::try_from(index).unwrap_or(u16::MAX);
             debug_assert!(events.iter().all(|event| slice_of(event, of) == number));
             turns.push(self.turn(index, holding, events, careful, due));

@@ -42,6 +42,8 @@ enum Meaning {
     Failed(Failed),
     /// There is no room to wait for this one.
     Full(usize, Error),
+    /// Try what is before this one first.
+    Apart(usize),
     /// The lane is not to go on like this.
     End(Tenure),
 }
@@ -145,6 +147,10 @@ impl<S: Store> Lane<S> {
                 };
                 self.failed(holding, batch, event, &failed, course).await
             }
+            Meaning::Apart(event) => {
+                course.isolation.split(event);
+                Ok(())
+            }
             Meaning::Full(event, _) if event > range.start => {
                 course.isolation.split(event);
                 Ok(())
@@ -242,6 +248,7 @@ impl<S: Store> Lane<S> {
                 };
             }
             Attempt::Full(event, error) => return Meaning::Full(event, error),
+            Attempt::Apart(event) => return Meaning::Apart(event),
             Attempt::Failed(failed) if course.unknown.is_none() => return Meaning::Failed(failed),
             // Beside a commit that may have landed, a failure can be that commit's own effect.
             Attempt::Failed(failed) => Doubt::Failed(failed),

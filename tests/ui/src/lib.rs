@@ -124,7 +124,7 @@ macro_rules! stub {
             ) -> Result<Vec<Option<u32>>, Error> {
                 unimplemented!()
             }
-            async fn released(&self, _: &Held, _: u32) -> Result<Vec<DeadLetter>, Error> {
+            async fn released(&self, _: &Held, _: i64, _: u32) -> Result<Vec<DeadLetter>, Error> {
                 unimplemented!()
             }
             async fn unpark(&self, _: &mut $connection, _: &Held, _: &[i64]) -> Result<(), Error> {

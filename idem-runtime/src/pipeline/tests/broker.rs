@@ -68,15 +68,39 @@ impl Broker {
         self.produce_raw(partition, ids.into_iter().map(|id| payload(id.as_ref())))
     }
 
+    /// Appends an event for each message key and id; answers the log's end.
+    pub(super) fn produce_keyed<K: AsRef<str>, I: AsRef<str>>(
+        &self,
+        partition: i32,
+        events: impl IntoIterator<Item = (K, I)>,
+    ) -> i64 {
+        let event = |(key, id): (K, I)| {
+            let payload = serde_json::json!({ "id": id.as_ref() }).to_string();
+            (Some(key.as_ref().to_owned()), payload)
+        };
+        self.append(partition, events.into_iter().map(event))
+    }
+
     pub(super) fn produce_raw(
         &self,
         partition: i32,
         payloads: impl IntoIterator<Item = String>,
     ) -> i64 {
+        self.append(partition, payloads.into_iter().map(|payload| (None, payload)))
+    }
+
+    /// Appends message keys and payloads.
+    pub(super) fn append(
+        &self,
+        partition: i32,
+        events: impl IntoIterator<Item = (Option<String>, String)>,
+    ) -> i64 {
         let mut state = self.state();
         let log = state.log(partition);
-        for payload in payloads {
-            log.events.push(Event::new(TOPIC.into(), partition, log.high, payload));
+        for (key, payload) in events {
+            let mut event = Event::new(TOPIC.into(), partition, log.high, payload);
+            event.message_key = key.map(bytes::Bytes::from);
+            log.events.push(event);
             log.high += 1;
         }
         let high = log.high;
@@ -193,7 +217,7 @@ impl State {
 }
 
 pub(super) fn ours(offset: i64) -> Commit {
-    Commit { offset, metadata: mark::write(Uuid::nil(), &["bill", "audit", "count"]) }
+    Commit { offset, metadata: mark::write(Uuid::nil(), &["bill", "audit", "count", "bulk"]) }
 }
 
 fn identity(topic_id: &str) -> LogIdentity {

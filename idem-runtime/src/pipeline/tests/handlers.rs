@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use serde::Deserialize;
 use tokio::sync::Semaphore;
@@ -9,7 +10,9 @@ use tokio::sync::Semaphore;
 use crate::context::Context;
 use crate::event::{DecodeError, Event, decode_json};
 use crate::failure::Failure;
-use crate::handler::{Call, EventOf, Handler, KeySource, One, Param, Subscriber};
+use crate::handler::{
+    Call, EventOf, Handler, KeySource, KeyedByEvent, Many, One, Param, Subscriber,
+};
 use crate::key::{Key, KeyError};
 use crate::memory::{Memory, MemoryConnection};
 use crate::pipeline::tests::broker::TOPIC;
@@ -39,6 +42,16 @@ pub(super) enum Do {
     WaitThenFail(Gate),
     /// As `Wait`, then as `Unique`.
     WaitUnique(Gate),
+    /// Returns an error that is marked as permanent.
+    FailForGood,
+    /// A statement fails for its data, which trying again does not cure.
+    FailStatementForGood,
+    /// Writes, and the connection breaks.
+    LoseConnection,
+    /// Writes, and never returns.
+    Hang,
+    /// Stays for a moment, and works then.
+    Nap,
 }
 
 /// One call of a handler.
@@ -58,6 +71,29 @@ struct Lines {
     next: HashMap<(&'static str, String), VecDeque<Do>>,
     always: HashMap<(&'static str, String), Do>,
     ran: Vec<Ran>,
+    /// How many calls of a batch handler there were, with the ids of each.
+    calls: Vec<Vec<String>>,
+    running: usize,
+    most_running: usize,
+}
+
+/// A call that is under way.
+struct Running(Script);
+
+impl Running {
+    fn of(script: &Script) -> Self {
+        let mut lines = script.0.lock().unwrap();
+        lines.running += 1;
+        lines.most_running = lines.most_running.max(lines.running);
+        drop(lines);
+        Self(script.clone())
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.0.lock().unwrap().running -= 1;
+    }
 }
 
 impl Script {
@@ -99,6 +135,18 @@ impl Script {
         self.ran().into_iter().filter(of).map(|it| it.attempt).collect()
     }
 
+    /// What batch handlers were given, call by call.
+    pub(super) fn calls(&self) -> Vec<Vec<String>> {
+        self.0.lock().unwrap().calls.clone()
+    }
+
+    /// How many calls were under way at once, at most, since this was asked last.
+    pub(super) fn most_running(&self) -> usize {
+        let mut lines = self.0.lock().unwrap();
+        let running = lines.running;
+        std::mem::replace(&mut lines.most_running, running)
+    }
+
     fn line(&self, scope: &'static str, id: &str, cx: &Context) -> Option<Do> {
         let mut lines = self.0.lock().unwrap();
         let offset = cx.offset().unwrap();
@@ -116,6 +164,7 @@ async fn perform(
     (script, cx, tx): (&Script, &Context, &mut MemoryConnection),
 ) -> Result<(), Failure> {
     let act = script.line(scope, &order.id, cx);
+    let _running = Running::of(script);
     match act {
         None => {}
         Some(Do::Fail) => return Err(Failure::new("the test made it fail")),
@@ -151,6 +200,20 @@ async fn perform(
             gate.pass().await;
             unique(scope, &effect, tx).await?;
         }
+        Some(Do::FailForGood) => return Err(Failure::permanent("the test made it fail for good")),
+        Some(Do::FailStatementForGood) => {
+            tx.insert(scope, effect.as_str()).await?;
+            tx.fail_permanently().await?;
+        }
+        Some(Do::LoseConnection) => {
+            tx.insert(scope, effect.as_str()).await?;
+            tx.lose_connection().await?;
+        }
+        Some(Do::Hang) => {
+            tx.insert(scope, effect.as_str()).await?;
+            std::future::pending::<()>().await;
+        }
+        Some(Do::Nap) => tokio::time::sleep(Duration::from_millis(5)).await,
     }
     tx.insert(scope, effect).await?;
     Ok(())
@@ -244,3 +307,46 @@ handler!(Audit, "audit", KeySource::Event, |order, _| order.id.clone());
 handler!(Count, "count", KeySource::Offset, |_, cx| {
     format!("{}/{}", cx.partition().unwrap(), cx.offset().unwrap())
 });
+
+impl KeyedByEvent for Bill {}
+
+/// All new events of a batch at once; the effects are the ids.
+pub(super) struct Bulk;
+
+impl Handler for Bulk {
+    type Store = Memory;
+    type Input = Many<Order>;
+    const SCOPE: &'static str = "bulk";
+
+    fn needs(needs: &mut Needs) {
+        <State<Script> as Param<'_, Self>>::needs(needs);
+        <&[Context] as Param<'_, Self>>::needs(needs);
+    }
+
+    fn key(event: &EventOf<Self>, _source: Option<&Event>) -> Result<Key, KeyError> {
+        Key::of(&event.id)
+    }
+
+    async fn handle(Many(orders): Many<Order>, mut call: Call<'_, Self>) -> Result<(), Failure> {
+        let script = <State<Script> as Param<'_, Self>>::take(&mut call)?;
+        let contexts = <&[Context] as Param<'_, Self>>::take(&mut call)?;
+        let tx = <&mut MemoryConnection as Param<'_, Self>>::take(&mut call)?;
+        let ids: Vec<_> = orders.iter().map(|order| order.id.clone()).collect();
+        let keys: Vec<_> = contexts.iter().map(|cx| cx.key().to_string()).collect();
+        assert_eq!(keys, ids, "a context for each event, in order");
+        script.0.lock().unwrap().calls.push(ids);
+        for (order, cx) in orders.into_iter().zip(contexts) {
+            let effect = order.id.clone();
+            perform("bulk", order, effect, (&script, cx, &mut *tx)).await?;
+        }
+        Ok(())
+    }
+}
+
+impl Subscriber for Bulk {
+    const TOPICS: &'static [&'static str] = &[TOPIC];
+
+    fn decode(event: &Event) -> Result<EventOf<Self>, DecodeError> {
+        decode_json(event)
+    }
+}

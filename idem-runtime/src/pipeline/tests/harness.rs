@@ -1,14 +1,18 @@
 //! A world in which lanes run: a store and a broker in memory, and handlers with a script.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
+use crate::dead_letter::{DeadLetter, FailureClass, LetterState};
 use crate::error::Error;
 use crate::group::{Group, Registered};
 use crate::lane::{LaneId, LaneRow, Owner};
+use crate::letters::DeadLetters;
+use crate::marker::MarkerState;
 use crate::memory::Memory;
 use crate::pipeline::care::Care;
 use crate::pipeline::lane::{Lane, LaneEnd};
@@ -18,9 +22,10 @@ use crate::pipeline::stats::{Counts, Stats};
 use crate::pipeline::stop::{Stop, Stopper, stop_signal};
 use crate::pipeline::tests::broker::{Broker, TOPIC};
 use crate::pipeline::tests::client::Client;
-use crate::pipeline::tests::handlers::{Bill, Script};
+use crate::pipeline::tests::handlers::{Audit, Bill, Count, Script};
 use crate::pipeline::watch::watch;
 use crate::policy::Policy;
+use crate::replay::Replay;
 use crate::state::States;
 
 /// Virtual time after which a test has waited in vain.
@@ -66,23 +71,39 @@ impl World {
         }
     }
 
+    /// The next lanes have these handlers: a new release.
+    pub(super) fn set_handlers(&mut self, handlers: Vec<Registered<Memory>>) {
+        let Group { name, store, states, .. } = &*self.group;
+        let (name, store, states) = (Arc::clone(name), store.clone(), Arc::clone(states));
+        self.group = Arc::new(Group { name, store, handlers, states });
+    }
+
     /// Starts the lane of a partition in the process `a`.
     pub(super) fn start(&self, partition: i32) -> Running {
         self.start_on("a", partition, &Client::new(&self.broker))
     }
 
     pub(super) fn start_on(&self, process: &str, partition: i32, client: &Client) -> Running {
+        self.start_in(&self.process(process), partition, client)
+    }
+
+    /// A process of this name, with what the others of this world have in flight.
+    pub(super) fn process(&self, name: &str) -> Process {
+        Process { owner: owner(name), care: Arc::clone(&self.care) }
+    }
+
+    pub(super) fn start_in(&self, process: &Process, partition: i32, client: &Client) -> Running {
         let seat = Arc::new(Seat::new(self.id(partition), 1 << 20));
         self.broker.assign(&seat);
         let (stopper, stop) = stop_signal();
         let lane = Lane {
             group: Arc::clone(&self.group),
-            owner: owner(process),
+            owner: process.owner.clone(),
             seat: Arc::clone(&seat),
             source: Arc::new(client.clone()),
             settings: self.settings,
             stats: Arc::clone(&self.stats),
-            care: Arc::clone(&self.care),
+            care: Arc::clone(&process.care),
             stop,
         };
         let task = tokio::spawn(lane.run());
@@ -128,6 +149,74 @@ impl World {
         self.store.look(|view| view.keys("bill"))
     }
 
+    /// All dead letters and waiting events: scope, id of the event (what it is, if it does not
+    /// decode), state and class.
+    pub(super) fn letters(&self) -> Vec<(String, String, LetterState, Option<FailureClass>)> {
+        let letters = self.store.look(|view| view.letters());
+        let letters = letters.into_iter().map(|letter| {
+            let id = id_of(letter.event.payload.as_deref().unwrap_or_default());
+            (letter.scope, id, letter.state, letter.cause.map(|cause| cause.class))
+        });
+        letters.collect()
+    }
+
+    /// The ids of the letters of `bill` in this state, in the order of their numbers.
+    pub(super) fn letters_in(&self, state: LetterState) -> Vec<String> {
+        let letters = self.letters().into_iter();
+        let letters = letters.filter(|(scope, _, is, _)| scope == "bill" && *is == state);
+        letters.map(|(_, id, _, _)| id).collect()
+    }
+
+    pub(super) fn dead_letters(&self) -> DeadLetters<Memory> {
+        DeadLetters::new(self.store.clone(), "ana")
+    }
+
+    /// A replay with the handlers of this world's script.
+    pub(super) fn replay(&self) -> Replay<Memory> {
+        let replay = Replay::new(self.store.clone(), "ana").state(self.script.clone());
+        replay.handler::<Bill>().handler::<Audit>().handler::<Count>()
+    }
+
+    /// Each of these events of `bill` is exactly one of: processed, dead, parked or waiting, settled
+    /// by a person; its marker says so, and its effect and its letter are there once.
+    #[track_caller]
+    pub(super) fn assert_sums<I: AsRef<str>>(&self, ids: impl IntoIterator<Item = I>) {
+        let bills = self.bills();
+        let letters: Vec<_> = self.store.look(|view| view.letters());
+        let mut places = BTreeSet::new();
+        for letter in &letters {
+            let place = (letter.scope.clone(), letter.event.partition, letter.event.offset);
+            assert!(places.insert(place), "{letter:?} was written twice");
+        }
+        let is_correction = |letter: &DeadLetter| {
+            letter.cause.as_ref().is_some_and(|it| it.class == FailureClass::Correction)
+        };
+        for id in ids {
+            let id = id.as_ref();
+            let effects = bills.iter().filter(|it| *it == id).count();
+            let of = |it: &&DeadLetter| {
+                it.scope == "bill" && id_of(it.event.payload.as_deref().unwrap_or_default()) == id
+            };
+            let its: Vec<_> =
+                letters.iter().filter(of).filter(|letter| !is_correction(letter)).collect();
+            let marker = self.store.look(|view| view.marker("bill", id));
+            let states: Vec<_> = its.iter().map(|letter| letter.state).collect();
+            let right = match states[..] {
+                [] => effects == 1 && marker == Some(MarkerState::Processed),
+                [LetterState::Replayed] => effects == 1 && marker == Some(MarkerState::Processed),
+                [LetterState::Dead] => effects == 0 && marker == Some(MarkerState::Dead),
+                [LetterState::Parked | LetterState::Waiting] => {
+                    effects == 0 && marker == Some(MarkerState::Parked)
+                }
+                [LetterState::Dropped] => {
+                    effects == 0 && !matches!(marker, None | Some(MarkerState::Processed))
+                }
+                _ => false,
+            };
+            assert!(right, "{id}: {effects} effects, marked {marker:?}, letters {states:?}");
+        }
+    }
+
     pub(super) fn counts(&self) -> Counts {
         self.stats.counts()
     }
@@ -144,6 +233,12 @@ impl World {
     pub(super) fn end(&self, partition: i32) -> i64 {
         self.broker.events(partition).last().map_or(0, |event| event.offset + 1)
     }
+}
+
+/// A process: all its lanes have one owner, and look after each other.
+pub(super) struct Process {
+    pub(super) owner: Owner,
+    pub(super) care: Arc<Care>,
 }
 
 fn owner(process: &str) -> Owner {
@@ -223,6 +318,13 @@ async fn until_at(caller: &std::panic::Location<'_>, mut holds: impl FnMut() -> 
 /// Lets everybody do what they can do within this much virtual time.
 pub(super) async fn quiet(time: Duration) {
     tokio::time::sleep(time).await;
+}
+
+/// The id in a payload; the payload itself when it has none.
+pub(super) fn id_of(payload: &[u8]) -> String {
+    let json = serde_json::from_slice::<serde_json::Value>(payload).ok();
+    let id = json.and_then(|json| Some(json.get("id")?.as_str()?.to_owned()));
+    id.unwrap_or_else(|| String::from_utf8_lossy(payload).into_owned())
 }
 
 /// `e0` to `e(n-1)`.

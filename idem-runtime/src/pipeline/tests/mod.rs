@@ -7,6 +7,8 @@ mod handlers;
 mod harness;
 mod random;
 
+mod corrections;
+mod dead_letters;
 mod duplicates;
 mod fence;
 mod group_commit;
@@ -15,7 +17,9 @@ mod isolation;
 mod log_changed;
 mod model;
 mod offset_mode;
+mod parking;
 mod refused;
+mod slices;
 mod starting;
 mod stopping;
 mod transient;
