@@ -180,6 +180,7 @@ impl<S: Store> Lane<S> {
         let mut stop = self.stop.clone();
         let LaneSettings { max_batch, release_interval, .. } = self.settings;
         let mut careful = Careful::new(holding, max_batch * (BATCHES_AHEAD + 1));
+        let began = holding.row.position.offset;
         let mut next_round = Instant::now() + release_interval;
         let mut release = true;
         let mut running = FuturesUnordered::new();
@@ -192,7 +193,9 @@ impl<S: Store> Lane<S> {
                 return Tenure::Left;
             }
             if !stopping {
-                for turn in self.next_turns(slices, careful, release) {
+                // What was done past the low-water mark is done again without progress.
+                let calm = careful.calm() && holding.row.position.offset > began;
+                for turn in self.next_turns(slices, careful, calm, release) {
                     running.push(turn);
                 }
                 release = false;
@@ -266,6 +269,7 @@ impl<S: Store> Lane<S> {
         &'a self,
         slices: &mut Slices,
         careful: Careful,
+        calm: bool,
         release: bool,
     ) -> Vec<impl Future<Output = Turn> + Send + use<'a, S>> {
         let mut turns = Vec::new();
@@ -287,7 +291,7 @@ impl<S: Store> Lane<S> {
                 .map(|it| Position { offset: it.offset, leader_epoch: it.leader_epoch });
             let number = u16::try_from(index).unwrap_or(u16::MAX);
             debug_assert!(events.iter().all(|event| slice_of(event, of) == number));
-            turns.push(self.turn(index, holding, events, careful, due));
+            turns.push(self.turn(index, holding, events, (careful, calm), due));
         }
         turns
     }
@@ -298,7 +302,7 @@ impl<S: Store> Lane<S> {
         index: usize,
         mut holding: Holding,
         events: Vec<Event>,
-        careful: Careful,
+        (careful, calm): (Careful, bool),
         release: bool,
     ) -> Turn {
         let (count, bytes) = (events.len(), events.iter().map(Event::weight).sum());
@@ -316,7 +320,7 @@ impl<S: Store> Lane<S> {
                 first = events.first().map(|event| event.offset),
                 events = count,
             );
-            end = self.slice_batch(&mut holding, events, careful).instrument(span).await;
+            end = self.slice_batch(&mut holding, events, (careful, calm)).instrument(span).await;
         }
         Turn { index, holding, events: count, bytes, end }
     }
@@ -325,13 +329,13 @@ impl<S: Store> Lane<S> {
         &self,
         holding: &mut Holding,
         mut events: Vec<Event>,
-        careful: Careful,
+        (careful, calm): (Careful, bool),
     ) -> Option<Tenure> {
         if careful.is_on() {
-            return self.carefully(holding, events.pop()?, careful.calm()).await;
+            return self.carefully(holding, events.pop()?, calm).await;
         }
         let batch = Batch::prepare(&self.group, events);
-        self.batch(holding, batch, careful.calm(), None).await
+        self.batch(holding, batch, calm, None).await
     }
 
     /// Divides the lane; as long as it takes.
