@@ -48,12 +48,7 @@ impl<S: Store> Lane<S> {
         end
     }
 
-    async fn turns(
-        &self,
-        holding: &mut Holding,
-        slices: &mut Slices,
-        mark: &mut Mark,
-    ) -> Tenure {
+    async fn turns(&self, holding: &mut Holding, slices: &mut Slices, mark: &mut Mark) -> Tenure {
         let mut stop = self.stop.clone();
         let LaneSettings { max_batch, release_interval, .. } = self.settings;
         // As many events as slices can have had in flight.
