@@ -189,13 +189,15 @@ async fn forget<S: Store>(
 ) -> Result<(), Ended> {
     let attempts = &trial.holding.row.attempts;
     let calm = trial.calm && trial.holding.row.deaths > 0;
-    if attempts.is_empty() && !calm {
+    let stale = &trial.holding.stale;
+    if attempts.is_empty() && stale.is_empty() && !calm {
         return Ok(());
     }
     let offsets: Vec<i64> = batch.events[trial.events.clone()]
         .iter()
         .map(|event| event.offset)
         .filter(|offset| attempts.iter().any(|it| it.offset == *offset))
+        .chain(stale.iter().copied())
         .collect();
     if offsets.is_empty() && !calm {
         return Ok(());

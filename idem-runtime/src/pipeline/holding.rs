@@ -13,6 +13,9 @@ pub(crate) struct Holding {
     pub(crate) parked: ParkedKeys,
     /// The slice, of which revision and position are then.
     pub(crate) slice: Option<Slice>,
+    /// Offsets of events that are done and of which attempts are noted all the same: the note came
+    /// after a commit whose answer was lost. They are forgotten with the next batch.
+    pub(crate) stale: Vec<i64>,
 }
 
 impl Holding {
@@ -21,7 +24,15 @@ impl Holding {
         for (scope, message_key) in std::mem::take(&mut row.parked) {
             parked.insert(&scope, &message_key);
         }
-        Self { row, parked, slice: None }
+        let mut stale = Vec::new();
+        if parked.is_empty() {
+            // Nothing waits, so that nothing below the position is tried any more.
+            let below = |attempt: &AttemptRow| attempt.offset < row.position.offset;
+            stale = row.attempts.iter().filter(|it| below(it)).map(|it| it.offset).collect();
+            stale.dedup();
+            row.attempts.retain(|attempt| !stale.contains(&attempt.offset));
+        }
+        Self { row, parked, slice: None, stale }
     }
 
     /// A slice of the lane, at this revision.
@@ -30,6 +41,7 @@ impl Holding {
             row: LaneRow { revision, ..self.row.clone() },
             parked: self.parked.clone(),
             slice: Some(slice),
+            stale: self.stale.clone(),
         }
     }
 

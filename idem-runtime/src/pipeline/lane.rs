@@ -200,7 +200,8 @@ impl<S: Store> Lane<S> {
             },
             slices => self.work_sliced(&mut holding, slices).await,
         };
-        if matches!(end, Tenure::Left) {
+        // A lane that stopped is left to nobody, and did not die.
+        if matches!(end, Tenure::Left | Tenure::Failed(_)) {
             let held = holding.held();
             let release = self.group.store.release(&held);
             // Only a courtesy to the next owner.

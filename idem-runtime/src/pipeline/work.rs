@@ -109,12 +109,21 @@ impl<S: Store> Lane<S> {
             };
             let trial = Trial { group: &self.group, holding, events: range.clone(), calm };
             let ended = attempt(trial, &mut batch).await;
-            if !matches!(ended, Attempt::Committed(_))
+            // What may have been committed has forgotten what is known of the event.
+            let unknown = matches!(ended, Attempt::Unknown(..)) || course.unknown.is_some();
+            let mut flying = Some(flying).filter(|_| !matches!(ended, Attempt::Committed(_)));
+            if let Some(flying) = flying.take_if(|_| !unknown)
                 && let Err(end) = self.landed(holding, offset, flying).await
             {
                 return Some(end);
             }
             let meaning = self.meaning(holding, &range, ended, &mut course).await;
+            if let Some(flying) = flying
+                && !matches!(meaning, Meaning::Done(_))
+                && let Err(end) = self.landed(holding, offset, flying).await
+            {
+                return Some(end);
+            }
             if let Err(end) = self.follow(holding, &mut batch, range, meaning, &mut course).await {
                 return Some(end);
             }
@@ -316,6 +325,7 @@ impl<S: Store> Lane<S> {
                 *mark = done.position.offset.max(*mark);
             }
         }
+        holding.stale.clear();
         if !row.attempts.is_empty() {
             let events = &batch.events[range.clone()];
             row.attempts.retain(|it| events.iter().all(|event| event.offset != it.offset));

@@ -128,6 +128,16 @@ impl World {
         ConsumerProcess::start(self.bin, self.dir(), settings)
     }
 
+    /// Starts a consumer in a process of its own, and waits until it has a lane.
+    ///
+    /// # Panics
+    /// When it gets none in time.
+    pub async fn start_working(&self, settings: &Settings) -> ConsumerProcess {
+        let consumer = self.start(settings);
+        until("the consumer has a lane", async || consumer.log().contains("lane taken")).await;
+        consumer
+    }
+
     /// Orders with numbers from `first`, all different.
     pub fn orders(&self, first: i64, count: i64) -> Vec<Order> {
         (first..first + count).map(order).collect()

@@ -8,6 +8,7 @@ mod harness;
 mod random;
 
 mod corrections;
+mod crash_loops;
 mod dead_letters;
 mod duplicates;
 mod fence;

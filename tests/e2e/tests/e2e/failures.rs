@@ -80,7 +80,7 @@ async fn killed(world: &World, settings: &idem_e2e_tests::Settings, orders: Vec<
         consumer.kill();
     }
     producing.await.unwrap();
-    let mut consumer = world.start(settings);
+    let mut consumer = world.start_working(settings).await;
     world.until_drained().await;
     assert!(consumer.terminate().success());
 }
@@ -180,7 +180,7 @@ async fn a_replay_beside_a_redelivery_and_beside_another_replay_has_one_effect()
     let mut orders = world.orders(0, 200);
     orders.iter_mut().for_each(|order| order.act = Act::Refuse);
     world.produce(&orders);
-    let mut consumer = world.start(&settings);
+    let mut consumer = world.start_working(&settings).await;
     world.until_drained().await;
     assert_eq!((world.invoices().await, world.letters().await.len()), ((0, 0), 200));
 
@@ -216,7 +216,7 @@ async fn a_handler_that_does_not_end_is_timed_out_and_holds_nothing() {
     let mut orders = world.orders(0, 20);
     orders[9].act = Act::Hang;
     world.produce(&orders);
-    let mut consumer = world.start(&settings);
+    let mut consumer = world.start_working(&settings).await;
     world.until_drained().await;
     assert_eq!(world.invoices().await, (19, 19));
     let letters = world.letters().await;

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use idem_e2e_tests::handlers::Act;
-use idem_e2e_tests::{Said, Settings, World};
+use idem_e2e_tests::{Said, Settings, World, until};
 
 use crate::BIN;
 
@@ -18,7 +18,7 @@ async fn killed(world: &World, settings: &Settings, every: i64) {
         }
         consumer.kill();
     }
-    let mut consumer = world.start(settings);
+    let mut consumer = world.start_working(settings).await;
     world.until_drained().await;
     assert!(consumer.terminate().success());
 }
@@ -71,8 +71,8 @@ async fn a_slice_that_waits_holds_up_no_other_customer() {
     let mut settings = world.settings.clone();
     settings.policy.slices = Some(8);
     let mut consumer = world.start(&settings);
-    idem_e2e_tests::until("others are done", async || world.invoices().await.0 >= 40).await;
-    assert_eq!(world.at_gate().await, 1);
+    until("one is at the gate", async || world.at_gate().await == 1).await;
+    until("others are done", async || world.invoices().await.0 >= 40).await;
     assert_eq!(world.positions().await, 0, "nothing above it counts as done");
     gate.rollback().await.unwrap();
     world.until_invoiced(64).await;
