@@ -1,38 +1,51 @@
-//! The words of the attribute: `word = value`, in any order, each at most once.
+//! The attribute: its words, each with the reader of its value.
 //!
-//! This is the only place that knows about unknown and repeated words. What a value may be is
-//! `value.rs`, what goes with what is `check.rs`.
+//! How a list of words is read is `words.rs`, what goes with what is `check.rs`.
 
-use proc_macro2::{Span, TokenStream, TokenTree};
-use syn::ext::IdentExt as _;
+use proc_macro2::{Span, TokenStream};
 use syn::parse::{ParseStream, Parser as _};
-use syn::{Ident, LitStr, Token};
+use syn::{ExprPath, LitStr};
 
 use crate::errors::Errors;
 use crate::key::{self, Key};
-use crate::nearest::nearest;
+use crate::policy::{self, Isolation, OnFailure};
+use crate::retry::{self, Retry};
+use crate::time::Time;
 use crate::value::{self, Store};
+use crate::words::{Entry, Word, Words};
 
-const WORDS: &[&str] = &["key", "store", "topic", "topics", "scope"];
-
-/// The value of a word.
-pub(crate) enum Word<T> {
-    /// The word was not given.
-    Absent,
-    /// It was given with a mistake, which is reported already.
-    Broken,
-    /// It was given.
-    Given(T),
-}
-
-impl<T> Word<T> {
-    pub(crate) fn given(self) -> Option<T> {
-        match self {
-            Self::Given(value) => Some(value),
-            Self::Absent | Self::Broken => None,
-        }
-    }
-}
+const WORDS: Words = Words {
+    of: "#[idempotent]",
+    known: &[
+        ("key", "key = \"event_id\""),
+        ("store", "store = \"postgres\""),
+        ("topic", "topic = \"orders\""),
+        ("topics", "topics = [\"orders\", \"returns\"]"),
+        ("scope", "scope = \"billing\""),
+        ("retry", "retry(max = 5)"),
+        ("permanent", "permanent = BillingError::is_permanent"),
+        ("on_failure", "on_failure = \"dead_letter\""),
+        ("isolation", "isolation = \"serializable\""),
+        ("timeout", "timeout = \"30s\""),
+        ("order_by", "order_by = \"message_key\""),
+        ("slices", "slices = 8"),
+    ],
+    other: &[
+        ("max", "it is a part of `retry`: `retry(max = 5)`"),
+        ("backoff", "it is a part of `retry`: `retry(backoff = \"200ms..30s\")`"),
+        ("jitter", "it is a part of `retry`: `retry(jitter = false)`"),
+        ("total", "it is a part of `retry`: `retry(total = \"10m\")`"),
+        ("limit", "it is a part of `on_failure`: `on_failure = park_key(limit = 5000)`"),
+        ("max_retries", "write `retry(max = 5)`, which counts the first attempt, too"),
+        ("retries", "write `retry(max = 5)`, which counts the first attempt, too"),
+        ("attempts", "write `retry(max = 5)`"),
+        ("dead_letter", "write `on_failure = \"dead_letter\"`"),
+        ("park_key", "write `on_failure = \"park_key\"`"),
+        ("isolation_level", "did you mean `isolation`?"),
+        ("batch", "a handler whose first parameter is a `Vec<OrderPlaced>` takes batches"),
+    ],
+    lone: Some("key"),
+};
 
 /// The attribute, each value checked by itself.
 pub(crate) struct Attr {
@@ -40,6 +53,14 @@ pub(crate) struct Attr {
     pub(crate) store: Word<Store>,
     pub(crate) topics: Word<Vec<LitStr>>,
     pub(crate) scope: Word<LitStr>,
+    pub(crate) retry: Word<Retry>,
+    pub(crate) permanent: Word<ExprPath>,
+    pub(crate) on_failure: Word<OnFailure>,
+    pub(crate) isolation: Word<Isolation>,
+    pub(crate) timeout: Word<Time>,
+    /// Where it was said that there is an order per message key.
+    pub(crate) order_by: Word<Span>,
+    pub(crate) slices: Word<(u16, Span)>,
 }
 
 impl Attr {
@@ -49,151 +70,45 @@ impl Attr {
             store: Word::Absent,
             topics: Word::Absent,
             scope: Word::Absent,
+            retry: Word::Absent,
+            permanent: Word::Absent,
+            on_failure: Word::Absent,
+            isolation: Word::Absent,
+            timeout: Word::Absent,
+            order_by: Word::Absent,
+            slices: Word::Absent,
         };
         let parser = |input: ParseStream<'_>| {
-            let mut seen = Vec::new();
-            while !input.is_empty() {
-                attr.word(input, &mut seen, errors);
-                if !input.is_empty() && input.parse::<Token![,]>().is_err() {
-                    errors.push(input.error("expected `,` before the next word"));
-                    if !(input.peek(Ident::peek_any) && input.peek2(Token![=])) {
-                        skip_word(input);
-                        let _comma: Option<Token![,]> = input.parse()?;
-                    }
-                }
-            }
+            WORDS.read(input, errors, |entry| attr.word(entry));
             Ok(())
         };
-        if let Err(error) = parser.parse2(words) {
+        // Everything was read, so what is left over belongs to a mistake inside of parentheses that
+        // is known already.
+        if let Err(error) = parser.parse2(words)
+            && errors.len() == 0
+        {
             errors.push(error);
         }
         attr
     }
 
-    /// Reads one `word = value`, or what stands in its place.
-    fn word(&mut self, input: ParseStream<'_>, seen: &mut Vec<Seen>, errors: &mut Errors) {
-        let (word, name) = match word(input) {
-            Ok(found) => found,
-            Err((meant, error)) => {
-                errors.push(error);
-                // `#[idempotent("event_id")]` means a key.
-                if input.peek(LitStr) && matches!(self.key, Word::Absent) {
-                    self.key = Word::Broken;
-                }
-                match meant {
-                    // The value of a misspelt word is checked as if it were spelt right.
-                    Some(meant) => meant,
-                    None => return skip_word(input),
-                }
-            }
-        };
-        if let Some(error) = twice(&word, name, seen) {
-            errors.push(error);
-            return skip_word(input);
-        }
-        seen.push(name);
-        let mut reader = Reader { word: &word, name, input, errors };
-        match name {
-            "key" => self.key = reader.read(key::key),
-            "store" => self.store = reader.read(value::store),
-            "topic" => self.topics = reader.read(value::topic),
-            "topics" => self.topics = reader.read(value::topics),
-            _ => self.scope = reader.read(value::scope),
-        }
-    }
-}
-
-/// A known word that was read already.
-type Seen = &'static str;
-/// A word as it was written, and the known word it is.
-type Found = (Ident, &'static str);
-
-/// Reads a word. An unknown one is an error, beside the known one it was meant to be.
-fn word(input: ParseStream<'_>) -> Result<Found, (Option<Found>, syn::Error)> {
-    if let Ok(text) = input.fork().parse::<LitStr>() {
-        let message = format!("`{0}` of what? For the key write `key = {0}`", text.token());
-        return Err((None, syn::Error::new(text.span(), message)));
-    }
-    if !input.peek(Ident::peek_any) {
-        return Err((None, input.error("expected a word such as `key = \"event_id\"`")));
-    }
-    let word = Ident::parse_any(input).map_err(|error| (None, error))?;
-    let name = word.unraw().to_string();
-    if let Some(known) = WORDS.iter().find(|known| **known == name) {
-        return Ok((word, known));
-    }
-    let near = nearest(&name, WORDS);
-    let hint = match near {
-        Some(near) => format!("did you mean `{near}`?"),
-        None => "the words are `key`, `store`, `topic`, `topics` and `scope`".to_owned(),
-    };
-    let message = format!("`{name}` is not a word of `#[idempotent]`; {hint}");
-    let error = syn::Error::new(word.span(), message);
-    Err((near.map(|near| (word, near)), error))
-}
-
-fn twice(word: &Ident, name: Seen, seen: &[Seen]) -> Option<syn::Error> {
-    let is_topics = |name: Seen| name == "topic" || name == "topics";
-    let message = if seen.contains(&name) {
-        format!("`{name}` is given twice; keep one")
-    } else if is_topics(name) && seen.iter().copied().any(is_topics) {
-        "`topic` and `topics` are both given; put all of them into `topics = [..]`".to_owned()
-    } else {
-        return None;
-    };
-    Some(syn::Error::new(word.span(), message))
-}
-
-/// Reads the value of one word.
-struct Reader<'a, 'b> {
-    word: &'a Ident,
-    name: &'static str,
-    input: ParseStream<'b>,
-    errors: &'a mut Errors,
-}
-
-impl<'b> Reader<'_, 'b> {
-    fn read<T>(&mut self, parse: fn(ParseStream<'b>, &mut Errors) -> syn::Result<T>) -> Word<T> {
-        let before = self.errors.len();
-        let value = self.equals().and_then(|()| parse(self.input, self.errors));
-        match value {
-            Ok(value) if self.errors.len() == before => Word::Given(value),
-            Ok(_) => Word::Broken,
-            Err(error) => {
-                self.errors.push(error);
-                skip_word(self.input);
-                Word::Broken
-            }
-        }
-    }
-
-    fn equals(&self) -> syn::Result<()> {
-        let example = match self.name {
-            "key" => "key = \"event_id\"",
-            "store" => "store = \"postgres\"",
-            "topic" => "topic = \"orders\"",
-            "topics" => "topics = [\"orders\", \"returns\"]",
-            _ => "scope = \"billing\"",
-        };
-        let wrong = |span: Span| {
-            Err(syn::Error::new(span, format!("`{}` needs a value: `{example}`", self.name)))
-        };
-        if !self.input.peek(Token![=]) {
-            return wrong(self.word.span());
-        }
-        let equals: Token![=] = self.input.parse()?;
-        if self.input.is_empty() || self.input.peek(Token![,]) {
-            return wrong(equals.span);
-        }
-        Ok(())
-    }
-}
-
-/// Reads on to the next comma.
-fn skip_word(input: ParseStream<'_>) {
-    while !input.is_empty() && !input.peek(Token![,]) {
-        if input.parse::<TokenTree>().is_err() {
-            return;
+    fn word(&mut self, entry: Entry<'_, '_>) {
+        match entry.name {
+            "key" => self.key = entry.value(key::key),
+            "store" => self.store = entry.value(value::store),
+            "topic" | "topics" if !matches!(self.topics, Word::Absent) => entry.refuse(
+                "`topic` and `topics` are both given; put all of them into `topics = [..]`",
+            ),
+            "topic" => self.topics = entry.value(value::topic),
+            "topics" => self.topics = entry.value(value::topics),
+            "scope" => self.scope = entry.value(value::scope),
+            "retry" => self.retry = entry.list_or_value(retry::list, retry::whole),
+            "permanent" => self.permanent = entry.value(policy::permanent),
+            "on_failure" => self.on_failure = entry.value(policy::on_failure),
+            "isolation" => self.isolation = entry.value(policy::isolation),
+            "timeout" => self.timeout = entry.value(policy::timeout),
+            "order_by" => self.order_by = entry.value(policy::order_by),
+            _ => self.slices = entry.value(policy::slices),
         }
     }
 }

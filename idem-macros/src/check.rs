@@ -6,13 +6,18 @@
 use syn::LitStr;
 use syn::ext::IdentExt as _;
 
-use crate::attr::{Attr, Word};
+use crate::attr::Attr;
 use crate::errors::Errors;
 use crate::function::Function;
 use crate::key::Key;
-use crate::model::{Model, Rejected};
+use crate::model::{Model, Policy, Rejected};
 use crate::signature;
 use crate::value::check_scope;
+use crate::words::Word;
+
+/// Into how many slices a partition is divided when there is an order per message key, and nobody
+/// says into how many.
+const SLICES: u16 = 4;
 
 /// Makes a model of the attribute and the function, or says what is wrong with them.
 pub(crate) fn check(
@@ -23,20 +28,40 @@ pub(crate) fn check(
     words(&attr, &mut errors);
     let associated = signature::refuse_associated(&function, &mut errors);
     signature::refuse_qualifiers(&function, &mut errors);
-    let event = signature::event(&function, &mut errors);
+    let input = signature::input(&function, &mut errors);
     let params = signature::params(&function, &mut errors);
     let output = signature::output(&function, &mut errors);
     let scope = scope(&attr, &function, &mut errors);
 
-    let Attr { key, store, topics, .. } = attr;
-    match (key, store, event, output) {
-        (Word::Given(key), Word::Given(store), Some(event), Some(output)) if errors.len() == 0 => {
-            let topics = topics.given();
-            Ok(Model { function, key, store, topics, scope, event, params, output })
+    let slices = slices(&attr, &mut errors);
+    let Attr { key, store, topics, retry, permanent, on_failure, isolation, timeout, .. } = attr;
+    match (key, store, input, output) {
+        (Word::Given(key), Word::Given(store), Some(input), Some(output)) if errors.len() == 0 => {
+            let policy = Policy {
+                retry: retry.given(),
+                on_failure: on_failure.given(),
+                isolation: isolation.given(),
+                timeout: timeout.given(),
+                slices,
+            };
+            let (topics, permanent) = (topics.given(), permanent.given());
+            let model = Model {
+                function,
+                key,
+                store,
+                topics,
+                scope,
+                input,
+                params,
+                output,
+                policy,
+                permanent,
+            };
+            Ok(model)
         }
-        (_, store, event, _) => {
+        (_, store, input, _) => {
             let store = store.given();
-            Err(Box::new(Rejected { errors, function, store, event, associated }))
+            Err(Box::new(Rejected { errors, function, store, input, associated }))
         }
     }
 }
@@ -86,4 +111,28 @@ fn scope(attr: &Attr, function: &Function, errors: &mut Errors) -> LitStr {
         check_scope(&text, name.span(), errors);
     }
     LitStr::new(&text, name.span())
+}
+
+/// Into how many slices a partition is divided, if it is.
+fn slices(attr: &Attr, errors: &mut Errors) -> Option<u16> {
+    if let (Word::Given(order), Word::Given(Key::Offset(_))) = (&attr.order_by, &attr.key) {
+        errors.at(
+            *order,
+            "slices of a partition move on by themselves, and `key = offset` needs one position \
+             that says what is done; take the key from a field of the event or from a header",
+        );
+    }
+    match (&attr.order_by, &attr.slices) {
+        (Word::Absent, Word::Given((_, slices))) => {
+            errors.at(
+                *slices,
+                "without an order per key nobody could say which slice an event belongs to; add \
+                 `order_by = \"message_key\"`",
+            );
+            None
+        }
+        (Word::Given(_), Word::Given((slices, _))) => Some(*slices),
+        (Word::Given(_), _) => Some(SLICES),
+        (Word::Absent | Word::Broken, _) => None,
+    }
 }

@@ -3,6 +3,8 @@
 //! Small on purpose: constants, a key function, a call. Work lives in `idem-runtime`. Questions to
 //! the compiler are asked on the user's tokens, so that its answers are shown there.
 
+mod policy;
+
 use proc_macro2::{Span, TokenStream};
 use quote::{quote, quote_spanned};
 use syn::spanned::Spanned as _;
@@ -10,7 +12,7 @@ use syn::{Ident, LitStr, Type};
 
 use crate::function::Function;
 use crate::key::{Field, Key};
-use crate::model::Model;
+use crate::model::{Input, Model};
 
 /// Writes the model down.
 pub(crate) fn expand(model: &Model) -> TokenStream {
@@ -39,11 +41,13 @@ pub(crate) fn handler_type(function: &Function) -> TokenStream {
 }
 
 fn handler(model: &Model) -> TokenStream {
-    let Model { event, scope, .. } = model;
+    let Model { input: Input { event, is_batch }, scope, .. } = model;
     let (cfgs, name) = (model.function.cfgs(), type_name(&model.function));
     let store = model.store.to_type();
     // An event that cannot be one is shown at its type.
-    let input = quote_spanned!(mixed(event)=> type Input = ::idem::__private::One<#event>;);
+    let input = input_name(*is_batch);
+    let input = quote_spanned!(mixed(event)=> type Input = ::idem::__private::#input<#event>;);
+    let policy = policy::policy(&model.policy);
     let (needs, key, handle) = (needs(model), key(model), handle(model));
     let source = match &model.key {
         Key::Fields(_) => None,
@@ -62,11 +66,17 @@ fn handler(model: &Model) -> TokenStream {
             #input
             const SCOPE: ::idem::__private::Text = #scope;
             #source
+            #policy
             #needs
             #key
             #handle
         }
     }
+}
+
+/// The name of what the handler is given, as the runtime has it.
+pub(crate) fn input_name(is_batch: bool) -> Ident {
+    Ident::new(if is_batch { "Many" } else { "One" }, here())
 }
 
 fn needs(model: &Model) -> TokenStream {
@@ -80,7 +90,7 @@ fn needs(model: &Model) -> TokenStream {
 }
 
 fn key(model: &Model) -> TokenStream {
-    let event = &model.event;
+    let event = &model.input.event;
     let (event_name, source_name, body) = match &model.key {
         Key::Fields(fields) => {
             let (event_name, body) = key_of_fields(fields);
@@ -137,7 +147,7 @@ fn field_of(field: &Field, event: &Ident) -> TokenStream {
 }
 
 fn handle(model: &Model) -> TokenStream {
-    let Model { event, output, .. } = model;
+    let Model { input: Input { event, is_batch }, output, .. } = model;
     let function = &model.function.sig.ident;
     let names: Vec<Ident> =
         (1..=model.params.len()).map(|n| Ident::new(&format!("param{n}"), here())).collect();
@@ -150,23 +160,35 @@ fn handle(model: &Model) -> TokenStream {
     let call = if model.params.is_empty() { quote!(_) } else { quote_spanned!(here()=> mut call) };
     // The whole signature stands at the function's name: a future that is not `Send` is shown there.
     let at = type_name(&model.function).span();
+    let (input, given) = (input_name(*is_batch), if *is_batch { "events" } else { "event" });
+    let given = Ident::new(given, at);
     let signature = quote_spanned! {at=>
         async fn handle(
-            ::idem::__private::One(event): ::idem::__private::One<#event>,
+            ::idem::__private::#input(#given): ::idem::__private::#input<#event>,
             #call: ::idem::__private::Call<'_, Self>,
         ) -> ::idem::__private::Handled
     };
-    let finish = quote_spanned!(mixed(output)=> ::idem::__private::finish::<#output>);
+    let result = quote_spanned!(at=> #function(#given, #(#names),*).await);
+    let finish = match &model.permanent {
+        None => quote_spanned!(mixed(output)=> ::idem::__private::finish::<#output>(#result)),
+        // In two steps, each at its own place: a wrong function is shown at its path.
+        Some(path) => {
+            let result =
+                quote_spanned!(mixed(output)=> ::idem::__private::result::<#output>(#result));
+            let at = here().located_at(path.span());
+            quote_spanned!(at=> ::idem::__private::finish_with(#result, #path))
+        }
+    };
     quote_spanned! {at=>
         #signature {
             #(#takes)*
-            #finish(#function(event, #(#names),*).await)
+            #finish
         }
     }
 }
 
 fn subscriber(model: &Model, topics: &[LitStr]) -> TokenStream {
-    let event = &model.event;
+    let event = &model.input.event;
     let (cfgs, name) = (model.function.cfgs(), type_name(&model.function));
     quote_spanned! {here()=>
         #(#cfgs)*
@@ -186,7 +208,7 @@ fn subscriber(model: &Model, topics: &[LitStr]) -> TokenStream {
 /// Where the key is not in the event, `process` exists all the same, with a condition that is not
 /// met: so the compiler says why it cannot be called, instead of that there is no such function.
 fn direct(model: &Model) -> TokenStream {
-    let event = &model.event;
+    let event = &model.input.event;
     let (vis, name) = (&model.function.vis, type_name(&model.function));
     let cfgs: Vec<_> = model.function.cfgs().collect();
     let (keyed, condition) = match &model.key {

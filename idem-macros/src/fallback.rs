@@ -4,12 +4,12 @@
 use proc_macro2::{Span, TokenStream};
 use quote::{quote, quote_spanned};
 
-use crate::expand::{handler_type, type_name};
-use crate::model::Rejected;
+use crate::expand::{handler_type, input_name, type_name};
+use crate::model::{Input, Rejected};
 
 /// Writes the mistakes down, and something that compiles otherwise.
 pub(crate) fn fallback(rejected: Rejected) -> TokenStream {
-    let Rejected { mut errors, function, store, event, associated } = rejected;
+    let Rejected { mut errors, function, store, input, associated } = rejected;
     let item = function.item();
     if associated {
         let errors = errors.into_items();
@@ -17,7 +17,7 @@ pub(crate) fn fallback(rejected: Rejected) -> TokenStream {
     }
     let (kind, name, vis) = (handler_type(&function), type_name(&function), &function.vis);
     let cfgs: Vec<_> = function.cfgs().collect();
-    let known = store.is_some() && event.is_some();
+    let known = store.is_some() && input.is_some();
     // Where the store is not known, one of the mistakes is its type: of such a type the compiler asks
     // nothing more.
     let store = match store {
@@ -25,7 +25,8 @@ pub(crate) fn fallback(rejected: Rejected) -> TokenStream {
         None => errors.take_as_type(),
     };
     let errors = errors.into_items();
-    let event = event.map_or_else(|| quote!(()), |event| quote!(#event));
+    let input_of = input_name(input.as_ref().is_some_and(|input| input.is_batch));
+    let event = input.map_or_else(|| quote!(()), |Input { event, .. }| quote!(#event));
     let arguments = if known {
         quote!((_: &<Self as ::idem::__private::Handler>::Store, _: #event))
     } else {
@@ -38,7 +39,7 @@ pub(crate) fn fallback(rejected: Rejected) -> TokenStream {
         #(#cfgs)*
         impl ::idem::__private::Handler for #name {
             type Store = #store;
-            type Input = ::idem::__private::One<#event>;
+            type Input = ::idem::__private::#input_of<#event>;
             const SCOPE: ::idem::__private::Text = "";
             fn needs(_: &mut ::idem::__private::Needs) {}
             fn key(
@@ -48,7 +49,7 @@ pub(crate) fn fallback(rejected: Rejected) -> TokenStream {
                 loop {}
             }
             async fn handle(
-                _: ::idem::__private::One<#event>,
+                _: ::idem::__private::#input_of<#event>,
                 _: ::idem::__private::Call<'_, Self>,
             ) -> ::idem::__private::Handled {
                 loop {}

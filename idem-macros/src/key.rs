@@ -7,8 +7,8 @@ use syn::spanned::Spanned as _;
 use syn::{Expr, Ident, LitStr, Member};
 
 use crate::errors::Errors;
+use crate::forms::{expr, literal, ungroup};
 use crate::nearest::nearest;
-use crate::value::{literal, ungroup};
 
 /// Where the key comes from.
 pub(crate) enum Key {
@@ -31,8 +31,7 @@ const KEY_FORMS: &str = "a key is a field (`\"event_id\"`, `\"order.id\"`), seve
                          (`(\"tenant\", \"event_id\")`), `header(\"name\")` or `offset`";
 
 pub(crate) fn key(input: ParseStream<'_>, errors: &mut Errors) -> syn::Result<Key> {
-    let start = input.span();
-    let expr: Expr = input.parse().map_err(|_| syn::Error::new(start, KEY_FORMS))?;
+    let expr = expr(input, KEY_FORMS)?;
     match ungroup(&expr) {
         Expr::Path(path) if path.path.is_ident("offset") => Ok(Key::Offset(path.span())),
         Expr::Path(path) if path.path.is_ident("header") => Err(syn::Error::new_spanned(

@@ -2,8 +2,8 @@
 //!
 //! Depend on `idem-kafka`, which re-exports it: what it writes names only `::idem::__private`.
 //!
-//! One file for each stage: the words are read (`attr.rs`, `value.rs`, `key.rs`), the function is
-//! read (`function.rs`), both are checked (`check.rs`, `signature.rs`) and become a model
+//! One file for each stage: the words are read (`attr.rs`, and a file for each kind of value), the
+//! function is read (`function.rs`), both are checked (`check.rs`, `signature.rs`) and become a model
 //! (`model.rs`), which is written down (`expand.rs`), or, with mistakes, something that causes no
 //! others (`fallback.rs`).
 
@@ -12,14 +12,19 @@ mod check;
 mod errors;
 mod expand;
 mod fallback;
+mod forms;
 mod function;
 mod key;
 mod model;
 mod nearest;
+mod policy;
+mod retry;
 mod signature;
 #[cfg(test)]
 mod snapshots;
+mod time;
 mod value;
+mod words;
 
 use proc_macro2::TokenStream;
 

@@ -2,10 +2,13 @@
 
 use proc_macro2::TokenStream;
 use quote::{quote, quote_spanned};
-use syn::{LitStr, Type};
+use syn::{ExprPath, LitStr, Type};
 
 use crate::function::Function;
 use crate::key::Key;
+use crate::policy::{Isolation, OnFailure};
+use crate::retry::Retry;
+use crate::time::Time;
 use crate::value::Store;
 
 pub(crate) struct Model {
@@ -14,10 +17,31 @@ pub(crate) struct Model {
     pub(crate) store: Store,
     pub(crate) topics: Option<Vec<LitStr>>,
     pub(crate) scope: LitStr,
-    pub(crate) event: Type,
+    pub(crate) input: Input,
     /// The types of the parameters after the event.
     pub(crate) params: Vec<Type>,
     pub(crate) output: Type,
+    pub(crate) policy: Policy,
+    /// The function that says of an error whether it is a permanent one.
+    pub(crate) permanent: Option<ExprPath>,
+}
+
+/// What the handler is given at once.
+pub(crate) struct Input {
+    /// The type of one event.
+    pub(crate) event: Type,
+    /// Whether it is given all new events of a batch.
+    pub(crate) is_batch: bool,
+}
+
+/// What is said of failure, time and order.
+#[derive(Debug, Default, PartialEq)]
+pub(crate) struct Policy {
+    pub(crate) retry: Option<Retry>,
+    pub(crate) on_failure: Option<OnFailure>,
+    pub(crate) isolation: Option<Isolation>,
+    pub(crate) timeout: Option<Time>,
+    pub(crate) slices: Option<u16>,
 }
 
 /// What is known of a handler that has mistakes.
@@ -25,7 +49,7 @@ pub(crate) struct Rejected {
     pub(crate) errors: crate::errors::Errors,
     pub(crate) function: Function,
     pub(crate) store: Option<Store>,
-    pub(crate) event: Option<Type>,
+    pub(crate) input: Option<Input>,
     /// Whether it stands in an `impl` or a `trait`, where no type can stand beside it.
     pub(crate) associated: bool,
 }

@@ -6,11 +6,12 @@
 
 use quote::ToTokens;
 use syn::visit::{self, Visit};
-use syn::{FnArg, GenericArgument, PathArguments, ReturnType, Safety, Type};
+use syn::{FnArg, GenericArgument, PathArguments, ReturnType, Safety, Type, TypePath};
 
 use crate::errors::Errors;
+use crate::forms::ungroup_type;
 use crate::function::{Function, is_idempotent};
-use crate::value::ungroup_type;
+use crate::model::Input;
 
 /// A type cannot stand beside a method. Without `self` or `Self` one cannot be told from a function.
 pub(crate) fn refuse_associated(function: &Function, errors: &mut Errors) -> bool {
@@ -78,11 +79,11 @@ pub(crate) fn refuse_qualifiers(function: &Function, errors: &mut Errors) {
     }
 }
 
-/// The type of the event: the first parameter.
-pub(crate) fn event(function: &Function, errors: &mut Errors) -> Option<Type> {
+/// What the handler is given: the first parameter.
+pub(crate) fn input(function: &Function, errors: &mut Errors) -> Option<Input> {
     let before = errors.len();
-    let event = match function.sig.inputs.first() {
-        Some(FnArg::Typed(event)) => ungroup_type((*event.ty).clone()),
+    let first = match function.sig.inputs.first() {
+        Some(FnArg::Typed(first)) => ungroup_type((*first.ty).clone()),
         Some(FnArg::Receiver(_)) => return None,
         None => {
             errors.on(
@@ -93,28 +94,46 @@ pub(crate) fn event(function: &Function, errors: &mut Errors) -> Option<Type> {
             return None;
         }
     };
-    match &event {
+    let input = match batch_of(&first) {
+        Some(event) => Input { event: ungroup_type(event.clone()), is_batch: true },
+        None => Input { event: first, is_batch: false },
+    };
+    match &input.event {
+        Type::Reference(reference) if input.is_batch => {
+            errors.on(reference, "events are owned: take them by value, `Vec<OrderPlaced>`");
+        }
+        Type::Reference(reference) if is_slice(&reference.elem) => errors.on(
+            reference,
+            "the events of a batch are owned: take them by value, `Vec<OrderPlaced>`",
+        ),
         Type::Reference(reference) => errors.on(
             reference,
             "the first parameter is the event, owned: take it by value, and put connections and \
              `&Context` after it",
         ),
-        Type::Path(path) if path.qself.is_none() && is_vec(path) => errors.on(
-            path,
-            "a handler of batches (`Vec<E>`) is not supported yet: take one event, whose effects \
-             idem already commits together with its neighbours'",
-        ),
         other => refuse_borrowed(other, errors),
     }
-    (errors.len() == before).then_some(event)
+    (errors.len() == before).then_some(input)
 }
 
-fn is_vec(path: &syn::TypePath) -> bool {
-    path.path.segments.last().is_some_and(|last| {
-        last.ident == "Vec"
-            && matches!(&last.arguments, PathArguments::AngleBracketed(args)
-                if args.args.iter().any(|arg| matches!(arg, GenericArgument::Type(_))))
-    })
+/// The `E` of a `Vec<E>`, which can only be told by its spelling.
+fn batch_of(first: &Type) -> Option<&Type> {
+    let Type::Path(TypePath { qself: None, path, .. }) = first else { return None };
+    let names: Vec<String> = path.segments.iter().map(|it| it.ident.to_string()).collect();
+    if !matches!(names.join("::").as_str(), "Vec" | "std::vec::Vec" | "alloc::vec::Vec") {
+        return None;
+    }
+    match &path.segments.last()?.arguments {
+        PathArguments::AngleBracketed(args) if args.args.len() == 1 => match args.args.first()? {
+            GenericArgument::Type(event) => Some(event),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+fn is_slice(ty: &Type) -> bool {
+    matches!(ty, Type::Slice(_)) || batch_of(ty).is_some()
 }
 
 /// An event outlives the message it was read from, so that it can be tried again.

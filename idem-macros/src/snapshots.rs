@@ -117,6 +117,82 @@ fn a_condition_of_the_function_is_on_every_item() {
 }
 
 #[test]
+fn what_is_said_of_failure_time_and_order_is_a_constant() {
+    snapshot(
+        "what_is_said_of_failure_time_and_order_is_a_constant",
+        quote!(
+            key = "event_id",
+            store = "postgres",
+            topic = "orders",
+            retry(max = 5, backoff = "200ms..30s", jitter, total = "10m"),
+            on_failure = park_key(limit = 5000),
+            isolation = "serializable",
+            timeout = "1.5s",
+            order_by = "message_key",
+            slices = 8,
+        ),
+        quote! {
+            async fn bill(event: OrderPlaced) -> Result<(), Error> {
+                insert(event).await
+            }
+        },
+    );
+}
+
+#[test]
+fn an_order_without_a_number_has_four_slices() {
+    snapshot(
+        "an_order_without_a_number_has_four_slices",
+        quote!(key = "id", store = "postgres", order_by = message_key, retry = "never"),
+        quote! {
+            async fn bill(event: OrderPlaced) -> Result<(), Error> {
+                insert(event).await
+            }
+        },
+    );
+}
+
+#[test]
+fn the_word_on_permanent_errors_is_asked_when_the_handler_failed() {
+    snapshot(
+        "the_word_on_permanent_errors_is_asked_when_the_handler_failed",
+        quote!(key = "event_id", store = "postgres", permanent = Error::is_permanent),
+        quote! {
+            async fn bill(event: OrderPlaced) -> Result<(), Error> {
+                insert(event).await
+            }
+        },
+    );
+}
+
+#[test]
+fn a_batch_handler_is_given_a_vector_and_has_the_key_of_one_event() {
+    let added = snapshot(
+        "a_batch_handler_is_given_a_vector_and_has_the_key_of_one_event",
+        quote!(key = "event_id", store = "postgres", topic = "orders"),
+        quote! {
+            async fn bill(events: Vec<OrderPlaced>, contexts: &[Context]) -> Result<(), Error> {
+                insert(events).await
+            }
+        },
+    );
+    assert!(added < 40, "{added} lines");
+}
+
+#[test]
+fn a_mistake_in_a_batch_handler_keeps_its_event() {
+    snapshot(
+        "a_mistake_in_a_batch_handler_keeps_its_event",
+        quote!(key = "event_id", store = "postgres", retry()),
+        quote! {
+            async fn bill(events: std::vec::Vec<OrderPlaced>) -> Result<(), Error> {
+                insert(events).await
+            }
+        },
+    );
+}
+
+#[test]
 fn a_mistake_keeps_the_function_and_its_type() {
     snapshot(
         "a_mistake_keeps_the_function_and_its_type",

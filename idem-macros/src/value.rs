@@ -1,12 +1,13 @@
-//! What the values of the words may be, but for the key (`key.rs`). Each value is checked by itself
+//! What the values of `store`, `topic`, `topics` and `scope` may be. Each value is checked by itself
 //! and keeps its tokens.
 
 use proc_macro2::Span;
 use syn::parse::ParseStream;
 use syn::spanned::Spanned as _;
-use syn::{Expr, ExprLit, Lit, LitStr, Type};
+use syn::{Expr, LitStr, Type};
 
 use crate::errors::Errors;
+use crate::forms::{expr, literal, ungroup, ungroup_type};
 use crate::nearest::nearest;
 
 /// The store.
@@ -62,8 +63,7 @@ fn known<T: PartialEq<str> + ?Sized>(name: &T) -> Option<&'static str> {
 pub(crate) fn topic(input: ParseStream<'_>, errors: &mut Errors) -> syn::Result<Vec<LitStr>> {
     const FORM: &str = "a topic is a string: `topic = \"orders\"`; for several write \
                         `topics = [\"orders\", \"returns\"]`";
-    let start = input.span();
-    let expr: Expr = input.parse().map_err(|_| syn::Error::new(start, FORM))?;
+    let expr = expr(input, FORM)?;
     let name = literal(&expr).ok_or_else(|| syn::Error::new_spanned(&expr, FORM))?;
     check_topic(name, errors);
     Ok(vec![name.clone()])
@@ -71,8 +71,7 @@ pub(crate) fn topic(input: ParseStream<'_>, errors: &mut Errors) -> syn::Result<
 
 pub(crate) fn topics(input: ParseStream<'_>, errors: &mut Errors) -> syn::Result<Vec<LitStr>> {
     const FORM: &str = "topics are a list of strings: `topics = [\"orders\", \"returns\"]`";
-    let start = input.span();
-    let expr: Expr = input.parse().map_err(|_| syn::Error::new(start, FORM))?;
+    let expr = expr(input, FORM)?;
     let Expr::Array(array) = ungroup(&expr) else {
         return Err(syn::Error::new_spanned(&expr, FORM));
     };
@@ -119,8 +118,7 @@ fn check_topic(name: &LitStr, errors: &mut Errors) {
 
 pub(crate) fn scope(input: ParseStream<'_>, errors: &mut Errors) -> syn::Result<LitStr> {
     const FORM: &str = "a scope is a string: `scope = \"billing\"`";
-    let start = input.span();
-    let expr: Expr = input.parse().map_err(|_| syn::Error::new(start, FORM))?;
+    let expr = expr(input, FORM)?;
     let scope = literal(&expr).ok_or_else(|| syn::Error::new_spanned(&expr, FORM))?;
     check_scope(&scope.value(), scope.span(), errors);
     Ok(scope.clone())
@@ -136,30 +134,5 @@ pub(crate) fn check_scope(scope: &str, span: Span, errors: &mut Errors) {
             .at(span, format!("a scope has at most {MAX_LEN} bytes, this one has {}", scope.len()));
     } else if let Some(letter) = scope.chars().find(|it| matches!(it, '\0' | ',' | ' ')) {
         errors.at(span, format!("a scope has no comma, space or NUL, this one has {letter:?}"));
-    }
-}
-
-pub(crate) fn literal(expr: &Expr) -> Option<&LitStr> {
-    match ungroup(expr) {
-        Expr::Lit(ExprLit { lit: Lit::Str(text), attrs }) if attrs.is_empty() => Some(text),
-        _ => None,
-    }
-}
-
-/// Looks through the invisible groups that `macro_rules!` puts around what it was given, and
-/// through parentheses.
-pub(crate) fn ungroup(expr: &Expr) -> &Expr {
-    match expr {
-        Expr::Group(group) => ungroup(&group.expr),
-        Expr::Paren(paren) => ungroup(&paren.expr),
-        other => other,
-    }
-}
-
-/// As [`ungroup`], for a type.
-pub(crate) fn ungroup_type(ty: Type) -> Type {
-    match ty {
-        Type::Group(group) => ungroup_type(*group.elem),
-        other => other,
     }
 }

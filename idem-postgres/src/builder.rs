@@ -174,8 +174,8 @@ impl Builder {
             );
         }
         let pools = Pools::new(sessions, self.max_connections, self.acquire_timeout);
-        let sql = Statements::new(&schema);
-        let inner = Inner { pools, schema, sql, patience: self.patience };
+        let (sql, serializable) = (Statements::new(&schema), Statements::serializable(&schema));
+        let inner = Inner { pools, schema, sql, serializable, patience: self.patience };
         Ok(Postgres { inner: Arc::new(inner) })
     }
 }

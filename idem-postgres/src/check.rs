@@ -23,7 +23,8 @@ from {schema}.store
 pub(crate) const LACKING_RIGHTS: &str = "
 select string_agg(privilege || ' on ' || name, ', ' order by name, privilege)
 from unnest(array['scopes', 'lanes', 'owners', 'offset_marks', 'lane_slices', 'markers',
-                  'open_batches']) as name
+                  'open_batches', 'attempts', 'dead_letters', 'dead_letter_notes',
+                  'parked_keys']) as name
 cross join unnest(array['select', 'insert', 'update', 'delete']) as privilege
 where not has_table_privilege(format('{schema}.%I', name), privilege)
 ";

@@ -1,17 +1,16 @@
 //! The claim: in one statement, whether the lane is still the writer's, the guard of the
 //! transaction, and the markers.
 
-use std::convert::Infallible;
-use std::future::Future;
-
 use idem_runtime::store::{Claim, Claimed, Writer};
 use idem_runtime::{Error, ErrorKind, Result};
 use serde_json::Value;
 use sqlx::types::Json;
 
+use crate::Inner;
+use crate::claim_states::states;
 use crate::error::failed;
-use crate::tx::{Batch, Tx};
-use crate::{Inner, zombie};
+use crate::tx::Tx;
+use crate::zombie::unblocked;
 
 /// No row: the lane has another token, and nothing was inserted. The lane's row is read without a
 /// lock; the seal is what counts. `new` is null when all keys were, which is the common answer.
@@ -85,24 +84,40 @@ pub(crate) async fn claim(
     let scopes: Vec<&str> = claims.iter().map(|claim| claim.scope).collect();
     let keys: Vec<&str> = claims.iter().map(|claim| claim.key.as_str()).collect();
     let metadata = metadata(claims);
+    let states = states(claims);
+    let sql = store.sql_in(tx);
     let answered = match writer {
         Writer::Lane(held) => {
             let offsets: Vec<Option<i64>> = claims.iter().map(|claim| claim.offset).collect();
-            let statement = sqlx::query_as::<_, Answer>(store.sql.claim_lane.clone())
+            let statement = match &states {
+                None => &sql.claim_lane,
+                Some(_) => &sql.claim_lane_as,
+            };
+            let mut statement = sqlx::query_as::<_, Answer>(statement.clone())
                 .bind(held.number)
                 .bind(held.token)
                 .bind(scopes)
                 .bind(keys)
                 .bind(offsets)
                 .bind(metadata);
-            meanwhile(tx.session.optional(statement), zombie::end_blockers(store, held)).await
+            if let Some((states, reclaim)) = states {
+                statement = statement.bind(states).bind(reclaim);
+            }
+            unblocked(store, held, tx.session.optional(statement)).await
         }
         Writer::Direct { attempt } => {
-            let statement = sqlx::query_as::<_, Answer>(store.sql.claim_direct.clone())
+            let statement = match &states {
+                None => &sql.claim_direct,
+                Some(_) => &sql.claim_direct_as,
+            };
+            let mut statement = sqlx::query_as::<_, Answer>(statement.clone())
                 .bind(scopes)
                 .bind(keys)
                 .bind(metadata)
                 .bind(*attempt);
+            if let Some((states, reclaim)) = states {
+                statement = statement.bind(states).bind(reclaim);
+            }
             tx.session.optional(statement).await
         }
         _ => return Err(Error::new(ErrorKind::Config, "claim: not a writer this store knows")),
@@ -110,9 +125,7 @@ pub(crate) async fn claim(
     let answered = answered.map_err(|error| failed("claim", error))?;
     let Some((xid, guard, new)) = answered else { return Ok(Claimed::Fenced) };
     if let Some((xid, guard)) = xid.zip(guard) {
-        // Of several claims the first says which transaction it is.
-        let batch = tx.batch.get_or_insert_with(|| Batch { xid, guards: Vec::new() });
-        batch.guards.push(guard);
+        tx.guard(xid, guard);
     }
     Ok(Claimed::Keys(which(new, claims.len())))
 }
@@ -136,18 +149,6 @@ fn which(new: Option<Vec<i64>>, len: usize) -> Vec<bool> {
         }
     }
     which
-}
-
-/// Runs `helper` beside `work` until `work` is done.
-async fn meanwhile<T>(
-    work: impl Future<Output = T>,
-    helper: impl Future<Output = Infallible>,
-) -> T {
-    tokio::select! {
-        biased;
-        done = work => done,
-        never = helper => match never {},
-    }
 }
 
 #[cfg(test)]

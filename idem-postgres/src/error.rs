@@ -13,6 +13,7 @@ pub(crate) fn failed(doing: &str, error: sqlx::Error) -> Error {
     let (kind, message) = match &error {
         sqlx::Error::Database(database) => match Class::of_error(database.as_ref()) {
             Class::Transient => (ErrorKind::Transient, format!("{doing}: the database failed")),
+            Class::Lost => lost(doing),
             Class::Cancelled => (
                 ErrorKind::Transient,
                 format!("{doing}: the statement was cancelled (see `statement_timeout`)"),
@@ -30,19 +31,21 @@ pub(crate) fn failed(doing: &str, error: sqlx::Error) -> Error {
             Class::Credentials | Class::NoDatabase => {
                 (ErrorKind::Connection, format!("{doing}: the database refused the connection"))
             }
-            Class::Other => match database.constraint() {
+            Class::Data | Class::Other => match database.constraint() {
                 Some(name) => {
                     (ErrorKind::Store, format!("{doing}: the constraint `{name}` was violated"))
                 }
                 None => (ErrorKind::Store, format!("{doing}: the database refused the statement")),
             },
         },
-        sqlx::Error::Io(_) => {
-            (ErrorKind::Transient, format!("{doing}: the connection to the database was lost"))
-        }
+        sqlx::Error::Io(_) => lost(doing),
         _ => (ErrorKind::Store, format!("{doing}: the driver failed")),
     };
     Error::new(kind, message).with_source(error)
+}
+
+fn lost(doing: &str) -> (ErrorKind, String) {
+    (ErrorKind::Transient, format!("{doing}: the connection to the database was lost"))
 }
 
 /// The transaction is not the one that was begun, or is of no use any more.
@@ -80,7 +83,7 @@ pub(crate) fn unreachable(target: &str, error: sqlx::Error) -> Error {
                 ErrorKind::Connection,
                 format!("the role may not connect to {target}: grant it `connect`"),
             ),
-            Class::Transient => (
+            Class::Transient | Class::Lost => (
                 ErrorKind::Connection,
                 format!("the database {target} takes no connection at the moment"),
             ),

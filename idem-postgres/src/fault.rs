@@ -16,6 +16,10 @@ pub(crate) const IN_FAILED_TRANSACTION: &str = "25P02";
 pub(crate) enum Class {
     /// It passes by itself.
     Transient,
+    /// The connection is lost, or the server ended it.
+    Lost,
+    /// The data is not what the database takes, and will not be.
+    Data,
     /// The statement took longer than it may, or was cancelled. Of idem's own statements it passes;
     /// of a handler's it is the handler's failure, which counts: a statement that is always too
     /// slow would otherwise be tried for ever.
@@ -47,12 +51,19 @@ impl Class {
             "42501" => Self::Permission,
             "3D000" => Self::NoDatabase,
             _ if code.starts_with("28") => Self::Credentials,
-            // Lock not available; idle too long in a transaction.
-            "55P03" | "25P03" => Self::Transient,
+            // Lock not available.
+            "55P03" => Self::Transient,
+            // A transaction that was idle, or open, for too long is ended with its connection.
+            "25P03" | "25P04" => Self::Lost,
             // Shut down, crashed, not yet up, idle too long. Not 57P04: the database was dropped.
-            "57P01" | "57P02" | "57P03" | "57P05" => Self::Transient,
-            // Connection; rolled back (deadlock, serialization); out of resources.
-            _ if ["08", "40", "53"].iter().any(|class| code.starts_with(class)) => Self::Transient,
+            "57P01" | "57P02" | "57P03" | "57P05" => Self::Lost,
+            _ if code.starts_with("08") => Self::Lost,
+            // Rolled back (deadlock, serialization); out of resources.
+            _ if ["40", "53"].iter().any(|class| code.starts_with(class)) => Self::Transient,
+            // A foreign key: the parent may be on its way.
+            "23503" => Self::Other,
+            // A value or a constraint.
+            _ if ["22", "23"].iter().any(|class| code.starts_with(class)) => Self::Data,
             _ => Self::Other,
         }
     }
@@ -89,7 +100,8 @@ fn known(error: &(dyn StdError + 'static)) -> Option<Fault> {
     if let Some(error) = error.downcast_ref::<sqlx::Error>() {
         return Some(match error {
             sqlx::Error::Database(error) => of_database(error.as_ref()),
-            sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut => Fault::Transient,
+            sqlx::Error::Io(_) => Fault::Lost,
+            sqlx::Error::PoolTimedOut => Fault::Transient,
             _ => Fault::Handler,
         });
     }
@@ -103,6 +115,8 @@ fn known(error: &(dyn StdError + 'static)) -> Option<Fault> {
 fn of_database(error: &dyn DatabaseError) -> Fault {
     match Class::of_error(error) {
         Class::Transient => Fault::Transient,
+        Class::Lost => Fault::Lost,
+        Class::Data => Fault::Permanent,
         Class::HandlerBroke => Fault::HandlerBroke,
         _ => Fault::Handler,
     }
@@ -137,9 +151,9 @@ mod tests {
             ("40P01", Class::Transient),
             ("53300", Class::Transient),
             ("55P03", Class::Transient),
-            ("57P01", Class::Transient),
-            ("08006", Class::Transient),
-            ("25P03", Class::Transient),
+            ("57P01", Class::Lost),
+            ("08006", Class::Lost),
+            ("25P03", Class::Lost),
             ("57014", Class::Cancelled),
             ("25006", Class::HandlerBroke),
             ("25P02", Class::HandlerBroke),
@@ -149,8 +163,10 @@ mod tests {
             ("42501", Class::Permission),
             ("28P01", Class::Credentials),
             ("3D000", Class::NoDatabase),
-            ("23505", Class::Other),
-            ("22P02", Class::Other),
+            ("23505", Class::Data),
+            ("22P02", Class::Data),
+            ("23503", Class::Other),
+            ("57P04", Class::Other),
         ] {
             assert_eq!(Class::of(code), class, "{code}");
         }
@@ -159,7 +175,7 @@ mod tests {
     #[test]
     fn a_lost_connection_is_found_below_a_handlers_own_error() {
         let error = Wrapped(sqlx::Error::Io(io::ErrorKind::BrokenPipe.into()));
-        assert_eq!(fault(&error), Fault::Transient);
+        assert_eq!(fault(&error), Fault::Lost);
         assert_eq!(fault(&Wrapped(sqlx::Error::RowNotFound)), Fault::Handler);
     }
 

@@ -4,24 +4,49 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use idem_runtime::Result;
-use idem_runtime::lane::{Held, LaneId, LaneRow, LogIdentity, Observed, Owner, Position};
+use idem_runtime::lane::{
+    AttemptRow, Held, LaneId, LaneRow, LogIdentity, Observed, Owner, Position, Slice,
+};
 use idem_runtime::store::{Opening, Reposition};
 use sqlx::postgres::PgRow;
 use sqlx::types::Json;
-use sqlx::{FromRow, Row, SqlStr};
+use sqlx::{FromRow, Row};
 use uuid::Uuid;
 
 use crate::Inner;
 use crate::error::failed;
+use crate::take::heartbeat;
+use crate::times::from_micros;
 use crate::tx::Session;
 
+/// Rows as [`Selected`] reads them; position and revision of the lane, or of a slice of it.
 macro_rules! select_lanes {
-    ($which:literal) => {
+    ($at:literal, $which:literal) => {
         concat!(
-            "select lane_id, group_name, topic, partition, position, leader_epoch, token, revision,
-                floor, cluster_id, topic_id,
+            "select lane.lane_id, lane.group_name, lane.topic, lane.partition, lane.token,
+                lane.floor, lane.cluster_id, lane.topic_id, lane.deaths, ",
+            $at,
+            ".position, ",
+            $at,
+            ".leader_epoch, ",
+            $at,
+            ".revision,
                 (select jsonb_object_agg(mark.scope, mark.next_offset)
-                 from {schema}.offset_marks mark where mark.lane_id = lane.lane_id) as offset_marks
+                 from {schema}.offset_marks mark
+                 where mark.lane_id = lane.lane_id) as offset_marks,
+                (select jsonb_agg(jsonb_build_array(
+                     attempt.scope, attempt.source_offset, attempt.failures,
+                     (extract(epoch from attempt.first_failed_at) * 1000000)::bigint,
+                     attempt.is_open, attempt.deaths
+                 ) order by attempt.source_offset, attempt.scope)
+                 from {schema}.attempts attempt
+                 where attempt.lane_id = lane.lane_id) as attempts,
+                array(select key.scope from {schema}.parked_keys key
+                      where key.lane_id = lane.lane_id
+                      order by key.scope, key.key_digest) as parked_scopes,
+                array(select key.message_key from {schema}.parked_keys key
+                      where key.lane_id = lane.lane_id
+                      order by key.scope, key.key_digest) as parked_keys
              from {schema}.lanes lane ",
             $which
         )
@@ -29,8 +54,14 @@ macro_rules! select_lanes {
 }
 
 pub(crate) const OF_TOPIC: &str =
-    select_lanes!("where group_name = $1 and topic = $2 order by partition");
-pub(crate) const BY_NUMBER: &str = select_lanes!("where lane_id = $1");
+    select_lanes!("lane", "where group_name = $1 and topic = $2 order by partition");
+pub(crate) const BY_NUMBER: &str = select_lanes!("lane", "where lane.lane_id = $1");
+pub(crate) const BY_SLICE: &str = select_lanes!(
+    "slice",
+    "join {schema}.lane_slices slice
+       on slice.lane_id = lane.lane_id and slice.slices = $2 and slice.slice = $3
+     where lane.lane_id = $1"
+);
 
 pub(crate) const OPEN: &str = "
 insert into {schema}.lanes
@@ -41,20 +72,15 @@ order by lane.partition
 on conflict (group_name, topic, partition) do nothing
 ";
 
-/// Waits for the transaction that has sealed the lane and not ended yet, and for no other.
-pub(crate) const TAKE: &str = "
-update {schema}.lanes
-set token = $4, owner_id = $5, owner_name = $6, taken_at = clock_timestamp(), released_at = null
-where group_name = $1 and topic = $2 and partition = $3
-returning lane_id
-";
-
-pub(crate) const OBSERVE: &str =
-    "select lane_id, token, revision from {schema}.lanes where lane_id = any($1)";
-
-pub(crate) const HEARTBEAT: &str = "
-insert into {schema}.owners (owner_id, name) values ($1, $2)
-on conflict (owner_id) do update set name = excluded.name, heartbeat_at = clock_timestamp()
+/// What moves in slices moves the lane.
+pub(crate) const OBSERVE: &str = "
+select lane.lane_id, lane.token,
+       lane.revision + coalesce((
+           select sum(slice.revision) from {schema}.lane_slices slice
+           where slice.lane_id = lane.lane_id
+       ), 0)::bigint
+from {schema}.lanes lane
+where lane.lane_id = any($1)
 ";
 
 pub(crate) const REPOSITION: &str = "
@@ -62,10 +88,12 @@ update {schema}.lanes
 set position = $4, leader_epoch = $5, cluster_id = $6, topic_id = $7, revision = revision + 1,
     floor = case when $8 then 0 else floor end, updated_at = clock_timestamp()
 where lane_id = $1 and token = $2 and revision = $3
+  and (select coalesce(sum(revision), 0) from {schema}.lane_slices where lane_id = $1) >= $9
 ";
 
 pub(crate) const FORGET_OFFSET_MARKS: &str = "
-with slices as (delete from {schema}.lane_slices where lane_id = $1)
+with slices as (delete from {schema}.lane_slices where lane_id = $1),
+     attempts as (delete from {schema}.attempts where lane_id = $1)
 delete from {schema}.offset_marks where lane_id = $1
 ";
 
@@ -97,8 +125,22 @@ impl<'r> FromRow<'r, PgRow> for Selected {
         lane.floor = row.try_get("floor")?;
         let marks: Option<Json<HashMap<String, i64>>> = row.try_get("offset_marks")?;
         lane.offset_marks = marks.map(|marks| marks.0).unwrap_or_default();
+        lane.deaths = row.try_get::<i32, _>("deaths")?.unsigned_abs();
+        let attempts: Option<Json<Vec<Attempt>>> = row.try_get("attempts")?;
+        lane.attempts = attempts.into_iter().flat_map(|it| it.0).map(attempt).collect();
+        let scopes: Vec<String> = row.try_get("parked_scopes")?;
+        let keys: Vec<Vec<u8>> = row.try_get("parked_keys")?;
+        lane.parked = scopes.into_iter().zip(keys).collect();
         Ok(Self(lane))
     }
+}
+
+/// Scope, offset, failures, when the first one was in microseconds, open, deaths.
+type Attempt = (String, i64, u32, i64, bool, u32);
+
+fn attempt((scope, offset, failures, first_failed, open, deaths): Attempt) -> AttemptRow {
+    let first_failed_at = from_micros(first_failed);
+    AttemptRow { scope, offset, failures, first_failed_at, open, deaths }
 }
 
 pub(crate) async fn of_topic(store: &Inner, group: &str, topic: &str) -> Result<Vec<LaneRow>> {
@@ -113,13 +155,23 @@ pub(crate) async fn of_topic(store: &Inner, group: &str, topic: &str) -> Result<
 pub(crate) async fn read(store: &Inner, held: &Held) -> Result<Option<LaneRow>> {
     const DOING: &str = "reading a lane";
     let mut session = store.pools.read().await?;
-    let row = by_number(store, &mut session, held.number).await;
+    let row = match held.slice {
+        None => by_number(store, &mut session, held.number).await,
+        Some(Slice { index, of }) => {
+            let row = sqlx::query_as(store.sql.lane_by_slice.clone())
+                .bind(held.number)
+                .bind(i32::from(of))
+                .bind(i32::from(index));
+            let row = session.optional::<Selected>(row).await;
+            row.map(|row| row.map(|row| row.0))
+        }
+    };
     let row = row.map_err(|error| failed(DOING, error))?;
     session.finish(DOING).await?;
     Ok(row)
 }
 
-async fn by_number(
+pub(crate) async fn by_number(
     store: &Inner,
     session: &mut Session,
     number: i64,
@@ -147,27 +199,6 @@ pub(crate) async fn open_topic(store: &Inner, opening: &Opening<'_>) -> Result<(
     session.finish(DOING).await
 }
 
-/// The row is locked and gets a new token; what depends on having waited is read in a later
-/// statement, which sees what the transaction that was waited for has committed.
-pub(crate) async fn take(store: &Inner, lane: &LaneId, owner: &Owner) -> Result<Option<LaneRow>> {
-    const DOING: &str = "taking a lane";
-    let failed = |error| failed(DOING, error);
-    let mut session = store.pools.write().await?;
-    let take = sqlx::query_as::<_, (i64,)>(store.sql.take_lane.clone())
-        .bind(&*lane.group)
-        .bind(&*lane.topic)
-        .bind(lane.partition)
-        .bind(Uuid::new_v4())
-        .bind(owner.id)
-        .bind(&owner.name);
-    let row = match session.optional(take).await.map_err(failed)? {
-        Some((number,)) => by_number(store, &mut session, number).await.map_err(failed)?,
-        None => None,
-    };
-    session.finish(DOING).await?;
-    Ok(row)
-}
-
 pub(crate) async fn observe(store: &Inner, owner: &Owner, lanes: &[i64]) -> Result<Vec<Observed>> {
     const DOING: &str = "looking at the lanes";
     let mut session = store.pools.read().await?;
@@ -182,18 +213,6 @@ pub(crate) async fn observe(store: &Inner, owner: &Owner, lanes: &[i64]) -> Resu
     Ok(rows.into_iter().map(observed).collect())
 }
 
-async fn heartbeat(store: &Inner, owner: &Owner) -> Result<()> {
-    const DOING: &str = "heartbeat";
-    /// Whoever locks the row, the watch over the lanes does not wait for it.
-    const IMPATIENT: SqlStr = SqlStr::from_static("set local lock_timeout = 250");
-    let failed = |error| failed(DOING, error);
-    let mut session = store.pools.write().await?;
-    session.execute(sqlx::query(IMPATIENT)).await.map_err(failed)?;
-    let beat = sqlx::query(store.sql.heartbeat.clone()).bind(owner.id).bind(&owner.name);
-    session.execute(beat).await.map_err(failed)?;
-    session.finish(DOING).await
-}
-
 pub(crate) async fn reposition(store: &Inner, held: &Held, to: &Reposition<'_>) -> Result<bool> {
     const DOING: &str = "moving a lane";
     let failed = |error| failed(DOING, error);
@@ -206,7 +225,8 @@ pub(crate) async fn reposition(store: &Inner, held: &Held, to: &Reposition<'_>) 
         .bind(to.position.leader_epoch)
         .bind(to.identity.cluster_id.as_deref())
         .bind(to.identity.topic_id.as_deref())
-        .bind(to.new_log);
+        .bind(to.new_log)
+        .bind(to.slices);
     let moved = session.execute(reposition).await.map_err(failed)? == 1;
     if moved && to.new_log {
         let forget = sqlx::query(store.sql.forget_offset_marks.clone()).bind(held.number);

@@ -39,21 +39,31 @@
 //!
 //! Not here: what to do with a failure, retries, Kafka (see `idem-runtime`).
 
+mod attempts;
 mod builder;
 mod check;
 mod claim;
+mod claim_states;
+mod dead_letters;
 mod error;
 mod fault;
+mod given_up;
 mod lanes;
+mod letters;
 mod markers;
 mod migrate;
+mod parking;
 mod pool;
 mod schema;
 mod scopes;
 mod seal;
 mod session;
+mod settle;
+mod slices;
 mod statements;
 mod store;
+mod take;
+mod times;
 mod tx;
 mod zombie;
 
@@ -78,8 +88,16 @@ struct Inner {
     pools: Pools,
     schema: Schema,
     sql: Statements,
+    serializable: Statements,
     /// How long a claim waits before it looks for a former owner that holds it up.
     patience: std::time::Duration,
+}
+
+impl Inner {
+    /// The statements for this transaction.
+    fn sql_in(&self, tx: &Tx) -> &Statements {
+        if tx.is_serializable { &self.serializable } else { &self.sql }
+    }
 }
 
 impl Postgres {

@@ -13,11 +13,18 @@ use crate::schema::Schema;
 use crate::tx::Session;
 
 /// The migrations of this release.
-pub(crate) const MIGRATIONS: &[Migration] = &[Migration {
-    version: 1,
-    name: "markers_and_lanes",
-    sql: include_str!("../migrations/0001_markers_and_lanes.sql"),
-}];
+pub(crate) const MIGRATIONS: &[Migration] = &[
+    Migration {
+        version: 1,
+        name: "markers_and_lanes",
+        sql: include_str!("../migrations/0001_markers_and_lanes.sql"),
+    },
+    Migration {
+        version: 2,
+        name: "failures",
+        sql: include_str!("../migrations/0002_failures.sql"),
+    },
+];
 
 const READING: &str = "reading the migrations";
 
@@ -192,7 +199,7 @@ mod tests {
     fn released_migrations_do_not_change() {
         let checksums: Vec<_> = MIGRATIONS.iter().map(|it| (it.version, it.checksum())).collect();
         // A line here is written once, when its migration is released.
-        assert_eq!(checksums, [(1, 5_701_011_261_519_714_406)]);
+        assert_eq!(checksums, [(1, 5_701_011_261_519_714_406), (2, -7_659_794_984_680_709_554)]);
     }
 
     #[test]
@@ -200,7 +207,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let folder = folder.path().join("new");
         let written = Postgres::write_migrations("idem", &folder).unwrap();
-        assert_eq!(written, [folder.join("0001_markers_and_lanes.sql")]);
+        let names = ["0001_markers_and_lanes.sql", "0002_failures.sql"];
+        assert_eq!(written, names.map(|name| folder.join(name)));
         assert!(Postgres::write_migrations("idem", &folder).unwrap().is_empty());
         let error = Postgres::write_migrations("other", &folder).unwrap_err();
         assert!(error.to_string().contains("another content"), "{error}");

@@ -7,7 +7,7 @@ use std::future::Future;
 use std::io;
 use std::time::Duration;
 
-use idem_runtime::store::Writer;
+use idem_runtime::store::{Terms, Writer};
 use idem_runtime::{Error, ErrorKind, Result};
 use sqlx::postgres::{PgConnection, PgPoolOptions};
 use sqlx::{AssertSqlSafe, Connection as _, PgPool, SqlSafeStr as _, SqlStr};
@@ -74,8 +74,8 @@ impl Pools {
     }
 
     /// Begins a transaction with effects.
-    pub(crate) async fn batch(&self, writer: &Writer<'_>) -> Result<Session> {
-        self.begin(&self.batches, self.sessions.begin_batch(writer)).await
+    pub(crate) async fn batch(&self, writer: &Writer<'_>, terms: &Terms) -> Result<Session> {
+        self.begin(&self.batches, self.sessions.begin_batch(writer, terms)).await
     }
 
     /// Begins a transaction of idem's own that writes.
@@ -143,7 +143,7 @@ pub(crate) async fn answer<T>(
     }
 }
 
-pub(crate) fn no_answer() -> sqlx::Error {
+fn no_answer() -> sqlx::Error {
     sqlx::Error::Io(io::Error::new(io::ErrorKind::TimedOut, "no answer in time"))
 }
 

@@ -3,6 +3,7 @@
 //! It moves the lane (compare and set), and takes the guard's row away, which lets the transaction
 //! commit. The row's lock is held from here to the commit only.
 
+use idem_runtime::lane::Slice;
 use idem_runtime::store::{Seal, Sealed, Writer};
 use idem_runtime::{Error, Result};
 
@@ -10,7 +11,7 @@ use crate::Inner;
 use crate::error::{broke, failed};
 use crate::tx::{Batch, Tx, unbalanced};
 
-/// Whether this is the claim's transaction, whether the lane was moved, how many of the guard's rows
+/// Whether this is the guarded transaction, whether the lane was moved, how many of the guard's rows
 /// were taken away. The trigger that refuses what is not sealed reads the setting `idem.sealed`,
 /// which ends with the transaction.
 ///
@@ -37,6 +38,33 @@ with same as materialized (
 select (select same from same), exists (select from sealed), (select count(*) from closed)
 ";
 
+/// As [`LANE`], for a slice of one: the slice moves. Of the lane's row only the token is locked, which
+/// slices share (see migration 2): they do not wait for each other, nor for the lane's position,
+/// which follows them; and whoever takes the lane waits for those that are sealed.
+pub(crate) const SLICE: &str = "
+with same as materialized (
+    select $1::text is null or coalesce(pg_current_xact_id_if_assigned()::text = $1, false) as same
+), fence as materialized (
+    select lane_id from {schema}.lanes
+    where lane_id = $2 and token = $3 and (select same from same)
+    for key share
+), sealed as (
+    update {schema}.lane_slices slice
+    set position = $5, leader_epoch = $6, revision = slice.revision + 1
+    from fence
+    where slice.lane_id = fence.lane_id
+      and slice.slices = $8
+      and slice.slice = $9
+      and slice.revision = $4
+    returning slice.lane_id
+), closed as (
+    delete from {schema}.open_batches
+    where ctid = any($7::text[]::tid[]) and batch::text = $1 and exists (select from sealed)
+    returning set_config('idem.sealed', $1, true)
+)
+select (select same from same), exists (select from sealed), (select count(*) from closed)
+";
+
 /// As [`LANE`], for a call without one.
 pub(crate) const DIRECT: &str = "
 with same as materialized (
@@ -57,7 +85,7 @@ pub(crate) async fn seal(
     writer: &Writer<'_>,
     seal: Option<&Seal<'_>>,
 ) -> Result<Sealed> {
-    // Nothing but what was claimed is guarded; without a claim there is nothing to compare with.
+    // Without a claim, or a letter that was settled, nobody was lent the transaction.
     let (xid, guards) = match tx.batch.clone() {
         Some(Batch { xid, guards }) => (Some(xid), guards),
         None => (None, Vec::new()),
@@ -66,19 +94,29 @@ pub(crate) async fn seal(
     if !tx.session.is_level() {
         return Err(unbalanced());
     }
+    let sql = store.sql_in(tx);
     let statement = match (writer, seal) {
         (Writer::Lane(held), Some(seal)) => {
-            sqlx::query_as::<_, Answer>(store.sql.seal_lane.clone())
+            let statement = match held.slice {
+                None => &sql.seal_lane,
+                Some(_) => &sql.seal_slice,
+            };
+            let statement = sqlx::query_as::<_, Answer>(statement.clone())
                 .bind(xid)
                 .bind(held.number)
                 .bind(held.token)
                 .bind(held.revision)
                 .bind(seal.position.offset)
-                .bind(seal.position.leader_epoch)
-                .bind(seal.offset_scopes)
-                .bind(guards)
+                .bind(seal.position.leader_epoch);
+            match held.slice {
+                None => statement.bind(seal.offset_scopes).bind(guards),
+                // Offset mode and slices are never combined.
+                Some(Slice { index, of }) => {
+                    statement.bind(guards).bind(i32::from(of)).bind(i32::from(index))
+                }
+            }
         }
-        _ => sqlx::query_as(store.sql.seal_direct.clone()).bind(xid).bind(guards),
+        _ => sqlx::query_as(sql.seal_direct.clone()).bind(xid).bind(guards),
     };
     match tx.session.optional(statement).await.map_err(not_sealed)? {
         Some((true, false, _)) => Ok(Sealed::No),

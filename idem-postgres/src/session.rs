@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use idem_runtime::store::Writer;
+use idem_runtime::IsolationLevel;
+use idem_runtime::store::{Terms, Writer};
 use sqlx::postgres::PgConnectOptions;
 
 /// How much longer than a statement may run idem waits for the server's answer.
@@ -50,6 +51,27 @@ const SESSION: [(&str, &str); 5] = [
     ("tcp_user_timeout", "25000"),
 ];
 
+/// How long a statement may run, unless a transaction's terms say less.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum StatementLimit {
+    /// Set by the store; zero: for ever.
+    Own(Duration),
+    /// Set by the user in the options of the connection.
+    Users,
+}
+
+/// A serializable transaction that reads a table from one end to the other is in conflict with
+/// whoever writes to it, and a small table is read so rather than by its index: lanes that have
+/// nothing in common would fail because of each other most of the time. Hence this, which the
+/// server's manual advises. It is for handlers' statements too.
+const BY_INDEX: &str = "; set local random_page_cost = 0.1";
+
+/// Whether a transaction with these terms is serializable. What only a later release of the
+/// contract knows is not less.
+pub(crate) fn is_serializable(terms: &Terms) -> bool {
+    !matches!(terms.isolation, IsolationLevel::ReadCommitted | IsolationLevel::RepeatableRead)
+}
+
 /// How sessions and transactions begin.
 #[derive(Clone)]
 pub(crate) struct Sessions {
@@ -58,6 +80,7 @@ pub(crate) struct Sessions {
     pub(crate) pooler: bool,
     /// `set local` statements for what a session could not be given.
     local: String,
+    statement_limit: StatementLimit,
     /// How long to wait for an answer of the server.
     pub(crate) answer_within: Option<Duration>,
 }
@@ -78,6 +101,8 @@ impl Sessions {
         let statement = statement.unwrap_or_else(|| Limit::Statement.default());
         let answer_within = (!statement.is_zero() && wanted(Limit::Statement).is_some())
             .then(|| statement.saturating_add(GRACE));
+        let statement_limit =
+            wanted(Limit::Statement).map_or(StatementLimit::Users, StatementLimit::Own);
         let limits: Vec<_> = Limit::ALL
             .into_iter()
             .filter_map(|limit| Some((limit.setting(), milliseconds(wanted(limit)?))))
@@ -94,7 +119,7 @@ impl Sessions {
                 let _ = write!(local, "; set local {setting} = {value}");
             }
             let options = options.extra_float_digits(None);
-            return Self { options, pooler, local, answer_within };
+            return Self { options, pooler, local, statement_limit, answer_within };
         }
         let session = SESSION
             .into_iter()
@@ -103,18 +128,46 @@ impl Sessions {
             })
             .map(|(setting, value)| (setting, value.to_owned()));
         let options = options.options(session.chain(limits));
-        Self { options, pooler, local: String::new(), answer_within }
+        Self { options, pooler, local: String::new(), statement_limit, answer_within }
     }
 
     /// The statements that begin a transaction with effects. A lane's says which lane and token it
     /// works for, so that others can tell whose it is: at most 63 bytes.
-    pub(crate) fn begin_batch(&self, writer: &Writer<'_>) -> String {
-        let mut begin = format!("begin read write{}", self.local);
+    ///
+    /// The default terms add nothing: the session has its own defaults then.
+    pub(crate) fn begin_batch(&self, writer: &Writer<'_>, terms: &Terms) -> String {
+        let isolation = match terms.isolation {
+            IsolationLevel::ReadCommitted => "",
+            IsolationLevel::RepeatableRead => "isolation level repeatable read ",
+            _ => "isolation level serializable ",
+        };
+        let mut begin = format!("begin {isolation}read write{}", self.local);
+        if is_serializable(terms) {
+            begin.push_str(BY_INDEX);
+        }
+        if let Some(limit) = terms.statement_timeout {
+            begin.push_str(&self.limit_statements(limit));
+        }
         if let Writer::Lane(held) = writer {
             let name = lane_name(held.number, held.token);
             let _ = write!(begin, "; set local application_name = '{name}'");
         }
         begin
+    }
+
+    /// Makes the limit shorter, never longer.
+    fn limit_statements(&self, limit: Duration) -> String {
+        let value = milliseconds(limit.max(Duration::from_millis(1)));
+        match self.statement_limit {
+            StatementLimit::Own(own) if !own.is_zero() && own <= limit => String::new(),
+            StatementLimit::Own(_) => format!("; set local statement_timeout = {value}"),
+            // Shown with a unit, which an interval takes; 0 is for ever.
+            StatementLimit::Users => format!(
+                "; select set_config('statement_timeout', '{value}', true) \
+                 from (select current_setting('statement_timeout')::interval) as users (value) \
+                 where users.value = '0' or users.value > '{value} ms'"
+            ),
+        }
     }
 
     /// The statements that begin a transaction of idem's own, which reads in a later statement what
@@ -217,12 +270,34 @@ mod tests {
         let id = LaneId { group: "g".into(), topic: "t".into(), partition: 0 };
         let mut row = LaneRow::new(id, 3, Position::at(0), LogIdentity::default());
         row.token = token;
-        let begin =
-            sessions(PgConnectOptions::new(), false).begin_batch(&Writer::Lane(&row.held()));
+        let begin = sessions(PgConnectOptions::new(), false)
+            .begin_batch(&Writer::Lane(&row.held()), &Terms::default());
         assert_eq!(
             begin,
             format!("begin read write; set local application_name = '{}'", lane_name(3, token))
         );
+    }
+
+    #[test]
+    fn terms_come_after_the_stores_own_limits_and_only_shorten_them() {
+        let writer = Writer::Direct { attempt: Uuid::nil() };
+        let begin = |limit: Duration, pooler, user: &[(&str, &str)]| {
+            let terms =
+                Terms { isolation: IsolationLevel::Serializable, statement_timeout: Some(limit) };
+            let options = PgConnectOptions::new().options(user.iter().copied());
+            sessions(options, pooler).begin_batch(&writer, &terms)
+        };
+        const SECOND: Duration = Duration::from_secs(1);
+        const PLAIN: &str =
+            "begin isolation level serializable read write; set local random_page_cost = 0.1";
+        assert_eq!(begin(SECOND * 60, false, &[]), PLAIN);
+        let short = format!("{PLAIN}; set local statement_timeout = 1000");
+        assert_eq!(begin(SECOND, false, &[]), short);
+        assert_eq!(begin(Duration::ZERO, false, &[]), short.replace("1000", "1"));
+        assert!(begin(SECOND, true, &[]).ends_with("; set local statement_timeout = 1000"));
+        assert!(begin(SECOND, true, &[]).contains("; set local statement_timeout = 60000"));
+        let users = begin(SECOND, false, &[("statement_timeout", "3s")]);
+        assert!(users.ends_with("users.value > '1000 ms'"), "{users}");
     }
 
     #[test]

@@ -5,7 +5,10 @@ use std::sync::Arc;
 use sqlx::{AssertSqlSafe, SqlSafeStr as _, SqlStr};
 
 use crate::schema::Schema;
-use crate::{check, claim, lanes, markers, migrate, scopes, seal, zombie};
+use crate::{
+    attempts, check, claim, claim_states, dead_letters, given_up, lanes, letters, markers, migrate,
+    parking, scopes, seal, settle, slices, take, zombie,
+};
 
 macro_rules! statements {
     ($($name:ident: $template:expr,)*) => {
@@ -14,8 +17,8 @@ macro_rules! statements {
         }
 
         impl Statements {
-            pub(crate) fn new(schema: &Schema) -> Self {
-                Self { $($name: render(schema, $template),)* }
+            fn render(schema: &Schema, remark: &str) -> Self {
+                Self { $($name: render(schema, remark, $template),)* }
             }
         }
     };
@@ -24,19 +27,42 @@ macro_rules! statements {
 statements! {
     claim_lane: claim::LANE,
     claim_direct: claim::DIRECT,
+    claim_lane_as: claim_states::LANE,
+    claim_direct_as: claim_states::DIRECT,
+    given_up: given_up::GIVEN_UP,
     seal_lane: seal::LANE,
+    seal_slice: seal::SLICE,
     seal_direct: seal::DIRECT,
     blockers: zombie::BLOCKERS,
     end_fenced: zombie::END_FENCED,
     lanes_of_topic: lanes::OF_TOPIC,
     lane_by_number: lanes::BY_NUMBER,
+    lane_by_slice: lanes::BY_SLICE,
     open_lanes: lanes::OPEN,
-    take_lane: lanes::TAKE,
+    lock_lane: take::LOCK,
+    take_lane: take::TAKE,
     observe_lanes: lanes::OBSERVE,
-    heartbeat: lanes::HEARTBEAT,
+    heartbeat: take::HEARTBEAT,
     reposition_lane: lanes::REPOSITION,
     forget_offset_marks: lanes::FORGET_OFFSET_MARKS,
     release_lane: lanes::RELEASE,
+    lock_held_lane: slices::LOCK,
+    cut_lane: slices::CUT,
+    note_attempt: attempts::NOTE,
+    forget_attempts: attempts::FORGET,
+    give_up: dead_letters::GIVE_UP,
+    parked_keys: parking::PARKED,
+    change_parked_keys: parking::CHANGE,
+    released_letters: parking::RELEASED,
+    lock_waiting: parking::LOCK_WAITING,
+    unpark_letters: parking::UNPARK,
+    find_letters: letters::FIND,
+    unforwarded_letters: letters::UNFORWARDED,
+    forwarded_letters: letters::FORWARDED,
+    letter_history: letters::HISTORY,
+    lock_letters_key: settle::LOCK_KEY,
+    lock_letter: settle::LOCK,
+    settle_letter: settle::SETTLE,
     lock_scopes: scopes::LOCK,
     recorded_scopes: scopes::RECORDED,
     insert_scopes: scopes::INSERT,
@@ -52,7 +78,20 @@ statements! {
     lacking_rights: check::LACKING_RIGHTS,
 }
 
-fn render(schema: &Schema, template: &str) -> SqlStr {
+impl Statements {
+    pub(crate) fn new(schema: &Schema) -> Self {
+        Self::render(schema, "")
+    }
+
+    /// The same for serializable transactions. The server keeps a prepared statement's plan for as
+    /// long as the session lives, and these ask for other plans (see `session`): another text is
+    /// another prepared statement.
+    pub(crate) fn serializable(schema: &Schema) -> Self {
+        Self::render(schema, "/* serializable */")
+    }
+}
+
+fn render(schema: &Schema, remark: &str, template: &str) -> SqlStr {
     // Safe: the templates are constants of this crate, and the schema's name was validated.
-    AssertSqlSafe(Arc::<str>::from(schema.render(template))).into_sql_str()
+    AssertSqlSafe(Arc::<str>::from(format!("{remark}{}", schema.render(template)))).into_sql_str()
 }

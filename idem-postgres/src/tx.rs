@@ -11,7 +11,7 @@ use sqlx_core::transaction::TransactionManager;
 
 use crate::error::{broke, failed};
 use crate::fault::ends_connection;
-use crate::pool::{answer, no_answer};
+use crate::pool::answer;
 
 /// The driver's own count of what is open: through it a handler's `tx.begin()` is a savepoint, and
 /// not a second BEGIN.
@@ -33,13 +33,14 @@ const ROLLBACK_WITHIN: Duration = Duration::from_secs(5);
 /// undoes the transaction then.
 pub struct Tx {
     pub(crate) session: Session,
-    /// What the claim has seen, once it has.
+    /// What the first statement that guards it has seen, once there was one.
     pub(crate) batch: Option<Batch>,
     /// Whether the seal was the last statement.
     pub(crate) sealed: bool,
+    pub(crate) is_serializable: bool,
 }
 
-/// Which transaction the claim ran in, and where its guard's rows are: one for each claim.
+/// Which transaction it is, and where its guard's rows are: one for each statement that guards it.
 #[derive(Debug, Clone)]
 pub(crate) struct Batch {
     pub(crate) xid: String,
@@ -47,14 +48,26 @@ pub(crate) struct Batch {
 }
 
 impl Tx {
-    pub(crate) fn new(session: Session) -> Self {
-        Self { session, batch: None, sealed: false }
+    pub(crate) fn new(session: Session, is_serializable: bool) -> Self {
+        Self { session, batch: None, sealed: false, is_serializable }
     }
 
     /// The connection, for whatever may be written through it.
     pub(crate) fn lend(&mut self) -> &mut PgConnection {
         self.sealed = false;
         self.session.connection()
+    }
+
+    /// Notes a row of the guard. Of several the first says which transaction it is.
+    pub(crate) fn guard(&mut self, xid: String, row: String) {
+        let batch = self.batch.get_or_insert_with(|| Batch { xid, guards: Vec::new() });
+        batch.guards.push(row);
+    }
+
+    /// For a statement of idem's own, after which what was sealed is not any more.
+    pub(crate) fn session(&mut self) -> &mut Session {
+        self.sealed = false;
+        &mut self.session
     }
 
     /// Commits what was sealed.
@@ -79,8 +92,9 @@ impl Tx {
         })
     }
 
-    pub(crate) async fn rollback(mut self) {
-        self.session.rollback().await;
+    /// Whether the connection was still good.
+    pub(crate) async fn rollback(mut self) -> bool {
+        self.session.rollback().await
     }
 }
 
@@ -184,14 +198,21 @@ impl Session {
         self.commit().await.map_err(|error| failed(doing, error))
     }
 
-    /// Undoes the transaction. When that fails the connection is closed, which undoes it too.
-    pub(crate) async fn rollback(&mut self) {
-        if self.lost || !self.is_level() {
-            return;
+    /// Undoes the transaction, and answers whether the connection was still good. When it was not
+    /// the connection is closed, which undoes it too.
+    pub(crate) async fn rollback(&mut self) -> bool {
+        /// For a transaction of which the driver has lost count. Its connection is not kept, but
+        /// whether it answers is of interest.
+        const ROLLBACK: SqlStr = SqlStr::from_static("rollback");
+        if self.lost {
+            return false;
+        }
+        if !self.is_level() {
+            return self.script(ROLLBACK, Some(ROLLBACK_WITHIN)).await.is_ok();
         }
         let rollback = Manager::rollback(&mut self.connection);
-        let done = tokio::time::timeout(ROLLBACK_WITHIN, rollback).await;
-        self.keep = done.unwrap_or_else(|_| Err(no_answer())).is_ok();
+        self.keep = answer(Some(ROLLBACK_WITHIN), rollback).await.is_ok();
+        self.keep
     }
 }
 

@@ -6,6 +6,7 @@
 //! it works for, when that is not the lane's token any more.
 
 use std::convert::Infallible;
+use std::future::Future;
 
 use crate::Inner;
 use crate::session::{lane_name, parse_lane_name};
@@ -31,8 +32,17 @@ join {schema}.lanes lane on lane.lane_id = $3 and lane.token <> $4
 where blocker.pid = $1 and blocker.application_name = $2
 ";
 
+/// Does this work of a lane's transaction, which may have to wait for a former owner's.
+pub(crate) async fn unblocked<T>(store: &Inner, held: &Held, work: impl Future<Output = T>) -> T {
+    tokio::select! {
+        biased;
+        done = work => done,
+        never = end_blockers(store, held) => match never {},
+    }
+}
+
 /// Looks again and again, one patience apart.
-pub(crate) async fn end_blockers(store: &Inner, held: &Held) -> Infallible {
+async fn end_blockers(store: &Inner, held: &Held) -> Infallible {
     loop {
         tokio::time::sleep(store.patience).await;
         if let Err(error) = end_once(store, held).await {

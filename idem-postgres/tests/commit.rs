@@ -134,18 +134,23 @@ async fn faults_of_a_handlers_statements_are_told_by_sqlstate() {
             (raise("40001"), Fault::Transient),
             (raise("40P01"), Fault::Transient),
             (raise("55P03"), Fault::Transient),
-            (raise("23505"), Fault::Handler),
+            (raise("23505"), Fault::Permanent),
+            ("select 'x'::int".to_owned(), Fault::Permanent),
+            ("select 1 / 0".to_owned(), Fault::Permanent),
+            // The parent may be on its way.
+            (raise("23503"), Fault::Handler),
             (raise("P0001"), Fault::Handler),
             // Too slow, every time: that is the handler's.
             ("set local statement_timeout = 5; select pg_sleep(60)".to_owned(), Fault::Handler),
-            ("select pg_terminate_backend(pg_backend_pid())".to_owned(), Fault::Transient),
+            ("select pg_terminate_backend(pg_backend_pid())".to_owned(), Fault::Lost),
             ("select 1; commit".to_owned(), Fault::HandlerBroke),
         ] {
             let (mut tx, _) = open_batch(&store, &held, &["a"]).await.unwrap();
             let failed =
                 sqlx::raw_sql(sqlx::AssertSqlSafe(sql.clone())).execute(lend(&mut tx)).await;
             assert_eq!(Postgres::fault(&failed.unwrap_err()), fault, "{sql}");
-            store.rollback(tx).await;
+            let is_good = store.rollback(tx).await;
+            assert_eq!(is_good, fault != Fault::Lost, "{sql}");
         }
         assert_eq!(fixture.markers().await, 0);
     })

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use common::{DEADLINE, Fixture, batch, claim, lane_name, on_store, open_batch, seal_at, take};
 use idem_postgres::Postgres;
-use idem_runtime::store::{Claimed, Sealed, Writer};
+use idem_runtime::store::{Claimed, Sealed, Terms, Writer};
 use idem_runtime::{ErrorKind, Outcome, Store};
 use sqlx::{Connection as _, Executor as _, PgConnection};
 use uuid::Uuid;
@@ -225,7 +225,7 @@ async fn taking_a_lane_waits_for_its_seal_and_for_nothing_else() {
 
         // Fenced from the first statement.
         let writer = Writer::Lane(&second);
-        let mut tx = store.begin(&writer).await.unwrap();
+        let mut tx = store.begin(&writer, &Terms::default()).await.unwrap();
         let claimed = claim(&store, &mut tx, &writer, &["z"]).await.unwrap();
         assert_eq!(claimed, Claimed::Fenced);
         store.rollback(tx).await;

@@ -15,15 +15,18 @@ struct Schema {
     store: Postgres,
 }
 
+async fn connect(fixture: &Fixture) -> Postgres {
+    // A harness's handlers do not know the schema; the store's sessions find it.
+    let options = common::options().options([("search_path", &fixture.schema)]);
+    Postgres::builder_with(options).schema(&fixture.schema).connect().await.unwrap()
+}
+
 impl Harness for Schema {
     type Store = Postgres;
 
     async fn unmigrated() -> Self {
         let fixture = Fixture::new().await;
-        // A harness's handlers do not know the schema; the store's sessions find it.
-        let options = common::options().options([("search_path", &fixture.schema)]);
-        let store =
-            Postgres::builder_with(options).schema(&fixture.schema).connect().await.unwrap();
+        let store = connect(&fixture).await;
         fixture.run("create schema {schema}").await;
         fixture.run("create table {schema}.notes (note text not null)").await;
         Self { fixture, store }
@@ -40,6 +43,10 @@ impl Harness for Schema {
 
     fn store(&self) -> &Postgres {
         &self.store
+    }
+
+    async fn reopened(&self) -> Postgres {
+        connect(&self.fixture).await
     }
 
     async fn write(connection: &mut PgConnection, effect: &str) -> Result<(), Failure> {

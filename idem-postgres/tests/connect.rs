@@ -6,10 +6,11 @@ mod common;
 
 use std::time::Duration;
 
+use common::letters::{event, give_up, letters, settle};
 use common::{Fixture, on_schema, on_store, options, url};
 use idem_postgres::Postgres;
-use idem_runtime::store::Writer;
-use idem_runtime::{Error, ErrorKind, Registration, Store};
+use idem_runtime::store::{Terms, Writer};
+use idem_runtime::{Error, ErrorKind, LetterAction, LetterState, Registration, Store};
 use sqlx::Executor as _;
 use uuid::Uuid;
 
@@ -93,7 +94,7 @@ async fn debug_shows_the_database_and_not_the_password() {
 async fn sessions_are_read_only_and_limited_whatever_the_user_forgot() {
     on_store(async |_fixture: Fixture, store: Postgres| {
         let writer = Writer::Direct { attempt: Uuid::new_v4() };
-        let mut tx = store.begin(&writer).await.unwrap();
+        let mut tx = store.begin(&writer, &Terms::default()).await.unwrap();
         let connection = common::lend(&mut tx);
         for (setting, expected) in [
             ("default_transaction_read_only", "on"),
@@ -155,6 +156,11 @@ async fn a_role_without_rights_to_create_does_everything_but_migrate() {
         fixture.run("create table {schema}.effects (n bigint not null)").await;
         fixture.run(&format!("grant insert on {{schema}}.effects to {role}")).await;
         assert_eq!(common::batch(&store, &mut held, &["1", "2"]).await.unwrap(), [false, true]);
+        let event = event(1, b"k");
+        give_up(&store, &mut held, &event, LetterState::Parked).await.unwrap();
+        let id = letters(&store).await[0].id;
+        settle(&store, id, LetterAction::Dropped).await.unwrap();
+        assert_eq!(store.cut(&held, 2).await.unwrap(), Some(vec![0, 0]));
         store.release(&held).await.unwrap();
         store.close().await;
         fixture.run(&format!("drop schema {{schema}} cascade; drop role {role}")).await;
@@ -170,7 +176,7 @@ async fn after_a_restart_of_the_server_stale_connections_are_replaced() {
         let mut open = Vec::new();
         let mut pids = Vec::new();
         for _ in 0..4 {
-            let mut tx = store.begin(&writer).await.unwrap();
+            let mut tx = store.begin(&writer, &Terms::default()).await.unwrap();
             let pid: i32 = sqlx::query_scalar("select pg_backend_pid()")
                 .fetch_one(common::lend(&mut tx))
                 .await
@@ -192,7 +198,7 @@ async fn after_a_restart_of_the_server_stale_connections_are_replaced() {
         fixture.until("the connections are gone", &gone, 0).await;
 
         for n in 0..4 {
-            let tx = store.begin(&writer).await;
+            let tx = store.begin(&writer, &Terms::default()).await;
             store.rollback(tx.unwrap_or_else(|error| panic!("begin {n}: {error:?}"))).await;
         }
         assert!(store.mark_processed("bill", "1", None).await.unwrap().is_processed());

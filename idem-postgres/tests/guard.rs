@@ -177,7 +177,7 @@ async fn an_error_that_is_returned_is_the_handlers_own() {
         let error = directly(&fixture, &store, mistake, false).await;
         assert_eq!(error.kind(), ErrorKind::Handler);
         let (failed, _) = in_a_lane(&fixture, &store, mistake).await;
-        assert_eq!(failed, Some(Fault::Handler));
+        assert_eq!(failed, Some(Fault::Permanent));
     })
     .await;
 }
@@ -221,6 +221,12 @@ async fn a_savepoint_that_is_left_open_is_not_taken_for_the_commit() {
             Ok(())
         };
         is_the_handlers_bug(&directly(&fixture, &store, mistake, true).await);
+
+        // Not a connection that broke, though it is not kept.
+        let held = fixture.lane(&store, 0).await;
+        let (mut tx, _) = open_batch(&store, &held, &["a"]).await.unwrap();
+        mistake(lend(&mut tx)).await.unwrap();
+        assert!(store.rollback(tx).await);
     })
     .await;
 }

@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{Fixture, on_schema, url};
+use common::{Fixture, batch, on_schema, take, url};
 use idem_postgres::Postgres;
 use idem_runtime::{ErrorKind, Outcome, Store};
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
@@ -19,7 +19,7 @@ async fn refusal(store: &Postgres) -> String {
 async fn a_fresh_database_is_migrated_once_and_keeps_its_identity() {
     on_schema(async |fixture: Fixture| {
         let store = fixture.store().await;
-        assert_eq!(store.pending_migrations().await.unwrap().len(), 1);
+        assert_eq!(store.pending_migrations().await.unwrap().len(), 2);
         store.migrate().await.unwrap();
         let id = store.check().await.unwrap();
         store.migrate().await.unwrap();
@@ -73,6 +73,52 @@ async fn each_way_of_being_out_of_step_has_an_error_that_names_the_fix() {
         let ahead = refusal(&store).await;
         assert!(ahead.contains("ahead") && ahead.contains("99 (later)"), "{ahead}");
         assert_eq!(store.pending_migrations().await.unwrap_err().kind(), ErrorKind::Migration);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_the_first_release_has_written_is_kept() {
+    on_schema(async |fixture: Fixture| {
+        let first = Postgres::migrations(&fixture.schema).unwrap().remove(0);
+        sqlx::raw_sql(AssertSqlSafe(first.sql)).execute(&fixture.app).await.unwrap();
+        fixture
+            .run(
+                "create table {schema}.effects (n bigint not null);
+                 insert into {schema}.scopes (scope, group_name, mode)
+                 values ('bill', 'billing', 'rows');
+                 insert into {schema}.lanes
+                     (group_name, topic, partition, position, leader_epoch, token, revision,
+                      owner_id, owner_name, attempt_offset, attempt_at, attempts_died)
+                 values ('billing', 'orders', 0, 7, 3, gen_random_uuid(), 5,
+                         gen_random_uuid(), 'a former release', 7, now(), 2);
+                 insert into {schema}.offset_marks select lane_id, 'ship', 9 from {schema}.lanes;
+                 insert into {schema}.lane_slices select lane_id, 2, 1, 8 from {schema}.lanes;
+                 insert into {schema}.markers (lane_id, source_offset, scope, event_key, state)
+                 select lane_id, n, 'bill', n::text, 0
+                 from {schema}.lanes cross join generate_series(1, 6) as n;",
+            )
+            .await;
+        let store = fixture.store().await;
+        let behind = refusal(&store).await;
+        assert!(behind.contains("migration 2 (failures) pending"), "{behind}");
+        let identity = "select count(distinct id) from {schema}.store";
+        store.migrate().await.unwrap();
+        store.check().await.unwrap();
+        assert_eq!(fixture.number(identity).await, 1);
+
+        let row = store.lanes("billing", "orders").await.unwrap().remove(0);
+        assert_eq!((row.position.offset, row.position.leader_epoch), (7, Some(3)));
+        assert_eq!((row.revision, row.deaths, row.offset_marks["ship"]), (5, 2, 9));
+        assert!(row.attempts.is_empty() && row.parked.is_empty());
+        let slices = "select sum(position)::bigint from {schema}.lane_slices where revision = 0";
+        assert_eq!(fixture.number(slices).await, 8);
+        assert!(store.is_processed("bill", "3").await.unwrap());
+        let mut held = take(&store, 0).await;
+        assert_eq!(batch(&store, &mut held, &["3", "9"]).await.unwrap(), [false, true]);
+        assert_eq!(store.read(&held).await.unwrap().unwrap().revision, 6);
+        // Nobody hears of the former owner any more: it died.
+        assert_eq!(store.read(&held).await.unwrap().unwrap().deaths, 3);
     })
     .await;
 }
@@ -168,7 +214,8 @@ async fn every_table_and_column_is_described_and_every_constraint_is_named() {
         fixture.store().await.migrate().await.unwrap();
         let silent = "
             select count(*) from pg_class c
-            left join pg_attribute a on a.attrelid = c.oid and a.attnum > 0
+            left join pg_attribute a
+              on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
             where c.relnamespace = '{schema}'::regnamespace and c.relkind in ('r', 'v')
               and (obj_description(c.oid, 'pg_class') is null
                    or col_description(c.oid, a.attnum) is null)";

@@ -9,11 +9,15 @@ mod common;
 
 use std::str::FromStr as _;
 
-use common::{Fixture, batch, lend, on_store, take};
+use common::letters::{event, give_up, letters, settle};
+use common::{Fixture, batch, finish, key, lend, on_store, take};
 use idem_postgres::Postgres;
-use idem_runtime::lane::Owner;
-use idem_runtime::store::Writer;
-use idem_runtime::{ErrorKind, Failure, MarkerMode, Registration, Store};
+use idem_runtime::lane::{AttemptRow, Held, Slice};
+use idem_runtime::store::{Claim, Claimed, Terms, Writer};
+use idem_runtime::{
+    ErrorKind, Failure, IsolationLevel, LetterAction, LetterState, MarkerMode, MarkerState,
+    Registration, Store,
+};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, PgConnection};
 use uuid::Uuid;
@@ -50,7 +54,7 @@ async fn everything_works_without_session_settings_and_named_statements() {
                     let shared = format!("shared-{n}");
                     batch(&store, &mut held, &[&own, &shared]).await.unwrap();
                 }
-                let owner = Owner { id: Uuid::new_v4(), name: "a test".into() };
+                let owner = common::owner("a test");
                 assert_eq!(store.observe(&owner, &[held.number]).await.unwrap().len(), 1);
                 store.release(&held).await.unwrap();
             });
@@ -65,11 +69,60 @@ async fn everything_works_without_session_settings_and_named_statements() {
 }
 
 #[tokio::test]
+async fn failures_and_slices_work_there_too() {
+    on_store(async |fixture: Fixture, _store: Postgres| {
+        let store = pooled(&fixture).await;
+        let mut held = fixture.lane(&store, 0).await;
+        for (offset, state) in [(1, LetterState::Parked), (2, LetterState::Waiting)] {
+            give_up(&store, &mut held, &event(offset, b"k"), state).await.unwrap();
+        }
+        let first = letters(&store).await.remove(0);
+        assert_eq!(store.unforwarded(&[held.number], 9).await.unwrap().len(), 1);
+        store.forwarded(&[first.id]).await.unwrap();
+        settle(&store, first.id, LetterAction::Replayed).await.unwrap();
+        assert_eq!(store.history(first.id).await.unwrap().len(), 1);
+
+        let next = store.released(&held, 0, 9).await.unwrap().remove(0);
+        for isolation in [IsolationLevel::ReadCommitted, IsolationLevel::Serializable] {
+            let limit = std::time::Duration::from_secs(1);
+            let terms = Terms { isolation, statement_timeout: Some(limit) };
+            let writer = Writer::Lane(&held);
+            let mut tx = store.begin(&writer, &terms).await.unwrap();
+            let key = key("e2");
+            let claim =
+                Claim { state: MarkerState::Dead, reclaim: true, ..Claim::new("bill", &key) };
+            let claimed = store.claim(&mut tx, &writer, &[claim]).await.unwrap();
+            assert_eq!(claimed, Claimed::Keys(vec![true]));
+            let given_up = store.given_up(&mut tx, &[("bill", &key)]).await.unwrap();
+            assert_eq!(given_up[0].unwrap().state, MarkerState::Dead);
+            store.parked(&mut tx, &held, &[("bill", b"k")]).await.unwrap();
+            store.unpark(&mut tx, &held, &[next.id]).await.unwrap();
+            store.forget_attempts(&mut tx, &held, &[2], true).await.unwrap();
+            finish(&store, tx, &mut held).await.unwrap();
+        }
+        assert!(store.read(&held).await.unwrap().unwrap().parked.is_empty());
+
+        let first_failed_at = std::time::SystemTime::now();
+        let (scope, offset) = ("bill".to_owned(), 3);
+        let (failures, open, deaths) = (1, true, 0);
+        let attempt = AttemptRow { scope, offset, failures, first_failed_at, open, deaths };
+        assert!(store.note_attempt(&held, &attempt).await.unwrap());
+        assert_eq!(store.cut(&held, 2).await.unwrap(), Some(vec![0, 0]));
+        let slice = Some(Slice { index: 1, of: 2 });
+        let mut slice = Held { slice, revision: 0, ..held.clone() };
+        batch(&store, &mut slice, &["s"]).await.unwrap();
+        assert_eq!(store.read(&slice).await.unwrap().unwrap().revision, 1);
+        assert_eq!(take(&store, 0).await.revision, held.revision);
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn limits_are_set_in_the_transaction() {
     on_store(async |fixture: Fixture, _store: Postgres| {
         let store = pooled(&fixture).await;
         let writer = Writer::Direct { attempt: Uuid::new_v4() };
-        let mut tx = store.begin(&writer).await.unwrap();
+        let mut tx = store.begin(&writer, &Terms::default()).await.unwrap();
         for (setting, expected) in [
             ("lock_timeout", "5s"),
             ("statement_timeout", "1min"),

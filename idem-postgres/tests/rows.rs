@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use common::{Fixture, batch, key, on_store, open_batch, take};
 use idem_postgres::Postgres;
-use idem_runtime::lane::{LogIdentity, Owner, Position};
+use idem_runtime::lane::{LogIdentity, Position};
 use idem_runtime::store::{Opening, Reposition, Seal, Sealed, Writer};
 use idem_runtime::{ErrorKind, MarkerMode, Origin, Registration, Store};
 use sqlx::{Connection as _, Executor as _, PgConnection};
@@ -63,6 +63,7 @@ async fn what_offset_mode_remembers_does_not_go_down_unless_the_log_is_another()
             position: Position { offset: 2, leader_epoch: Some(5) },
             identity: &identity,
             new_log,
+            slices: 0,
         };
         assert!(store.reposition(&held, &to(false)).await.unwrap());
         assert!(!store.reposition(&held, &to(false)).await.unwrap(), "its revision is older now");
@@ -112,11 +113,12 @@ async fn a_topic_is_opened_as_a_whole_and_once() {
 async fn looking_at_lanes_waits_for_no_lock() {
     on_store(async |fixture: Fixture, store: Postgres| {
         let held = fixture.lane(&store, 0).await;
-        let owner = Owner { id: Uuid::new_v4(), name: "host:1".into() };
+        let owner = common::owner("host:1");
         let observed = store.observe(&owner, &[held.number, 999]).await.unwrap();
         assert_eq!(observed.len(), 1);
         assert_eq!((observed[0].token, observed[0].revision), (held.token, held.revision));
-        assert_eq!(fixture.number("select count(*) from {schema}.owners").await, 1);
+        // The one that took the lane, and the one that looked.
+        assert_eq!(fixture.number("select count(*) from {schema}.owners").await, 2);
 
         let mut other = PgConnection::connect(&common::url()).await.unwrap();
         let locks = fixture.sql(

@@ -42,6 +42,12 @@ impl Failure {
         Self::new(permanent(error))
     }
 
+    /// The same failure, as one that trying again does not cure.
+    #[must_use]
+    pub fn into_permanent(self) -> Self {
+        Self { error: permanent(self.error).into(), ..self }
+    }
+
     pub(crate) fn panic(payload: Box<dyn std::any::Any + Send>) -> Self {
         let text = payload
             .downcast_ref::<&'static str>()
@@ -163,6 +169,13 @@ mod tests {
         let outer = Error::new(ErrorKind::Handler, "billing failed").with_source(inner);
         assert!(Failure::new(outer).is_permanent());
         assert!(!Failure::new("a passing one").is_permanent());
+    }
+
+    #[test]
+    fn a_failure_that_is_made_permanent_keeps_its_error() {
+        let failure = Failure::new(std::fmt::Error).into_permanent();
+        assert!(failure.is_permanent());
+        assert!(failure.error().source().is_some_and(|it| it.is::<std::fmt::Error>()));
     }
 
     #[test]

@@ -2,12 +2,15 @@
 
 #![expect(clippy::unwrap_used, reason = "what is missing fails the test")]
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use idem_runtime::lane::{LaneId, LogIdentity, Owner, Position};
-use idem_runtime::memory::{Memory, Point};
-use idem_runtime::store::{Claim, Lends as _, Opening, Seal, Sealed, Terms, Writer};
-use idem_runtime::{ErrorKind, Key, Store};
+use idem_runtime::lane::{AttemptRow, LaneId, LogIdentity, Owner, Position};
+use idem_runtime::memory::{Memory, MemoryError, Point};
+use idem_runtime::store::{Claim, Fault, Lends as _, Opening, Seal, Sealed, Terms, Writer};
+use idem_runtime::{
+    Cause, Error, ErrorKind, Event, FailureClass, IsolationLevel, Key, LetterState, MarkerState,
+    NewLetter, Store,
+};
 use uuid::Uuid;
 
 fn lane() -> LaneId {
@@ -131,4 +134,120 @@ async fn a_dropped_lane_is_gone() {
     assert!(store.drop_lane(&lane()));
     assert!(!store.drop_lane(&lane()));
     assert_eq!(store.read(&held).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn an_owner_that_was_not_heard_of_for_long_has_died() {
+    let store = Memory::new();
+    held(&store).await;
+    let owner = |name: &str| Owner {
+        id: Uuid::new_v4(),
+        name: name.into(),
+        dead_after: Duration::from_secs(30),
+    };
+    let second = owner("second");
+    assert_eq!(store.take(&lane(), &second).await.unwrap().unwrap().deaths, 0);
+    store.age_heartbeats(Duration::from_secs(60));
+    store.observe(&second, &[]).await.unwrap();
+    assert_eq!(store.take(&lane(), &owner("third")).await.unwrap().unwrap().deaths, 0);
+    store.age_heartbeats(Duration::from_secs(60));
+    assert_eq!(store.take(&lane(), &owner("fourth")).await.unwrap().unwrap().deaths, 1);
+}
+
+#[tokio::test]
+async fn every_fault_can_be_made() {
+    let store = Memory::new();
+    let writer = Writer::Direct { attempt: Uuid::new_v4() };
+    for fault in [Fault::Transient, Fault::Lost, Fault::Permanent, Fault::HandlerBroke] {
+        let mut tx = store.begin(&writer, &Terms::default()).await.unwrap();
+        let connection = Memory::lend(&mut tx);
+        let error = match fault {
+            Fault::Transient => connection.fail_transiently().await,
+            Fault::Lost => connection.lose_connection().await,
+            Fault::Permanent => connection.fail_permanently().await,
+            _ => connection.commit_behind_back().await,
+        };
+        let error = Error::new(ErrorKind::Handler, "it failed").with_source(error.unwrap_err());
+        assert_eq!(Memory::fault(&error), fault);
+        assert_eq!(store.rollback(tx).await, fault != Fault::Lost, "{fault:?}");
+    }
+    assert_eq!(Memory::fault(&MemoryError::new(Fault::Handler, "its own")), Fault::Handler);
+    assert!(store.look(|view| view.open() == 0));
+}
+
+#[tokio::test]
+async fn a_rollback_says_when_the_connection_was_lost() {
+    let store = Memory::new();
+    let writer = Writer::Direct { attempt: Uuid::new_v4() };
+    let begin = async || store.begin(&writer, &Terms::default()).await.unwrap();
+    store.faults().fail(Point::Rollback, ErrorKind::Transient);
+    assert!(!store.rollback(begin().await).await);
+    let tx = begin().await;
+    store.faults().disconnect();
+    assert!(!store.rollback(tx).await);
+    store.faults().reconnect();
+    assert!(store.rollback(begin().await).await);
+}
+
+#[tokio::test]
+async fn a_test_can_look_at_what_was_kept_of_failures() {
+    let store = Memory::new();
+    let held = held(&store).await;
+    let writer = Writer::Lane(&held);
+    let terms = Terms { isolation: IsolationLevel::Serializable, statement_timeout: None };
+    let mut tx = store.begin(&writer, &terms).await.unwrap();
+    let mut event = Event::new("t".into(), 0, 0, "{}");
+    event.message_key = Some("k".into());
+    let cause = Cause {
+        class: FailureClass::Handler,
+        permanent: true,
+        error: "no".into(),
+        attempts: 1,
+        first_failed_at: SystemTime::now(),
+    };
+    let key = Key::new("e0").unwrap();
+    let claim = Claim { state: MarkerState::Parked, ..Claim::new("s", &key) };
+    let _ = store.claim(&mut tx, &writer, &[claim]).await.unwrap();
+    let (scope, state, cause) = ("s", LetterState::Parked, Some(&cause));
+    let letter = NewLetter { scope, key: Some(&key), event: &event, state, cause };
+    store.give_up(&mut tx, &held, &[letter]).await.unwrap();
+    let seal = Seal { position: Position::at(1), offset_scopes: &[] };
+    assert_eq!(store.seal(&mut tx, &writer, Some(&seal)).await.unwrap(), Sealed::Yes);
+    store.commit(tx).await.unwrap();
+    let attempt = AttemptRow {
+        scope: "s".into(),
+        offset: 1,
+        failures: 1,
+        first_failed_at: SystemTime::now(),
+        open: true,
+        deaths: 0,
+    };
+    store.note_attempt(&held, &attempt).await.unwrap();
+    store.cut(&held, 2).await.unwrap();
+    store.look(|view| {
+        let row = view.lane(&lane()).unwrap();
+        assert_eq!((row.deaths, &row.attempts), (0, &vec![attempt]));
+        assert_eq!(row.parked, [("s".to_owned(), b"k".to_vec())]);
+        let parked = view.parked(&lane());
+        assert_eq!((parked.len(), parked[0].waiting, parked[0].released), (1, 0, false));
+        let letters = view.letters();
+        assert_eq!((letters.len(), letters[0].state), (1, state));
+        assert_eq!(letters[0].cause.as_ref(), cause);
+        assert_eq!(view.marker("s", "e0"), Some(MarkerState::Parked));
+        assert_eq!(view.slices(&lane()), [Position::at(1); 2]);
+        assert_eq!(view.terms(), [terms]);
+    });
+}
+
+#[tokio::test]
+async fn a_step_of_failures_fails_at_its_point() {
+    let store = Memory::new();
+    let held = held(&store).await;
+    store.faults().fail(Point::Cut, ErrorKind::Transient);
+    assert_eq!(store.cut(&held, 2).await.unwrap_err().kind(), ErrorKind::Transient);
+    assert_eq!(store.cut(&held, 2).await.unwrap(), Some(vec![0, 0]));
+    store.faults().fail(Point::GiveUp, ErrorKind::Store);
+    let writer = Writer::Lane(&held);
+    let mut tx = store.begin(&writer, &Terms::default()).await.unwrap();
+    assert_eq!(store.give_up(&mut tx, &held, &[]).await.unwrap_err().kind(), ErrorKind::Store);
 }

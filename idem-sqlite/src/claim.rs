@@ -1,10 +1,15 @@
 //! The claim: inserting markers tells which keys are new.
 
-use idem_runtime::store::{Claim, Claimed, Writer};
-use idem_runtime::{Error, ErrorKind, Result};
+use std::collections::HashMap;
+
+use idem_runtime::store::{Claim, Claimed, GivenUp, Writer};
+use idem_runtime::{Error, ErrorKind, Key, MarkerState, Result};
+use sqlx::SqlStr;
 
 use crate::Inner;
-use crate::error::failed;
+use crate::error::{failed, unwritable};
+use crate::markers::state;
+use crate::statements::now;
 use crate::tx::Tx;
 
 const DOING: &str = "claim";
@@ -22,6 +27,39 @@ from json_each(?1)
 where true
 on conflict (scope, event_key) do nothing
 returning scope, event_key
+";
+
+/// With one more in each row: the state.
+pub(crate) const INSERT_IN_STATE: &str = "
+insert into {schema}markers (scope, event_key, source_offset, metadata, lane_id, attempt, state)
+select value ->> 0, value ->> 1, value ->> 2, value ->> 3, ?2, ?3, value ->> 4
+from json_each(?1)
+where true
+on conflict (scope, event_key) do nothing
+returning scope, event_key
+";
+
+/// What was given up on is taken over, and new. Its origin stays what it was.
+pub(crate) const RECLAIM: &str = concat!(
+    "insert into {schema}markers
+         (scope, event_key, source_offset, metadata, lane_id, attempt, state)
+     select value ->> 0, value ->> 1, value ->> 2, value ->> 3, ?2, ?3, value ->> 4
+     from json_each(?1)
+     where true
+     on conflict (scope, event_key) do update
+     set state = excluded.state, attempt = excluded.attempt, processed_at = ",
+    now!(),
+    " where state <> 0
+     returning scope, event_key"
+);
+
+/// Few markers are in another state than processed; those have an index of their own, which SQLite
+/// would not choose by itself.
+pub(crate) const GIVEN_UP: &str = "
+select scope, event_key, state, lane_id, source_offset
+from {schema}markers indexed by {schema}markers_given_up_idx
+where state <> 0
+  and (scope, event_key) in (select value ->> 0, value ->> 1 from json_each(?1))
 ";
 
 pub(crate) async fn claim(
@@ -50,32 +88,89 @@ pub(crate) async fn claim(
         }
     };
     let mut new = vec![false; claims.len()];
-    if claims.is_empty() {
-        return Ok(Claimed::Keys(new));
-    }
-    let inserted: Vec<(String, String)> = sqlx::query_as(store.sql.insert_markers.clone())
-        .bind(rows(claims)?)
-        .bind(lane)
-        .bind(attempt)
-        .fetch_all(tx.connection())
-        .await
-        .map_err(|error| failed(DOING, error))?;
-    for (scope, key) in &inserted {
-        let place = (scope.as_str(), key.as_str());
-        // The claims are sorted.
-        if let Ok(index) = claims.binary_search_by(|it| (it.scope, it.key.as_str()).cmp(&place)) {
-            new[index] = true;
+    for (sql, rows) in statements(store, claims)? {
+        let inserted: Vec<(String, String)> = sqlx::query_as(sql.clone())
+            .bind(rows)
+            .bind(lane)
+            .bind(attempt.as_deref())
+            .fetch_all(tx.connection())
+            .await
+            .map_err(|error| failed(DOING, error))?;
+        for (scope, key) in &inserted {
+            let place = (scope.as_str(), key.as_str());
+            // The claims are sorted.
+            if let Ok(at) = claims.binary_search_by(|it| (it.scope, it.key.as_str()).cmp(&place)) {
+                new[at] = true;
+            }
         }
     }
     Ok(Claimed::Keys(new))
 }
 
+/// Which statements claim them, each with its rows. One for the claims of a batch as it should be;
+/// two at most. Their order is of no consequence where one transaction writes at a time.
+fn statements<'s>(store: &'s Inner, claims: &[Claim<'_>]) -> Result<Vec<(&'s SqlStr, String)>> {
+    let sql = &store.sql;
+    if claims.is_empty() {
+        return Ok(Vec::new());
+    }
+    if claims.iter().all(|it| it.state == MarkerState::Processed && !it.reclaim) {
+        return Ok(vec![(&sql.insert_markers, rows(claims)?)]);
+    }
+    let mut statements = Vec::with_capacity(2);
+    for (reclaim, sql) in [(false, &sql.insert_markers_in_state), (true, &sql.reclaim_markers)] {
+        if claims.iter().any(|it| it.reclaim == reclaim) {
+            statements.push((sql, rows_in_state(claims, reclaim)?));
+        }
+    }
+    Ok(statements)
+}
+
 fn rows(claims: &[Claim<'_>]) -> Result<String> {
+    let rows: Vec<_> =
+        claims.iter().map(|it| (it.scope, it.key.as_str(), it.offset, metadata(it))).collect();
+    serde_json::to_string(&rows).map_err(|error| unwritable(DOING, error))
+}
+
+/// Of those claims that reclaim, or of those that do not.
+fn rows_in_state(claims: &[Claim<'_>], reclaim: bool) -> Result<String> {
     let rows: Vec<_> = claims
         .iter()
-        .map(|it| (it.scope, it.key.as_str(), it.offset, it.metadata.map(ToString::to_string)))
+        .filter(|it| it.reclaim == reclaim)
+        .map(|it| (it.scope, it.key.as_str(), it.offset, metadata(it), it.state.as_i16()))
         .collect();
-    serde_json::to_string(&rows).map_err(|error| {
-        Error::new(ErrorKind::Store, "claim: the keys cannot be written").with_source(error)
-    })
+    serde_json::to_string(&rows).map_err(|error| unwritable(DOING, error))
+}
+
+fn metadata(claim: &Claim<'_>) -> Option<String> {
+    claim.metadata.map(ToString::to_string)
+}
+
+/// Scope, key, state, lane, offset.
+type Found = (String, String, i16, Option<i64>, Option<i64>);
+
+/// For each key in order: whether it was given up on, and which event it was.
+pub(crate) async fn given_up(
+    store: &Inner,
+    tx: &mut Tx,
+    keys: &[(&str, &Key)],
+) -> Result<Vec<Option<GivenUp>>> {
+    const DOING: &str = "looking for keys that were given up on";
+    if keys.is_empty() {
+        return Ok(Vec::new());
+    }
+    let rows: Vec<_> = keys.iter().map(|(scope, key)| (scope, key.as_str())).collect();
+    let rows = serde_json::to_string(&rows).map_err(|error| unwritable(DOING, error))?;
+    let found: Vec<Found> = sqlx::query_as(store.sql.given_up_keys.clone())
+        .bind(rows)
+        .fetch_all(tx.connection())
+        .await
+        .map_err(|error| failed(DOING, error))?;
+    let mut given_up = HashMap::with_capacity(found.len());
+    for (scope, key, number, lane, offset) in &found {
+        let state = state(*number).map_err(|error| failed(DOING, error))?;
+        let found = GivenUp { state, lane: *lane, offset: *offset };
+        given_up.insert((scope.as_str(), key.as_str()), found);
+    }
+    Ok(keys.iter().map(|(scope, key)| given_up.get(&(*scope, key.as_str())).copied()).collect())
 }

@@ -8,6 +8,17 @@ use idem_runtime::{Error, ErrorKind};
 
 use crate::fault::Class;
 
+/// What a statement is to be told cannot be written as JSON.
+pub(crate) fn unwritable(doing: &str, error: serde_json::Error) -> Error {
+    let message = format!("{doing}: what the statement needs cannot be written");
+    Error::new(ErrorKind::Store, message).with_source(error)
+}
+
+/// What a column has cannot be read.
+pub(crate) fn undecodable(error: impl std::error::Error + Send + Sync + 'static) -> sqlx::Error {
+    sqlx::Error::Decode(error.into())
+}
+
 /// A statement of idem's own failed.
 pub(crate) fn failed(doing: &str, error: sqlx::Error) -> Error {
     let (kind, message) = match &error {
@@ -18,7 +29,9 @@ pub(crate) fn failed(doing: &str, error: sqlx::Error) -> Error {
             ),
             Class::Transient => (ErrorKind::Transient, format!("{doing}: the database failed")),
             Class::HandlerBroke => return broke().context(doing).with_source(error),
-            Class::Constraint => (ErrorKind::Store, format!("{doing}: a constraint was violated")),
+            Class::Constraint | Class::Reference => {
+                (ErrorKind::Store, format!("{doing}: a constraint was violated"))
+            }
             Class::CannotOpen => {
                 (ErrorKind::Connection, format!("{doing}: the file cannot be opened"))
             }
@@ -29,7 +42,7 @@ pub(crate) fn failed(doing: &str, error: sqlx::Error) -> Error {
             Class::NotADatabase => {
                 (ErrorKind::Store, format!("{doing}: the file is not a database, or broken"))
             }
-            Class::Other => (
+            Class::Mismatch | Class::Other => (
                 ErrorKind::Store,
                 format!("{doing}: the database refused the statement (was it migrated?)"),
             ),

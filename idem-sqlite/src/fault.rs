@@ -8,6 +8,10 @@ use sqlx::sqlite::SqliteError;
 
 /// What the commit hook's refusal is answered with: `SQLITE_CONSTRAINT_COMMITHOOK`.
 const COMMIT_HOOK: i32 = 531;
+/// `SQLITE_CONSTRAINT_FOREIGNKEY`.
+const FOREIGN_KEY: i32 = 787;
+/// `SQLITE_CONSTRAINT_TRIGGER`: what a trigger raises, and `on delete restrict`, which is one.
+const TRIGGER: i32 = 1811;
 
 /// What kind of failure an error of the database is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,8 +22,13 @@ pub(crate) enum Class {
     Transient,
     /// The transaction was ended by somebody who may not.
     HandlerBroke,
-    /// A constraint was violated.
+    /// A constraint was violated that says what data may be.
     Constraint,
+    /// A row is missing that another refers to, or is still referred to; or a trigger refused.
+    /// Another row can cure it.
+    Reference,
+    /// A value is not of the type that its place asks for.
+    Mismatch,
     /// The file cannot be opened.
     CannotOpen,
     /// The file cannot be written.
@@ -35,6 +44,7 @@ impl Class {
     pub(crate) fn of(code: i32) -> Self {
         match code {
             COMMIT_HOOK => Self::HandlerBroke,
+            FOREIGN_KEY | TRIGGER => Self::Reference,
             // The primary code is in the lowest byte.
             _ => match code & 0xff {
                 5 | 6 => Self::Busy,
@@ -43,6 +53,7 @@ impl Class {
                 11 | 26 => Self::NotADatabase,
                 14 => Self::CannotOpen,
                 19 => Self::Constraint,
+                20 => Self::Mismatch,
                 _ => Self::Other,
             },
         }
@@ -69,9 +80,8 @@ fn known(error: &(dyn StdError + 'static)) -> Option<Fault> {
     if let Some(error) = error.downcast_ref::<sqlx::Error>() {
         return Some(match error {
             sqlx::Error::Database(error) => of_database(error.as_ref()),
-            sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::WorkerCrashed => {
-                Fault::Transient
-            }
+            sqlx::Error::Io(_) | sqlx::Error::WorkerCrashed => Fault::Lost,
+            sqlx::Error::PoolTimedOut => Fault::Transient,
             _ => Fault::Handler,
         });
     }
@@ -86,6 +96,7 @@ fn of_database(error: &dyn DatabaseError) -> Fault {
     match Class::of_error(error) {
         Class::Busy | Class::Transient => Fault::Transient,
         Class::HandlerBroke => Fault::HandlerBroke,
+        Class::Constraint | Class::Mismatch => Fault::Permanent,
         _ => Fault::Handler,
     }
 }
@@ -108,7 +119,11 @@ mod tests {
             (531, Class::HandlerBroke),
             (19, Class::Constraint),
             (2067, Class::Constraint),
-            (787, Class::Constraint),
+            (1299, Class::Constraint),
+            (3091, Class::Constraint),
+            (787, Class::Reference),
+            (1811, Class::Reference),
+            (20, Class::Mismatch),
             (14, Class::CannotOpen),
             (8, Class::ReadOnly),
             (26, Class::NotADatabase),
@@ -122,6 +137,12 @@ mod tests {
     fn an_error_of_something_else_is_the_handlers() {
         assert_eq!(fault(&io::Error::other("no such file")), Fault::Handler);
         assert_eq!(fault(&sqlx::Error::RowNotFound), Fault::Handler);
-        assert_eq!(fault(&sqlx::Error::WorkerCrashed), Fault::Transient);
+    }
+
+    #[test]
+    fn a_lost_connection_is_told_from_one_that_was_not_free() {
+        assert_eq!(fault(&sqlx::Error::WorkerCrashed), Fault::Lost);
+        assert_eq!(fault(&sqlx::Error::Io(io::Error::other("gone"))), Fault::Lost);
+        assert_eq!(fault(&sqlx::Error::PoolTimedOut), Fault::Transient);
     }
 }

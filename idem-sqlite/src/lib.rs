@@ -1,5 +1,5 @@
-//! The SQLite store of idem: markers, lanes and scopes in the file of the effects they guard,
-//! written in the same transaction.
+//! The SQLite store of idem: markers, lanes, scopes and dead letters in the file of the effects they
+//! guard, written in the same transaction.
 //!
 //! ```
 //! use idem_sqlite::Sqlite;
@@ -29,6 +29,9 @@
 //! other processes may open it too, and wait for each other for as long as
 //! [`Builder::busy_timeout`] says.
 //!
+//! So every transaction is serializable, whatever level its handlers ask for. A statement is not
+//! interrupted when it takes long: SQLite would undo the whole transaction with it.
+//!
 //! Inside of a handler write through the connection that it is lent. Another write to the same file
 //! from there waits for the handler, which waits for it; it ends with an error after a time.
 //!
@@ -39,23 +42,41 @@
 //! [`HandlerBroke`](idem_runtime::ErrorKind::HandlerBroke). Savepoints are fine: `tx.begin().await?`
 //! opens one. The connection's commit and rollback hooks are idem's.
 //!
+//! # Errors of a handler's statements
+//!
+//! A value that the tables do not take (a unique, check or not null constraint, a value of another
+//! type) is of no use to try again: the event is given up on at once. A foreign key, and what a
+//! trigger raises, can be cured by another row: such an event is tried again.
+//!
 //! Not here: what to do with a failure, retries, Kafka (see `idem-runtime`).
 
+mod attempts;
 mod builder;
 mod check;
 mod claim;
+mod dead_letters;
 mod error;
 mod fault;
 mod guard;
+mod hex;
+mod lane_row;
 mod lanes;
+mod letter_row;
+mod letters;
 mod markers;
 mod migrate;
+mod observe;
+mod parking;
 mod prefix;
 mod scopes;
 mod seal;
+mod settle;
+mod slices;
 mod statements;
 mod store;
+mod take;
 mod temporary;
+mod time;
 mod tx;
 mod writer;
 

@@ -13,11 +13,18 @@ use crate::prefix::Prefix;
 use crate::tx::Tx;
 
 /// The migrations of this release.
-pub(crate) const MIGRATIONS: &[Migration] = &[Migration {
-    version: 1,
-    name: "markers_and_lanes",
-    sql: include_str!("../migrations/0001_markers_and_lanes.sql"),
-}];
+pub(crate) const MIGRATIONS: &[Migration] = &[
+    Migration {
+        version: 1,
+        name: "markers_and_lanes",
+        sql: include_str!("../migrations/0001_markers_and_lanes.sql"),
+    },
+    Migration {
+        version: 2,
+        name: "failures",
+        sql: include_str!("../migrations/0002_failures.sql"),
+    },
+];
 
 const DOING: &str = "migrating";
 

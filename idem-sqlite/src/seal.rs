@@ -1,12 +1,13 @@
 //! The seal: the last statement of a transaction.
 //!
-//! It moves the lane (compare and set) and lets the transaction commit.
+//! It moves the lane, or one slice of it (compare and set), and lets the transaction commit.
 
+use idem_runtime::Result;
+use idem_runtime::lane::Held;
 use idem_runtime::store::{Seal, Sealed, Writer};
-use idem_runtime::{Error, ErrorKind, Result};
 
 use crate::Inner;
-use crate::error::failed;
+use crate::error::{failed, unwritable};
 use crate::statements::now;
 use crate::tx::Tx;
 
@@ -37,33 +38,46 @@ pub(crate) async fn seal(
     // Before the lane is touched: what follows a handler's ROLLBACK would not be in a transaction.
     tx.settle().await.map_err(|error| failed(DOING, error))?;
     tx.check_whole()?;
-    if let (Writer::Lane(held), Some(seal)) = (writer, seal) {
-        let moved = sqlx::query(store.sql.seal_lane.clone())
+    if let (Writer::Lane(held), Some(seal)) = (writer, seal)
+        && !moved(store, tx, held, seal).await?
+    {
+        return Ok(Sealed::No);
+    }
+    tx.allow_commit();
+    Ok(Sealed::Yes)
+}
+
+/// Moves the lane, or the slice of it that is held; answers whether it was still the writer's.
+async fn moved(store: &Inner, tx: &mut Tx, held: &Held, seal: &Seal<'_>) -> Result<bool> {
+    let failed = |error| failed(DOING, error);
+    let update = match held.slice {
+        None => sqlx::query(store.sql.seal_lane.clone())
             .bind(held.number)
             .bind(held.token.to_string())
             .bind(held.revision)
             .bind(seal.position.offset)
-            .bind(seal.position.leader_epoch)
+            .bind(seal.position.leader_epoch),
+        Some(slice) => sqlx::query(store.sql.seal_slice.clone())
+            .bind(held.number)
+            .bind(held.token.to_string())
+            .bind(slice.of)
+            .bind(slice.index)
+            .bind(held.revision)
+            .bind(seal.position.offset)
+            .bind(seal.position.leader_epoch),
+    };
+    let moved = update.execute(tx.connection()).await.map_err(failed)?.rows_affected() == 1;
+    // A lane is never worked in slices and in offset mode.
+    if moved && held.slice.is_none() && !seal.offset_scopes.is_empty() {
+        let scopes =
+            serde_json::to_string(seal.offset_scopes).map_err(|error| unwritable(DOING, error))?;
+        sqlx::query(store.sql.mark_offsets.clone())
+            .bind(held.number)
+            .bind(seal.position.offset)
+            .bind(scopes)
             .execute(tx.connection())
             .await
-            .map_err(|error| failed(DOING, error))?;
-        if moved.rows_affected() != 1 {
-            return Ok(Sealed::No);
-        }
-        if !seal.offset_scopes.is_empty() {
-            let scopes = serde_json::to_string(seal.offset_scopes).map_err(|error| {
-                Error::new(ErrorKind::Store, "seal: the scopes cannot be written")
-                    .with_source(error)
-            })?;
-            sqlx::query(store.sql.mark_offsets.clone())
-                .bind(held.number)
-                .bind(seal.position.offset)
-                .bind(scopes)
-                .execute(tx.connection())
-                .await
-                .map_err(|error| failed(DOING, error))?;
-        }
+            .map_err(failed)?;
     }
-    tx.allow_commit();
-    Ok(Sealed::Yes)
+    Ok(moved)
 }

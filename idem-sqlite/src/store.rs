@@ -2,13 +2,21 @@
 
 use std::error::Error as StdError;
 
-use idem_runtime::lane::{Held, LaneId, LaneRow, Observed, Owner};
-use idem_runtime::store::{Claim, Claimed, Fault, Opening, Reposition, Seal, Sealed, Writer};
-use idem_runtime::{Key, Lends, Marker, Registration, Result, Store};
+use idem_runtime::lane::{AttemptRow, Held, LaneId, LaneRow, Observed, Owner};
+use idem_runtime::store::{
+    Claim, Claimed, Fault, GivenUp, Opening, Reposition, Seal, Sealed, Settlement, Terms, Writer,
+};
+use idem_runtime::{
+    DeadLetter, Key, Lends, LetterFilter, LetterNote, Marker, NewLetter, Registration, Result,
+    Store,
+};
 use sqlx::sqlite::SqliteConnection;
 use uuid::Uuid;
 
-use crate::{Sqlite, Tx, claim, fault, lanes, markers, scopes, seal};
+use crate::{
+    Sqlite, Tx, attempts, claim, dead_letters, fault, lanes, letters, markers, observe, parking,
+    scopes, seal, settle, slices, take,
+};
 
 impl Lends<SqliteConnection> for Sqlite {
     fn lend(tx: &mut Tx) -> &mut SqliteConnection {
@@ -38,7 +46,7 @@ impl Store for Sqlite {
     }
 
     async fn take(&self, lane: &LaneId, owner: &Owner) -> Result<Option<LaneRow>> {
-        lanes::take(&self.inner, lane, owner).await
+        take::take(&self.inner, lane, owner).await
     }
 
     async fn read(&self, held: &Held) -> Result<Option<LaneRow>> {
@@ -46,7 +54,7 @@ impl Store for Sqlite {
     }
 
     async fn observe(&self, owner: &Owner, lanes: &[i64]) -> Result<Vec<Observed>> {
-        lanes::observe(&self.inner, owner, lanes).await
+        observe::observe(&self.inner, owner, lanes).await
     }
 
     async fn reposition(&self, held: &Held, to: &Reposition<'_>) -> Result<bool> {
@@ -57,7 +65,9 @@ impl Store for Sqlite {
         lanes::release(&self.inner, held).await
     }
 
-    async fn begin(&self, _writer: &Writer<'_>) -> Result<Tx> {
+    /// One transaction writes at a time: each is serializable. A statement is not interrupted,
+    /// because SQLite would undo the whole transaction with it.
+    async fn begin(&self, _writer: &Writer<'_>, _terms: &Terms) -> Result<Tx> {
         Tx::begin(&self.inner.writers).await
     }
 
@@ -83,12 +93,79 @@ impl Store for Sqlite {
         tx.commit().await
     }
 
-    async fn rollback(&self, tx: Tx) {
-        tx.rollback().await;
+    async fn rollback(&self, tx: Tx) -> bool {
+        tx.rollback().await
     }
 
     async fn marker(&self, scope: &str, key: &Key) -> Result<Option<Marker>> {
         markers::find(&self.inner, scope, key).await
+    }
+
+    async fn given_up(&self, tx: &mut Tx, keys: &[(&str, &Key)]) -> Result<Vec<Option<GivenUp>>> {
+        claim::given_up(&self.inner, tx, keys).await
+    }
+
+    async fn give_up(&self, tx: &mut Tx, held: &Held, letters: &[NewLetter<'_>]) -> Result<()> {
+        dead_letters::give_up(&self.inner, tx, held, letters).await
+    }
+
+    async fn parked(
+        &self,
+        tx: &mut Tx,
+        held: &Held,
+        keys: &[(&str, &[u8])],
+    ) -> Result<Vec<Option<u32>>> {
+        parking::parked(&self.inner, tx, held, keys).await
+    }
+
+    async fn released(&self, held: &Held, from: i64, limit: u32) -> Result<Vec<DeadLetter>> {
+        parking::released(&self.inner, held, from, limit).await
+    }
+
+    async fn unpark(&self, tx: &mut Tx, held: &Held, letters: &[i64]) -> Result<()> {
+        parking::unpark(&self.inner, tx, held, letters).await
+    }
+
+    async fn note_attempt(&self, held: &Held, attempt: &AttemptRow) -> Result<bool> {
+        attempts::note(&self.inner, held, attempt).await
+    }
+
+    async fn forget_attempts(
+        &self,
+        tx: &mut Tx,
+        held: &Held,
+        offsets: &[i64],
+        calm: bool,
+    ) -> Result<()> {
+        attempts::forget(&self.inner, tx, held, offsets, calm).await
+    }
+
+    async fn cut(&self, held: &Held, slices: u16) -> Result<Option<Vec<i64>>> {
+        slices::cut(&self.inner, held, slices).await
+    }
+
+    async fn letters(&self, filter: &LetterFilter) -> Result<Vec<DeadLetter>> {
+        letters::letters(&self.inner, filter).await
+    }
+
+    async fn lock_letter(&self, tx: &mut Tx, id: i64) -> Result<Option<DeadLetter>> {
+        settle::lock(&self.inner, tx, id).await
+    }
+
+    async fn settle_letter(&self, tx: &mut Tx, id: i64, settlement: &Settlement<'_>) -> Result<()> {
+        settle::settle(&self.inner, tx, id, settlement).await
+    }
+
+    async fn history(&self, id: i64) -> Result<Vec<LetterNote>> {
+        letters::history(&self.inner, id).await
+    }
+
+    async fn unforwarded(&self, lanes: &[i64], limit: u32) -> Result<Vec<DeadLetter>> {
+        letters::unforwarded(&self.inner, lanes, limit).await
+    }
+
+    async fn forwarded(&self, letters: &[i64]) -> Result<()> {
+        letters::forwarded(&self.inner, letters).await
     }
 
     fn fault(error: &(dyn StdError + 'static)) -> Fault {

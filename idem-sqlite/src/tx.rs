@@ -88,6 +88,20 @@ impl Tx {
         self.commit().await.map_err(|error| error.context(doing))
     }
 
+    /// Ends a transaction of idem's own with the answer of its statements.
+    pub(crate) async fn end<T>(self, answer: sqlx::Result<T>, doing: &str) -> Result<T> {
+        match answer {
+            Ok(answer) => {
+                self.finish(doing).await?;
+                Ok(answer)
+            }
+            Err(error) => {
+                self.rollback().await;
+                Err(failed(doing, error))
+            }
+        }
+    }
+
     /// Commits what was sealed.
     ///
     /// A COMMIT that finds the file busy left everything as it was, and is sent again. Any other
@@ -115,7 +129,7 @@ impl Tx {
             }
         };
         match error.as_database_error().map(Class::of_error) {
-            Some(Class::Busy | Class::Constraint | Class::HandlerBroke) => {
+            Some(Class::Busy | Class::Constraint | Class::Reference | Class::HandlerBroke) => {
                 self.rollback().await;
                 Err(failed("commit", error))
             }
@@ -126,18 +140,23 @@ impl Tx {
         }
     }
 
-    /// Undoes it. A connection of which nobody can say what is left is closed, which undoes it too.
-    pub(crate) async fn rollback(mut self) {
+    /// Undoes it, and answers whether the connection did what it was told. One of which nobody can
+    /// say what is left is closed, which undoes it too.
+    pub(crate) async fn rollback(mut self) -> bool {
         self.writer.guard.forbid();
-        let whole = self.settle().await.is_ok() && self.check_whole().is_ok();
-        if whole && Manager::rollback(&mut self.writer.connection).await.is_ok() {
+        let answers = self.settle().await.is_ok();
+        let whole = answers && self.check_whole().is_ok();
+        let undone = whole && Manager::rollback(&mut self.writer.connection).await.is_ok();
+        if undone {
             self.put_back();
-            return;
+            return true;
         }
         let Self { writer, place, .. } = self;
         // Its end is its end, however it says so.
         let _ = writer.connection.close().await;
         drop(place);
+        // A transaction that the handler has ended is not the connection's fault.
+        answers && !whole
     }
 
     fn depth(&self) -> usize {

@@ -7,7 +7,7 @@
 
 mod common;
 
-use common::{Fixture, claim, direct, held, lend, open_batch, seal};
+use common::{Fixture, begin, claim, direct, held, lend, open_batch, seal};
 use idem_runtime::store::{Fault, Sealed, Writer};
 use idem_runtime::{Error, ErrorKind, Failure, Store};
 use idem_sqlite::Sqlite;
@@ -108,7 +108,7 @@ async fn a_conflict_that_rolls_back_the_transaction_keeps_nothing() {
     let writer = direct();
     let mut tx = open_batch(&store, &writer, "a").await;
     let error = run(lend(&mut tx), "insert or rollback into once values (1)").await.unwrap_err();
-    assert_eq!(Sqlite::fault(&error), Fault::Handler);
+    assert_eq!(Sqlite::fault(&error), Fault::Permanent);
     is_the_handlers_bug(&seal(&store, &mut tx, &writer).await.unwrap_err());
     store.rollback(tx).await;
     nothing_is_kept(&fixture, &store, &writer).await;
@@ -238,7 +238,7 @@ async fn a_dropped_transaction_lets_the_next_one_begin_at_once() {
     for _ in 0..30 {
         drop(open_batch(&store, &writer, "a").await);
     }
-    let mut tx = store.begin(&writer).await.unwrap();
+    let mut tx = begin(&store, &writer).await.unwrap();
     assert!(claim(&store, &mut tx, &writer, "a").await);
     store.rollback(tx).await;
     nothing_is_kept(&fixture, &store, &writer).await;

@@ -7,7 +7,7 @@ mod common;
 use std::process::{Child, Command};
 use std::time::Duration;
 
-use common::{Fixture, claim, direct, held, lend, open_batch, seal};
+use common::{Fixture, begin, claim, direct, held, lend, open_batch, seal};
 use idem_runtime::store::{Sealed, Writer};
 use idem_runtime::{ErrorKind, Result, Store};
 use idem_sqlite::Sqlite;
@@ -96,11 +96,11 @@ async fn a_file_that_another_process_holds_is_a_passing_failure() {
     let writer = direct();
     let tx = open_batch(&store, &writer, "a").await;
     for _ in 0..3 {
-        let error = impatient.begin(&writer).await.err().unwrap();
+        let error = begin(&impatient, &writer).await.err().unwrap();
         assert_eq!(error.kind(), ErrorKind::Transient, "{error:?}");
     }
     store.rollback(tx).await;
-    let mut tx = impatient.begin(&writer).await.unwrap();
+    let mut tx = begin(&impatient, &writer).await.unwrap();
     assert!(claim(&impatient, &mut tx, &writer, "a").await);
     impatient.rollback(tx).await;
 }
@@ -112,7 +112,7 @@ async fn a_lane_that_another_process_took_is_fenced() {
     let other = fixture.store().await;
     let now = held(&other).await;
     let writer = Writer::Lane(&former);
-    let mut tx = store.begin(&writer).await.unwrap();
+    let mut tx = begin(&store, &writer).await.unwrap();
     assert_eq!(seal(&store, &mut tx, &writer).await.unwrap(), Sealed::No);
     store.rollback(tx).await;
     assert_eq!(store.read(&former).await.unwrap().unwrap().token, now.token);

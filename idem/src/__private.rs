@@ -3,9 +3,11 @@
 //! One door, with absolute paths, so that nothing in the user's scope (a `Result` of their own, a
 //! `mod core`) can change what a handler means.
 
+pub use std::time::Duration;
+
 pub use idem_runtime::{
-    Call, Event, Failure, Handler, Key, KeyError, KeyPart, KeySource, KeyedByEvent, Needs, One,
-    Param, Subscriber, process,
+    Call, Event, Failure, Handler, IsolationLevel, Key, KeyError, KeyPart, KeySource, KeyedByEvent,
+    Many, Needs, OnFailure, One, Param, Policy, Retry, Single, Subscriber, process,
 };
 pub mod stores;
 
@@ -103,11 +105,22 @@ pub const fn one_connection(are_connections: &[bool]) {
             tried again"
 )]
 pub trait Returned {
-    /// The result as the runtime takes it.
+    /// The handler's own error.
+    type Error: HandlerError;
+
+    /// The result, which is what it is.
     ///
     /// # Errors
     /// The handler's.
-    fn finish(self) -> Handled;
+    fn result(self) -> Result<(), Self::Error>;
+}
+
+impl<E: HandlerError> Returned for Result<(), E> {
+    type Error = E;
+
+    fn result(self) -> Self {
+        self
+    }
 }
 
 /// What a handler returned, as the runtime takes it.
@@ -115,13 +128,30 @@ pub trait Returned {
 /// # Errors
 /// The handler's.
 pub fn finish<R: Returned>(returned: R) -> Handled {
-    returned.finish()
+    returned.result().map_err(HandlerError::into_failure)
 }
 
-impl<E: HandlerError> Returned for Result<(), E> {
-    fn finish(self) -> Handled {
-        self.map_err(HandlerError::into_failure)
-    }
+/// What a handler returned, for [`finish_with`].
+///
+/// # Errors
+/// The handler's.
+pub fn result<R: Returned>(returned: R) -> Result<(), R::Error> {
+    returned.result()
+}
+
+/// As [`finish`], with the handler's own word on which of its errors are permanent.
+///
+/// # Errors
+/// The handler's.
+pub fn finish_with<E: HandlerError>(
+    result: Result<(), E>,
+    is_permanent: fn(&E) -> bool,
+) -> Handled {
+    result.map_err(|error| {
+        let permanent = is_permanent(&error);
+        let failure = error.into_failure();
+        if permanent { failure.into_permanent() } else { failure }
+    })
 }
 
 /// What a handler can fail with.
@@ -141,5 +171,34 @@ pub trait HandlerError {
 impl<E: Into<Failure>> HandlerError for E {
     fn into_failure(self) -> Failure {
         self.into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_handlers_word_makes_a_failure_permanent_and_keeps_its_error() {
+        let failed = |permanent: fn(&std::fmt::Error) -> bool| {
+            finish_with(result(Err(std::fmt::Error)), permanent).expect_err("it failed")
+        };
+        let permanent = failed(|_| true);
+        assert!(permanent.is_permanent());
+        let source = permanent.error().source();
+        assert!(source.is_some_and(|it| it.is::<std::fmt::Error>()));
+        assert!(!failed(|_| false).is_permanent());
+    }
+
+    #[test]
+    fn what_is_permanent_already_stays_so() {
+        let failure = finish_with(result(Err(Failure::permanent("refused"))), |_| false);
+        assert!(failure.expect_err("it failed").is_permanent());
+    }
+
+    #[test]
+    fn a_success_is_not_judged() {
+        let done = finish_with(result(Ok::<(), Failure>(())), |_| panic!("it did not fail"));
+        assert!(done.is_ok());
     }
 }

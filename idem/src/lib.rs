@@ -41,6 +41,7 @@
 //! - [`Processor`], and `process` beside each handler: the same without Kafka.
 //! - [`Store`]: `process_if_new`, `is_processed` and `mark_processed`, for code without a handler.
 //! - `postgres::Postgres`, `sqlite::Sqlite`: the stores, each behind the feature of its name.
+//! - [`permanent`], [`Retry`], [`OnFailure`]: what becomes of an event that fails.
 //! - [`Error`], [`ErrorKind`]: what can go wrong.
 //!
 //! # Features
@@ -58,20 +59,22 @@
 //! service the key ([`Context::key`]), if it understands one.
 
 #[doc = include_str!("../docs/idempotent.md")]
+#[doc = ""]
+#[doc = include_str!("../docs/function.md")]
 #[doc(inline)]
 pub use idem_macros::idempotent;
 #[doc(inline)]
 pub use idem_runtime::{
-    BoxError, Context, DecodeError, Error, ErrorKind, Event, EventOf, Failure, Handler, Headers,
-    IntoKey, Key, KeyError, KeyPart, KeySource, KeyedByEvent, Marker, MarkerMode, MarkerState, One,
-    Origin, Outcome, Processor, Result, State, Store, Subscriber,
+    BoxError, Cause, Context, DeadLetter, DeadLetters, DecodeError, Error, ErrorKind, Event,
+    EventOf, Failure, FailureClass, Handler, Headers, IntoKey, IsolationLevel, Key, KeyError,
+    KeyPart, KeySource, KeyedByEvent, LetterAction, LetterFilter, LetterNote, LetterState, Many,
+    Marker, MarkerMode, MarkerState, OnFailure, One, Origin, Outcome, Permanent, Policy, Processor,
+    Replay, ReplayReport, Result, Retry, Serves, State, Store, Subscriber, permanent,
 };
 // What only the runner needs.
 #[cfg(feature = "kafka")]
 #[doc(inline)]
-pub use idem_runtime::{
-    Builder, Counts, DatabaseLost, Idem, Kafka, LogChanged, RunHandle, Serves, Start,
-};
+pub use idem_runtime::{Builder, Counts, DatabaseLost, Idem, Kafka, LogChanged, RunHandle, Start};
 
 #[doc(hidden)]
 pub mod __private;
@@ -94,3 +97,8 @@ pub mod sqlite {
 #[cfg(all(doctest, feature = "kafka", feature = "postgres"))]
 #[doc = include_str!("../../README.md")]
 mod readme {}
+
+/// So are those of the page on failures.
+#[cfg(all(doctest, feature = "kafka", feature = "postgres"))]
+#[doc = include_str!("../../docs/failure.md")]
+mod failure_page {}

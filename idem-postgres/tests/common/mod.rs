@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test program uses a part of it")]
 #![expect(clippy::expect_used, reason = "what is missing fails the test")]
 
+pub(crate) mod letters;
 pub(crate) mod proxy;
 
 use std::fmt::Write as _;
@@ -12,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use idem_postgres::{Builder, Postgres};
 use idem_runtime::lane::{Held, LaneId, LogIdentity, Owner, Position};
-use idem_runtime::store::{Claim, Claimed, Opening, Seal, Sealed, Writer};
+use idem_runtime::store::{Claim, Claimed, Opening, Seal, Sealed, Terms, Writer};
 use idem_runtime::{Key, Result, Store};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{AssertSqlSafe, PgPool};
@@ -161,10 +162,13 @@ pub(crate) fn lane_name(held: &Held) -> String {
     format!("idem lane {} {}", held.number, held.token.simple())
 }
 
+pub(crate) fn owner(name: &str) -> Owner {
+    Owner { id: Uuid::new_v4(), name: name.to_owned(), dead_after: Duration::from_secs(600) }
+}
+
 pub(crate) async fn take(store: &Postgres, partition: i32) -> Held {
     let id = LaneId { group: "billing".into(), topic: "orders".into(), partition };
-    let owner = Owner { id: Uuid::new_v4(), name: "a test".into() };
-    store.take(&id, &owner).await.expect("takes").expect("the lane is there").held()
+    store.take(&id, &owner("a test")).await.expect("takes").expect("the lane is there").held()
 }
 
 pub(crate) fn key(text: &str) -> Key {
@@ -182,7 +186,7 @@ pub(crate) async fn claim(
     let claims: Vec<_> = keys
         .iter()
         .zip(0..)
-        .map(|(key, n)| Claim { scope: "bill", key, offset: Some(n), metadata: None })
+        .map(|(key, n)| Claim { offset: Some(n), ..Claim::new("bill", key) })
         .collect();
     store.claim(tx, writer, &claims).await
 }
@@ -193,17 +197,9 @@ pub(crate) fn seal_at(offset: i64) -> Seal<'static> {
 
 /// A whole batch: claim, an effect for each new key, seal and commit. Answers which keys were new.
 pub(crate) async fn batch(store: &Postgres, held: &mut Held, keys: &[&str]) -> Result<Vec<bool>> {
-    let mut tx = open_batch(store, held, keys).await?;
-    let writer = Writer::Lane(held);
-    let next = held.position.offset + 1;
-    match store.seal(&mut tx.0, &writer, Some(&seal_at(next))).await? {
-        Sealed::Yes => {}
-        Sealed::No => panic!("the lane was fenced"),
-    }
-    store.commit(tx.0).await?;
-    held.revision += 1;
-    held.position.offset = next;
-    Ok(tx.1)
+    let (tx, new) = open_batch(store, held, keys).await?;
+    finish(store, tx, held).await?;
+    Ok(new)
 }
 
 /// A batch up to its seal.
@@ -213,7 +209,7 @@ pub(crate) async fn open_batch(
     keys: &[&str],
 ) -> Result<(<Postgres as Store>::Tx, Vec<bool>)> {
     let writer = Writer::Lane(held);
-    let mut tx = store.begin(&writer).await?;
+    let mut tx = store.begin(&writer, &Terms::default()).await?;
     let Claimed::Keys(new) = claim(store, &mut tx, &writer, keys).await? else {
         panic!("the lane was fenced");
     };
@@ -224,6 +220,23 @@ pub(crate) async fn open_batch(
     let connection = lend(&mut tx);
     sqlx::raw_sql(AssertSqlSafe(effects)).execute(connection).await.expect("an effect");
     Ok((tx, new))
+}
+
+/// Seals a lane's transaction one offset further, and commits.
+pub(crate) async fn finish(
+    store: &Postgres,
+    mut tx: <Postgres as Store>::Tx,
+    held: &mut Held,
+) -> Result<()> {
+    let next = held.position.offset + 1;
+    match store.seal(&mut tx, &Writer::Lane(held), Some(&seal_at(next))).await? {
+        Sealed::Yes => {}
+        Sealed::No => panic!("the lane was fenced"),
+    }
+    store.commit(tx).await?;
+    held.revision += 1;
+    held.position.offset = next;
+    Ok(())
 }
 
 pub(crate) fn lend(tx: &mut <Postgres as Store>::Tx) -> &mut sqlx::PgConnection {

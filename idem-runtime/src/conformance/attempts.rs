@@ -8,17 +8,6 @@ use super::support::*;
 use crate::lane::{AttemptRow, Held, LaneRow, Owner};
 use crate::store::{Store as _, Writer};
 
-fn attempt(scope: &str, offset: i64) -> AttemptRow {
-    AttemptRow {
-        scope: scope.to_owned(),
-        offset,
-        failures: 2,
-        first_failed_at: moment(),
-        open: false,
-        deaths: 0,
-    }
-}
-
 fn open_attempt(offset: i64) -> AttemptRow {
     AttemptRow { open: true, ..attempt("", offset) }
 }

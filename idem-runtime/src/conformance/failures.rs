@@ -9,7 +9,7 @@ use crate::dead_letter::{
     Cause, DeadLetter, FailureClass, LetterAction, LetterFilter, LetterState, NewLetter,
 };
 use crate::event::Event;
-use crate::lane::Held;
+use crate::lane::{AttemptRow, Held};
 use crate::store::{Sealed, Settlement, Store as _, Writer};
 
 /// No offsets.
@@ -27,6 +27,18 @@ pub(super) fn cause() -> Cause {
         error: "the card was declined".to_owned(),
         attempts: 3,
         first_failed_at: moment(),
+    }
+}
+
+/// Two failed attempts, and none begun.
+pub(super) fn attempt(scope: &str, offset: i64) -> AttemptRow {
+    AttemptRow {
+        scope: scope.to_owned(),
+        offset,
+        failures: 2,
+        first_failed_at: moment(),
+        open: false,
+        deaths: 0,
     }
 }
 
@@ -83,6 +95,12 @@ pub(super) async fn only<H: Harness>(harness: &H) -> DeadLetter {
     letters.remove(0)
 }
 
+/// Settles the letter of the event at this offset.
+pub(super) async fn settle_at<H: Harness>(harness: &H, offset: i64, action: LetterAction) {
+    let id = at(harness, offset).await.id;
+    settle(harness, id, &settlement(action)).await;
+}
+
 /// The letter of the event at this offset.
 pub(super) async fn at<H: Harness>(harness: &H, offset: i64) -> DeadLetter {
     let mut letters = letters(harness).await;
@@ -131,7 +149,7 @@ pub(super) async fn behind<H: Harness>(harness: &H, held: &Held, key: &str) -> O
 
 /// The offsets of what was released, in order.
 pub(super) async fn released<H: Harness>(harness: &H, held: &Held) -> Vec<i64> {
-    offsets(&harness.store().released(held, 100).await.unwrap())
+    offsets(&harness.store().released(held, 0, 100).await.unwrap())
 }
 
 /// Ends this transaction of a lane, in which a former owner writes: it is not sealed.
@@ -171,4 +189,17 @@ pub(super) async fn while_open<H: Harness, T>(
         harness.store().commit(tx).await.unwrap();
     };
     tokio::join!(second, first).0
+}
+
+/// One parked event with message key `k` at offset 1, and those at offsets 2 and 3 behind it.
+pub(super) async fn two_behind<H: Harness>(harness: &H) -> Held {
+    let held = with_parked(harness, &[event(1, "k")]).await;
+    give_up(harness, &held, &[waiting(&event(2, "k")), waiting(&event(3, "k"))]).await
+}
+
+/// What the next owner is told is parked.
+pub(super) async fn told<H: Harness>(harness: &H) -> Vec<(String, Vec<u8>)> {
+    let mut parked = take(harness, 0).await.parked;
+    parked.sort();
+    parked
 }

@@ -18,13 +18,14 @@ async fn different<H: Harness>(harness: &H) -> Vec<DeadLetter> {
     let again = Cause { error: "the other card was declined".to_owned(), ..cause() };
     let timeout = Cause { class: FailureClass::Timeout, ..cause() };
     let events: Vec<_> = (0..6).map(|offset| event(offset, "k")).collect();
+    let last = key("e5");
     let new = [
         dead(&events[0], &handler),
         NewLetter { scope: "other", ..dead(&events[1], &handler) },
         dead(&events[2], &timeout),
         parked(&events[3], &again),
         waiting(&events[4]),
-        dead(&events[5], &again),
+        NewLetter { key: Some(&last), ..dead(&events[5], &again) },
     ];
     give_up(harness, &held, &new).await;
     let letters = letters(harness).await;
@@ -39,6 +40,8 @@ pub async fn letters_are_found_by_what_they_are<H: Harness>(harness: &H) {
     assert_eq!(found(harness, any()).await, ids(&all));
     assert_eq!(found(harness, any().scope("other")).await, of(&[1]));
     assert_eq!(found(harness, any().scope("Other")).await, of(&[]));
+    assert_eq!(found(harness, any().key("e5")).await, of(&[5]));
+    assert_eq!(found(harness, any().key("e0")).await, of(&[]));
     assert_eq!(found(harness, any().topic(TOPIC)).await, ids(&all));
     assert_eq!(found(harness, any().topic("another")).await, of(&[]));
     assert_eq!(found(harness, any().state(LetterState::Dead)).await, of(&[0, 1, 2, 5]));

@@ -40,6 +40,8 @@ pub mod misbehaviour;
 #[doc(hidden)]
 pub mod parking;
 #[doc(hidden)]
+pub mod releasing;
+#[doc(hidden)]
 pub mod replay;
 #[doc(hidden)]
 pub mod restart;
@@ -169,9 +171,12 @@ macro_rules! conformance {
         slices::of_two_batches_of_a_slice_one_is_sealed
         slices::two_slices_of_a_lane_do_not_wait_for_each_other
         slices::taking_a_lane_waits_for_the_slices_that_are_sealed
+        slices::cutting_a_lane_waits_for_the_slices_that_are_sealed
         slices::taking_a_lane_does_not_wait_for_slices_that_are_not_sealed
         slices::a_look_adds_up_the_revisions_of_slices
-        slices::a_slice_gives_up_and_forgets_in_its_own_batch
+        slices::a_lane_is_not_moved_when_its_slices_have_lost_something
+        slices::a_slice_keeps_its_failures_with_its_lane
+        slices::a_slice_of_a_lane_that_is_gone_is_neither_read_nor_sealed
         attempts::what_is_noted_of_an_attempt_is_there_for_the_next_owner
         attempts::what_was_noted_of_the_same_attempt_is_replaced
         attempts::attempts_of_other_lanes_are_not_mixed_up
@@ -211,22 +216,27 @@ macro_rules! conformance {
         parking::keys_are_answered_in_their_order
         parking::a_key_is_parked_in_its_lane_alone
         parking::the_next_owner_is_told_what_is_parked
-        parking::settling_a_parked_event_releases_those_behind_it
-        parking::what_settles_nothing_releases_nothing
-        parking::a_key_with_nothing_behind_it_is_forgotten_when_it_is_released
-        parking::released_events_come_in_the_order_of_their_offsets
-        parking::an_event_that_is_worked_no_longer_waits
-        parking::all_that_waits_can_be_worked_at_once
-        parking::only_waiting_events_of_this_lane_are_worked
-        parking::working_an_event_twice_counts_once
-        parking::what_is_worked_in_vain_still_waits
-        parking::a_released_event_that_fails_holds_the_rest_up_again
-        parking::the_last_event_behind_a_key_can_fail_as_well
-        parking::an_event_that_waits_and_dies_no_longer_waits
-        parking::a_waiting_event_that_is_dropped_no_longer_waits
         parking::a_key_can_be_parked_again
         parking::who_asks_for_a_key_waits_for_who_settles_its_event
         parking::who_settles_an_event_waits_for_who_asks_for_its_key
+        parking::taking_a_lane_does_not_wait_for_a_batch_that_parks
+        releasing::settling_a_parked_event_releases_those_behind_it
+        releasing::what_settles_nothing_releases_nothing
+        releasing::a_key_with_nothing_behind_it_is_forgotten_when_it_is_released
+        releasing::released_events_come_in_the_order_of_their_offsets
+        releasing::an_event_that_is_worked_no_longer_waits
+        releasing::all_that_waits_can_be_worked_at_once
+        releasing::only_waiting_events_of_this_lane_are_worked
+        releasing::working_an_event_twice_counts_once
+        releasing::what_is_worked_in_vain_still_waits
+        releasing::a_released_event_that_fails_holds_the_rest_up_again
+        releasing::the_last_event_behind_a_key_can_fail_as_well
+        releasing::an_event_that_waits_and_dies_no_longer_waits
+        releasing::a_waiting_event_that_is_dropped_no_longer_waits
+        releasing::a_released_event_that_is_dropped_is_not_worked
+        releasing::a_key_is_parked_again_before_all_behind_it_were_worked
+        releasing::who_drops_an_event_waits_for_who_works_it
+        releasing::an_event_that_was_dropped_meanwhile_is_not_worked
         settling::a_letter_is_locked_as_it_is
         settling::a_settled_letter_says_how_it_was
         settling::the_history_of_a_letter_is_told_in_order
@@ -290,6 +300,7 @@ mod tests {
             ("markers", include_str!("markers.rs")),
             ("misbehaviour", include_str!("misbehaviour.rs")),
             ("parking", include_str!("parking.rs")),
+            ("releasing", include_str!("releasing.rs")),
             ("replay", include_str!("replay.rs")),
             ("restart", include_str!("restart.rs")),
             ("scopes", include_str!("scopes.rs")),

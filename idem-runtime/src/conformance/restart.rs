@@ -41,7 +41,7 @@ pub async fn a_process_that_starts_later_finds_everything<H: Harness>(harness: &
     assert_eq!((row.deaths, row.position.offset), (1, 8));
     assert_eq!(later.cut(&row.held(), 2).await.unwrap(), Some(vec![0, 1]));
     assert_eq!(later.letters(&LetterFilter::new()).await.unwrap().len(), 3);
-    let released = later.released(&row.held(), 100).await.unwrap();
+    let released = later.released(&row.held(), 0, 100).await.unwrap();
     assert_eq!(offsets(&released), [3]);
     assert_eq!(later.history(at(harness, 1).await.id).await.unwrap().len(), 1);
     assert_eq!(offsets(&later.unforwarded(&[row.number], 100).await.unwrap()), [2]);

@@ -88,6 +88,7 @@ pub async fn an_edited_letter_has_its_new_payload<H: Harness>(harness: &H) {
         settle(harness, id, &edit).await;
         let letter = only(harness).await;
         assert!(letter.edited);
+        assert_eq!(letter.digest, event(3, "k").digest(), "of the event as it came");
         assert_eq!(letter.event.payload.as_deref(), payload);
         assert_eq!(letter.event.message_key.as_deref(), Some(&b"k"[..]));
         assert_eq!(letter.state, LetterState::Parked);

@@ -3,11 +3,12 @@
 use super::Harness;
 use super::failures::*;
 use super::support::*;
+use crate::dead_letter::LetterAction;
 use crate::lane::{Held, Position, Slice};
-use crate::store::{Claimed, Seal, Sealed, Store as _, Writer};
+use crate::store::{Claimed, Reposition, Seal, Sealed, Store as _, Writer};
 
 async fn cut<H: Harness>(harness: &H, held: &Held, slices: u16) -> Vec<i64> {
-    harness.store().cut(held, slices).await.unwrap().expect("the lane is held")
+    harness.store().cut(held, slices).await.unwrap().unwrap()
 }
 
 /// A slice of a held lane as the database has it.
@@ -46,6 +47,15 @@ async fn seal<H: Harness>(harness: &H, held: &Held, offset: i64) -> Sealed {
         Sealed::No => drop(harness.store().rollback(tx).await),
     }
     sealed
+}
+
+/// A batch of a slice that is sealed and not committed.
+async fn sealed<H: Harness>(harness: &H, held: &Held, offset: i64) -> TxOf<H> {
+    let writer = Writer::Lane(held);
+    let mut tx = begin(harness, &writer).await;
+    let sealed = harness.store().seal(&mut tx, &writer, Some(&to(offset))).await.unwrap();
+    assert_eq!(sealed, Sealed::Yes);
+    tx
 }
 
 pub async fn new_slices_start_where_their_lane_is<H: Harness>(harness: &H) {
@@ -155,9 +165,17 @@ pub async fn a_slice_with_another_revision_is_not_sealed<H: Harness>(harness: &H
 }
 
 pub async fn of_two_batches_of_a_slice_one_is_sealed<H: Harness>(harness: &H) {
-    let (_, [zero, _]) = divided(harness).await;
-    let (a, b) = tokio::join!(seal(harness, &zero, 1), seal(harness, &zero, 2));
-    assert_ne!(a, b);
+    let (held, [zero, _]) = divided(harness).await;
+    let tx = sealed(harness, &zero, 1).await;
+    let commit = async {
+        for _ in 0..5 {
+            row(harness, &zero).await;
+        }
+        harness.store().commit(tx).await.unwrap();
+    };
+    let (second, ()) = tokio::join!(seal(harness, &zero, 2), commit);
+    assert_eq!(second, Sealed::No);
+    assert_eq!(slice(harness, &held, 0, 2).await.unwrap().position.offset, 1);
 }
 
 pub async fn two_slices_of_a_lane_do_not_wait_for_each_other<H: Harness>(harness: &H) {
@@ -184,21 +202,35 @@ pub async fn two_slices_of_a_lane_do_not_wait_for_each_other<H: Harness>(harness
 
 pub async fn taking_a_lane_waits_for_the_slices_that_are_sealed<H: Harness>(harness: &H) {
     let (_, [zero, one]) = divided(harness).await;
-    let writer = Writer::Lane(&zero);
-    let mut tx = begin(harness, &writer).await;
-    assert!(is_new(harness, &mut tx, &writer, "e1").await);
-    assert_eq!(harness.store().seal(&mut tx, &writer, Some(&to(8))).await.unwrap(), Sealed::Yes);
+    let tx = sealed(harness, &zero, 8).await;
     let commit = async {
         for _ in 0..5 {
             row(harness, &zero).await;
         }
         harness.store().commit(tx).await.unwrap();
     };
-    let (now, ()) = tokio::join!(take(harness, 0), commit);
-    let held = now.held();
+    let next = async {
+        let held = take(harness, 0).await.held();
+        let slice = slice(harness, &held, 0, 2).await.unwrap();
+        assert_eq!((slice.position.offset, slice.revision), (8, 1));
+        held
+    };
+    let (held, ()) = tokio::join!(next, commit);
     assert_eq!(cut(harness, &held, 2).await, [1, 0]);
-    assert_eq!(slice(harness, &held, 0, 2).await.unwrap().position.offset, 8);
     assert_eq!(seal(harness, &one, 8).await, Sealed::No);
+}
+
+pub async fn cutting_a_lane_waits_for_the_slices_that_are_sealed<H: Harness>(harness: &H) {
+    let (held, [zero, _]) = divided(harness).await;
+    let tx = sealed(harness, &zero, 8).await;
+    let commit = async {
+        for _ in 0..5 {
+            row(harness, &zero).await;
+        }
+        harness.store().commit(tx).await.unwrap();
+    };
+    let (revisions, ()) = tokio::join!(cut(harness, &held, 2), commit);
+    assert_eq!(revisions, [1, 0]);
 }
 
 pub async fn taking_a_lane_does_not_wait_for_slices_that_are_not_sealed<H: Harness>(harness: &H) {
@@ -236,14 +268,52 @@ pub async fn a_look_adds_up_the_revisions_of_slices<H: Harness>(harness: &H) {
     assert_eq!(revision().await, held.revision + 3);
 }
 
-pub async fn a_slice_gives_up_and_forgets_in_its_own_batch<H: Harness>(harness: &H) {
+pub async fn a_lane_is_not_moved_when_its_slices_have_lost_something<H: Harness>(harness: &H) {
+    let (held, [zero]) = divided(harness).await;
+    assert_eq!(seal(harness, &zero, 3).await, Sealed::Yes);
+    let identity = log("log");
+    let to = |slices| Reposition {
+        position: Position::at(3),
+        identity: &identity,
+        new_log: false,
+        slices,
+    };
+    assert!(!harness.store().reposition(&held, &to(2)).await.unwrap());
+    assert_eq!(row(harness, &held).await.held(), held, "the lane is as it was");
+    assert!(harness.store().reposition(&held, &to(1)).await.unwrap());
+    assert_eq!(row(harness, &held).await.position.offset, 3);
+}
+
+pub async fn a_slice_keeps_its_failures_with_its_lane<H: Harness>(harness: &H) {
     let (held, [_, one]) = divided(harness).await;
+    for offset in [3, 4] {
+        assert!(harness.store().note_attempt(&one, &attempt(SCOPE, offset)).await.unwrap());
+    }
     let writer = Writer::Lane(&one);
     let mut tx = begin(harness, &writer).await;
-    let (event, cause) = (event(3, "k"), cause());
-    harness.store().give_up(&mut tx, &one, &[parked(&event, &cause)]).await.unwrap();
+    let (first, second, cause) = (event(3, "k"), event(5, "k"), cause());
+    let new = [parked(&first, &cause), waiting(&second)];
+    harness.store().give_up(&mut tx, &one, &new).await.unwrap();
     harness.store().forget_attempts(&mut tx, &one, &[3], true).await.unwrap();
-    finish(harness, tx, &writer, 4).await;
-    assert_eq!(behind(harness, &held, "k").await, Some(0));
-    assert_eq!(only(harness).await.event.offset, 3);
+    finish(harness, tx, &writer, 6).await;
+    let one = slice(harness, &held, 1, 2).await.unwrap();
+    assert_eq!(behind(harness, &one, "k").await, Some(1));
+    settle(harness, at(harness, 3).await.id, &settlement(LetterAction::Replayed)).await;
+    let next = harness.store().released(&one, 0, 10).await.unwrap();
+    assert_eq!(offsets(&next), [5]);
+    let writer = Writer::Lane(&one);
+    let mut tx = begin(harness, &writer).await;
+    harness.store().unpark(&mut tx, &one, &ids(&next)).await.unwrap();
+    finish(harness, tx, &writer, 7).await;
+    assert_eq!(behind(harness, &held, "k").await, None);
+    let row = take(harness, 0).await;
+    assert_eq!((row.parked, row.attempts), (vec![], vec![attempt(SCOPE, 4)]));
+    assert!(!harness.store().note_attempt(&one, &attempt(SCOPE, 8)).await.unwrap());
+}
+
+pub async fn a_slice_of_a_lane_that_is_gone_is_neither_read_nor_sealed<H: Harness>(harness: &H) {
+    let (_, [zero, _]) = divided(harness).await;
+    let gone = Held { number: 1_000_000, ..zero };
+    assert_eq!(harness.store().read(&gone).await.unwrap(), None);
+    assert_eq!(seal(harness, &gone, 5).await, Sealed::No);
 }

@@ -89,12 +89,17 @@ impl State {
         if lane.row.token != held.token || lane.row.revision != held.revision {
             return Some(false);
         }
+        if lane.slices.iter().map(|slice| slice.revision).sum::<i64>() < to.slices {
+            return Some(false);
+        }
         lane.row.revision += 1;
         lane.row.position = to.position;
         lane.row.identity = to.identity.clone();
         if to.new_log {
             lane.row.offset_marks.clear();
             lane.row.floor = 0;
+            lane.row.attempts.clear();
+            lane.slices.clear();
         }
         Some(true)
     }

@@ -137,10 +137,11 @@ impl Data {
     }
 
     /// The waiting events of a lane whose message keys are released.
-    pub(super) fn released(&self, lane: i64, limit: u32) -> Vec<DeadLetter> {
+    pub(super) fn released(&self, lane: i64, from: i64, limit: u32) -> Vec<DeadLetter> {
         let is_released = |letter: &&Letter| {
             let row = letter.parked_id().and_then(|id| self.parked.get(&id));
             letter.lane == lane
+                && letter.offset() >= from
                 && letter.state() == LetterState::Waiting
                 && row.is_some_and(|row| row.released)
         };

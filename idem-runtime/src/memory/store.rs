@@ -215,9 +215,9 @@ impl Store for Memory {
         self.shared.statement(id, |state| state.parked(id, held, keys)).await
     }
 
-    async fn released(&self, held: &Held, limit: u32) -> Result<Vec<DeadLetter>> {
+    async fn released(&self, held: &Held, from: i64, limit: u32) -> Result<Vec<DeadLetter>> {
         self.enter(Point::Released).await?;
-        Ok(self.shared.lock().data.released(held.number, limit))
+        Ok(self.shared.lock().data.released(held.number, from, limit))
     }
 
     async fn unpark(&self, tx: &mut MemoryTx, held: &Held, letters: &[i64]) -> Result<()> {

@@ -182,9 +182,8 @@ async fn corrections<S: Store>(
     let store = &trial.group.store;
     let scope = |index: usize| trial.group.handlers[tasks[index].handler].scope;
     let digest = |index: usize| events[tasks[index].event].digest();
-    let twins_of = |first: usize| {
-        twins.iter().filter(move |(it, _)| *it == first).map(|(_, later)| *later)
-    };
+    let twins_of =
+        |first: usize| twins.iter().filter(move |(it, _)| *it == first).map(|(_, later)| *later);
     let (known, new): (Vec<_>, Vec<_>) =
         keyed.iter().partition(|(index, _)| done.decisions[*index] == Decision::Duplicate);
     if !twins.is_empty() {

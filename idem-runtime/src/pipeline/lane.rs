@@ -305,7 +305,7 @@ impl<S: Store> Lane<S> {
         }
     }
 
-    fn say_careful(&self, holding: &Holding) {
+    pub(super) fn say_careful(&self, holding: &Holding) {
         let row = &holding.row;
         tracing::warn!(
             group = %row.id.group,

@@ -20,6 +20,7 @@ pub(crate) mod judge;
 pub(crate) mod lane;
 pub(crate) mod letters;
 pub(crate) mod look;
+pub(crate) mod low_water;
 pub(crate) mod mark;
 pub(crate) mod plan;
 pub(crate) mod policy;
@@ -32,6 +33,7 @@ pub(crate) mod start;
 pub(crate) mod stats;
 pub(crate) mod stop;
 pub(crate) mod take;
+pub(crate) mod turns;
 pub(crate) mod watch;
 pub(crate) mod work;
 

@@ -25,9 +25,10 @@ impl<S: Store> Lane<S> {
     pub(super) async fn release(&self, holding: &mut Holding, careful: Careful) -> Option<Tenure> {
         let mut backoff = Backoff::for_store();
         let most = if careful.is_on() { 1 } else { self.settings.max_batch };
-        let mut limit = u32::try_from(most).unwrap_or(u32::MAX);
+        let limit = u32::try_from(most).unwrap_or(u32::MAX);
+        let mut from = 0;
         while !holding.parked.is_empty() {
-            let mut letters = match self.group.store.released(&holding.held(), limit).await {
+            let mut letters = match self.group.store.released(&holding.held(), from, limit).await {
                 Ok(letters) => letters,
                 Err(error) => {
                     let pause = backoff.next();
@@ -38,19 +39,18 @@ impl<S: Store> Lane<S> {
                     }
                 }
             };
-            let all = letters.len() < usize::try_from(limit).unwrap_or(usize::MAX);
+            // What is not for this one may fill a page.
+            let next = letters.last()?.event.offset + 1;
             // Scopes whose handler this instance does not have are left to one that has it.
             letters.retain(|letter| self.handler_of(&letter.scope).is_some());
             if let Some(Slice { index, of }) = holding.slice {
                 letters.retain(|letter| slice_of(&letter.event, of) == index);
             }
-            if letters.is_empty() && !all {
-                // What others are to work stands before what this one is.
-                limit = limit.saturating_mul(2);
+            let Some(first) = letters.first() else {
+                from = next;
                 continue;
-            }
-            letters.truncate(most);
-            let handler = self.handler_of(&letters.first()?.scope)?;
+            };
+            let handler = self.handler_of(&first.scope)?;
             let scope = self.group.handlers[handler].scope;
             letters.retain(|letter| letter.scope == scope);
             tracing::info!(scope, events = letters.len(), "working events of released keys");
@@ -66,6 +66,7 @@ impl<S: Store> Lane<S> {
             if end.is_some() {
                 return end;
             }
+            from = 0;
         }
         None
     }

@@ -10,26 +10,14 @@
 //! not to wait for somebody who waits for it.
 
 use std::collections::VecDeque;
-use std::future::Future;
-
-use futures_util::StreamExt as _;
-use futures_util::stream::FuturesUnordered;
-use tokio::time::Instant;
-use tracing::Instrument as _;
 
 use crate::dead_letter::Fnv;
 use crate::event::Event;
-use crate::lane::{Held, LogIdentity, Position, Slice, Standing};
-use crate::pipeline::batch::Batch;
-use crate::pipeline::care::Careful;
+use crate::lane::{Position, Slice};
 use crate::pipeline::holding::Holding;
-use crate::pipeline::lane::{Lane, Tenure};
-use crate::pipeline::policy::LaneSettings;
-use crate::pipeline::stop::Stop;
-use crate::store::{Reposition, Store};
 
 /// How many batches' worth of events may wait in a slice or be in flight, over all slices.
-const BATCHES_AHEAD: usize = 8;
+pub(super) const BATCHES_AHEAD: usize = 8;
 
 /// The slice of an event. One without a message key has no order to keep: it goes by its offset.
 pub(crate) fn slice_of(event: &Event, slices: u16) -> u16 {
@@ -47,28 +35,28 @@ pub(crate) fn slice_of(event: &Event, slices: u16) -> u16 {
 }
 
 /// One slice between two batches, or while one is in flight.
-struct Sliced {
+pub(super) struct Sliced {
     /// `None` while a batch is in flight.
-    holding: Option<Holding>,
-    queue: VecDeque<Event>,
+    pub(super) holding: Option<Holding>,
+    pub(super) queue: VecDeque<Event>,
     /// The first offset in flight.
-    flying: Option<Position>,
+    pub(super) flying: Option<Position>,
 }
 
 /// All slices of a lane.
-struct Slices {
-    slices: Vec<Sliced>,
-    of: u16,
-    events: usize,
-    bytes: usize,
+pub(super) struct Slices {
+    pub(super) slices: Vec<Sliced>,
+    pub(super) of: u16,
+    pub(super) events: usize,
+    pub(super) bytes: usize,
     /// Behind the last event that was divided.
-    end: Position,
+    pub(super) end: Position,
 }
 
 impl Slices {
-    fn new(holding: &Holding, revisions: Vec<i64>) -> Self {
+    pub(super) fn new(holding: &Holding, revisions: &[i64]) -> Self {
         let of = u16::try_from(revisions.len()).unwrap_or(u16::MAX);
-        let slices = (0..of).zip(revisions).map(|(index, revision)| Sliced {
+        let slices = (0..of).zip(revisions).map(|(index, &revision)| Sliced {
             holding: Some(holding.slice(Slice { index, of }, revision)),
             queue: VecDeque::new(),
             flying: None,
@@ -77,7 +65,7 @@ impl Slices {
         Self { slices, of, events: 0, bytes: 0, end }
     }
 
-    fn divide(&mut self, events: Vec<Event>) {
+    pub(super) fn divide(&mut self, events: Vec<Event>) {
         for event in events {
             self.events += 1;
             self.bytes += event.weight();
@@ -88,7 +76,7 @@ impl Slices {
     }
 
     /// Everything below it is done.
-    fn low_water(&self) -> Position {
+    pub(super) fn low_water(&self) -> Position {
         let at =
             |event: &Event| Position { offset: event.offset, leader_epoch: event.leader_epoch };
         let firsts = self
@@ -98,11 +86,13 @@ impl Slices {
         firsts.min_by_key(|position| position.offset).unwrap_or(self.end)
     }
 
-    fn in_flight(&self) -> usize {
+    pub(super) fn in_flight(&self) -> usize {
         self.slices.iter().filter(|slice| slice.holding.is_none()).count()
     }
 }
 
+<<<<<<< HEAD
+=======
 /// The revisions of the slices, as they were after the last turn of each.
 struct Known {
     now: Vec<i64>,
@@ -440,6 +430,7 @@ impl Moved {
     }
 }
 
+>>>>>>> wt-tests
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -106,7 +106,7 @@ impl<S: Store> Taking<'_, S> {
             && (row.identity.difference(&survey.identity).is_some()
                 || row.position.offset > survey.high);
         let identity = survey.identity.or(&row.identity);
-        let to = Reposition { position: decided.position, identity: &identity, new_log };
+        let to = Reposition { position: decided.position, identity: &identity, new_log, slices: 0 };
         if !self.group.store.reposition(&row.held(), &to).await? {
             return Err(Error::new(
                 ErrorKind::Fenced,
@@ -118,6 +118,7 @@ impl<S: Store> Taking<'_, S> {
         row.identity = identity;
         if new_log {
             row.offset_marks.clear();
+            row.attempts.clear();
         }
         if moves == Moves::Rewind {
             Stats::add(&self.stats.rewinds, 1);

@@ -223,14 +223,15 @@ pub trait Store: Lends<Self::Connection> + Clone + Send + Sync + 'static {
         keys: &[(&str, &[u8])],
     ) -> impl Future<Output = Result<Vec<Option<u32>>, Error>> + Send;
 
-    /// The events of this lane that wait behind released keys, in the order of their offsets: the
-    /// next ones to be worked.
+    /// The events of this lane that wait behind released keys, in the order of their offsets from
+    /// this one on.
     ///
     /// # Errors
     /// When the database fails.
     fn released(
         &self,
         held: &Held,
+        from: i64,
         limit: u32,
     ) -> impl Future<Output = Result<Vec<DeadLetter>, Error>> + Send;
 

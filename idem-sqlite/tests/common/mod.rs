@@ -3,8 +3,10 @@
 #![allow(dead_code, reason = "each test program uses a part of it")]
 #![expect(clippy::expect_used, clippy::unwrap_used, reason = "what is missing fails the test")]
 
+use std::time::Duration;
+
 use idem_runtime::lane::{Held, LaneId, LogIdentity, Owner, Position};
-use idem_runtime::store::{Claim, Claimed, Lends as _, Opening, Seal, Sealed, Writer};
+use idem_runtime::store::{Claim, Claimed, Lends as _, Opening, Seal, Sealed, Terms, Writer};
 use idem_runtime::{Key, Result, Store};
 use idem_sqlite::{Builder, Sqlite, Tx};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
@@ -76,14 +78,18 @@ pub(crate) fn lane() -> LaneId {
     LaneId { group: "billing".into(), topic: "orders".into(), partition: 0 }
 }
 
+/// A new run of a process of this name.
+pub(crate) fn owner(name: &str) -> Owner {
+    Owner { id: Uuid::new_v4(), name: name.into(), dead_after: Duration::from_secs(30) }
+}
+
 /// Creates the lane, when it is not there, and takes it.
 pub(crate) async fn held(store: &Sqlite) -> Held {
     let lanes = [(0, Position::at(0))];
     let identity = LogIdentity::default();
     let opening = Opening { group: "billing", topic: "orders", identity: &identity, lanes: &lanes };
     store.open_topic(&opening).await.unwrap();
-    let owner = Owner { id: Uuid::new_v4(), name: "test".into() };
-    store.take(&lane(), &owner).await.unwrap().unwrap().held()
+    store.take(&lane(), &owner("test")).await.unwrap().unwrap().held()
 }
 
 pub(crate) fn lend(tx: &mut Tx) -> &mut SqliteConnection {
@@ -92,16 +98,20 @@ pub(crate) fn lend(tx: &mut Tx) -> &mut SqliteConnection {
 
 pub(crate) async fn claim(store: &Sqlite, tx: &mut Tx, writer: &Writer<'_>, key: &str) -> bool {
     let key = Key::new(key).unwrap();
-    let claim = Claim { scope: "bill", key: &key, offset: Some(0), metadata: None };
+    let claim = Claim { offset: Some(0), ..Claim::new("bill", &key) };
     match store.claim(tx, writer, &[claim]).await.unwrap() {
         Claimed::Keys(new) => new == [true],
         other => panic!("{other:?}"),
     }
 }
 
+pub(crate) async fn begin(store: &Sqlite, writer: &Writer<'_>) -> Result<Tx> {
+    store.begin(writer, &Terms::default()).await
+}
+
 /// Begins a batch, claims a new key and writes an effect.
 pub(crate) async fn open_batch(store: &Sqlite, writer: &Writer<'_>, key: &str) -> Tx {
-    let mut tx = store.begin(writer).await.unwrap();
+    let mut tx = begin(store, writer).await.unwrap();
     assert!(claim(store, &mut tx, writer, key).await, "{key} is new");
     lend(&mut tx).execute("insert into effects values (1)").await.unwrap();
     tx

@@ -17,6 +17,9 @@ pub struct Order {
     /// What its handler does besides.
     #[serde(default)]
     pub act: Act,
+    /// Whose it is: its message key, in place of its own id.
+    #[serde(default)]
+    pub customer: Option<String>,
 }
 
 /// What a handler does besides writing its invoice.
@@ -37,6 +40,14 @@ pub enum Act {
     Rollback,
     /// Hides an error of the database.
     Swallow,
+    /// Fails for good.
+    Refuse,
+    /// Fails at the first attempt.
+    FailOnce,
+    /// Kills the process.
+    Abort,
+    /// Does not come to an end.
+    Hang,
 }
 
 /// The number of the advisory lock that is the test's gate.
@@ -95,13 +106,17 @@ async fn work(
     gate: Gate,
     tx: &mut PgConnection,
 ) -> Result<(), idem::BoxError> {
-    sqlx::query("insert into invoices (scope, event_id, order_id, cents) values ($1, $2, $3, $4)")
-        .bind(scope)
-        .bind(&order.event_id)
-        .bind(order.order_id)
-        .bind(order.cents)
-        .execute(&mut *tx)
-        .await?;
+    sqlx::query(
+        "insert into invoices (scope, event_id, order_id, cents, customer)
+         values ($1, $2, $3, $4, $5)",
+    )
+    .bind(scope)
+    .bind(&order.event_id)
+    .bind(order.order_id)
+    .bind(order.cents)
+    .bind(&order.customer)
+    .execute(&mut *tx)
+    .await?;
     match order.act {
         Act::Plain => {}
         Act::Gate => {
@@ -111,12 +126,7 @@ async fn work(
                 .await?;
         }
         Act::Fail => {
-            let mended: bool =
-                sqlx::query_scalar("select exists (select from mended where event_id = $1)")
-                    .bind(&order.event_id)
-                    .fetch_one(&mut *tx)
-                    .await?;
-            if !mended {
+            if !is_mended(&order, tx).await? {
                 return Err("not mended yet".into());
             }
         }
@@ -129,6 +139,55 @@ async fn work(
         }
         Act::Swallow => {
             let _ = sqlx::query("select 1 / 0").execute(&mut *tx).await;
+        }
+        Act::Refuse => {
+            if !is_mended(&order, tx).await? {
+                return Err(idem::permanent(format!("order {} is refused", order.order_id)).into());
+            }
+        }
+        Act::FailOnce if cx.attempt() == 1 => return Err("the first attempt fails".into()),
+        Act::FailOnce => {}
+        Act::Abort => std::process::abort(),
+        Act::Hang => std::future::pending().await,
+    }
+    Ok(())
+}
+
+async fn is_mended(order: &Order, tx: &mut PgConnection) -> sqlx::Result<bool> {
+    sqlx::query_scalar("select exists (select from mended where event_id = $1)")
+        .bind(&order.event_id)
+        .fetch_one(tx)
+        .await
+}
+
+/// Bills all orders of a batch with one statement.
+///
+/// # Errors
+/// As [`bill()`].
+#[idempotent(key = "event_id", store = "postgres", topic = "orders")]
+pub async fn bill_many(
+    orders: Vec<Order>,
+    contexts: &[Context],
+    tx: &mut PgConnection,
+) -> Result<(), idem::BoxError> {
+    let ids: Vec<&str> = orders.iter().map(|it| it.event_id.as_str()).collect();
+    let numbers: Vec<i64> = orders.iter().map(|it| it.order_id).collect();
+    let cents: Vec<i64> = orders.iter().map(|it| it.cents).collect();
+    sqlx::query(
+        "insert into invoices (scope, event_id, order_id, cents)
+         select 'bill_many', * from unnest($1::text[], $2::bigint[], $3::bigint[])",
+    )
+    .bind(ids)
+    .bind(numbers)
+    .bind(cents)
+    .execute(&mut *tx)
+    .await?;
+    for (order, cx) in orders.iter().zip(contexts) {
+        match order.act {
+            Act::Refuse => return Err(idem::permanent("an order is refused").into()),
+            Act::FailOnce if cx.attempt() == 1 => return Err("a first attempt fails".into()),
+            Act::Abort => std::process::abort(),
+            _ => {}
         }
     }
     Ok(())

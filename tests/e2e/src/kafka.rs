@@ -7,7 +7,7 @@ use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::KafkaError;
-use rdkafka::message::{Header, Message as _, OwnedHeaders};
+use rdkafka::message::{BorrowedMessage, Header, Headers as _, Message as _, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{Offset, TopicPartitionList};
@@ -121,8 +121,8 @@ impl Kafka {
         producer
     }
 
-    /// Writes orders: to the partition given, or to the one of the event's key. The event's key is
-    /// also in the header `idempotency-key`.
+    /// Writes orders: to the partition given, or to the one of the customer or of the event's key.
+    /// The event's key is also in the header `idempotency-key`.
     ///
     /// # Panics
     /// When not all are acknowledged.
@@ -134,7 +134,8 @@ impl Kafka {
         let producer = self.producer();
         for (partition, order) in orders {
             let payload = serde_json::to_vec(order).expect("an order is JSON");
-            send(&producer, topic, partition, &order.event_id, &payload);
+            let key = order.customer.as_deref().unwrap_or(&order.event_id);
+            send_as(&producer, (topic, partition), key, &order.event_id, &payload);
         }
         producer.flush(TIMEOUT).expect("all are acknowledged");
     }
@@ -189,6 +190,16 @@ impl Kafka {
     /// # Panics
     /// When the broker does not answer, or something in it is no order.
     pub fn orders(&self, topic: &str, partition: i32) -> Vec<(i64, Order)> {
+        let mut orders = Vec::new();
+        self.read(topic, partition, |message| {
+            let payload = message.payload().unwrap_or_default();
+            orders.push((message.offset(), serde_json::from_slice(payload).expect("an order")));
+        });
+        orders
+    }
+
+    /// Shows every message of a partition, in order.
+    fn read(&self, topic: &str, partition: i32, mut show: impl FnMut(&BorrowedMessage<'_>)) {
         let consumer: BaseConsumer = self
             .config()
             .set("group.id", "nobody")
@@ -198,18 +209,28 @@ impl Kafka {
         let mut list = TopicPartitionList::new();
         list.add_partition_offset(topic, partition, Offset::Beginning).expect("an offset");
         consumer.assign(&list).expect("it is assigned");
-        let mut orders = Vec::new();
         loop {
             match consumer.poll(TIMEOUT).expect("an answer") {
-                Ok(message) => {
-                    let payload = message.payload().unwrap_or_default();
-                    let order = serde_json::from_slice(payload).expect("an order");
-                    orders.push((message.offset(), order));
-                }
-                Err(KafkaError::PartitionEOF(_)) => return orders,
+                Ok(message) => show(&message),
+                Err(KafkaError::PartitionEOF(_)) => return,
                 Err(error) => panic!("{error}"),
             }
         }
+    }
+
+    /// The values of a header in a partition of a topic, as text.
+    ///
+    /// # Panics
+    /// When the broker does not answer.
+    pub fn header(&self, topic: &str, partition: i32, name: &str) -> Vec<String> {
+        let mut values = Vec::new();
+        self.read(topic, partition, |message| {
+            let headers = message.headers().into_iter().flat_map(|headers| headers.iter());
+            let named = headers.filter(|header| header.key == name);
+            let texts = named.filter_map(|header| header.value);
+            values.extend(texts.map(|text| String::from_utf8_lossy(text).into_owned()));
+        });
+        values
     }
 
     /// The oldest and the next offset of a partition.
@@ -233,7 +254,19 @@ pub fn send(
     key: &str,
     payload: &[u8],
 ) {
-    let headers = OwnedHeaders::new().insert(Header { key: "idempotency-key", value: Some(key) });
+    send_as(producer, (topic, partition), key, key, payload);
+}
+
+/// The same with a message key and an idempotency key.
+fn send_as(
+    producer: &BaseProducer,
+    (topic, partition): (&str, Option<i32>),
+    key: &str,
+    idempotency_key: &str,
+    payload: &[u8],
+) {
+    let header = Header { key: "idempotency-key", value: Some(idempotency_key) };
+    let headers = OwnedHeaders::new().insert(header);
     let mut record = BaseRecord::to(topic).key(key).payload(payload).headers(headers);
     if let Some(partition) = partition {
         record = record.partition(partition);

@@ -13,5 +13,5 @@ pub mod world;
 
 pub use handlers::Order;
 pub use process::ConsumerProcess;
-pub use settings::Settings;
+pub use settings::{Said, Settings};
 pub use world::{World, until};

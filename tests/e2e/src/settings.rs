@@ -3,11 +3,13 @@
 use std::time::Duration;
 
 use idem::postgres::Postgres;
-use idem::{Builder, DatabaseLost, Idem, Kafka, LogChanged, Start};
+use idem::{
+    Builder, DatabaseLost, Idem, IsolationLevel, Kafka, LogChanged, OnFailure, Policy, Retry, Start,
+};
 use serde::{Deserialize, Serialize};
 use sqlx::postgres::PgConnectOptions;
 
-use crate::handlers::{Gate, bill, bill_by_header, bill_by_offset};
+use crate::handlers::{Gate, bill, bill_by_header, bill_by_offset, bill_many};
 
 /// The environment variable that carries them to another process.
 pub const VARIABLE: &str = "IDEM_E2E_SETTINGS";
@@ -49,6 +51,45 @@ pub struct Settings {
     pub lock_timeout_ms: u64,
     /// The bytes of waiting events.
     pub queue_bytes: usize,
+    /// What all handlers do when they fail, and the like.
+    pub policy: Said,
+    /// A topic for dead letters.
+    pub dead_letter_topic: Option<String>,
+}
+
+/// A policy in words; what is not said is idem's default, but for retries, which have no end.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Said {
+    /// `dead_letter`, `park_key` or `stop`.
+    pub on_failure: Option<String>,
+    /// Attempts at most.
+    pub attempts: Option<u32>,
+    /// Into how many slices a partition is divided.
+    pub slices: Option<u16>,
+    /// How long a call may take, in milliseconds.
+    pub timeout_ms: Option<u64>,
+    /// Whether transactions are serializable.
+    pub serializable: bool,
+}
+
+impl Said {
+    fn policy(&self) -> Policy {
+        let retry = Retry::forever().backoff(Duration::from_millis(20), Duration::from_millis(500));
+        let mut policy = Policy::new().retry(match self.attempts {
+            Some(attempts) => retry.max(attempts),
+            None => retry,
+        });
+        policy.slices = self.slices;
+        policy.timeout = self.timeout_ms.map(Duration::from_millis);
+        policy.isolation = self.serializable.then_some(IsolationLevel::Serializable);
+        policy.on_failure = self.on_failure.as_deref().map(|word| match word {
+            "dead_letter" => OnFailure::DeadLetter,
+            "park_key" => OnFailure::PARK_KEY,
+            "stop" => OnFailure::Stop,
+            other => panic!("no policy {other}"),
+        });
+        policy
+    }
 }
 
 impl Settings {
@@ -63,6 +104,12 @@ impl Settings {
     pub fn property(mut self, name: &str, value: &str) -> Self {
         self.properties.push((name.to_owned(), value.to_owned()));
         self
+    }
+
+    /// The same with this policy.
+    #[must_use]
+    pub fn policy(&self, policy: Said) -> Self {
+        Self { policy, ..self.clone() }
     }
 
     /// The same with these handlers.
@@ -117,8 +164,11 @@ impl Settings {
             .state(Gate(self.gate))
             .topic_name("orders", &self.topic)
             .max_batch(self.max_batch)
-            .queue_bytes(self.queue_bytes)
-            .retry_pause(Duration::from_millis(20), Duration::from_millis(500));
+            .queue_bytes(self.queue_bytes);
+        if let Some(topic) = &self.dead_letter_topic {
+            builder = builder.dead_letter_topic(topic);
+        }
+        let policy = self.policy.policy();
         if let Some(start) = &self.start {
             builder = builder.start(start_of(start));
         }
@@ -133,9 +183,10 @@ impl Settings {
         }
         for handler in &self.handlers {
             builder = match handler.as_str() {
-                "bill" => builder.handler::<bill>(),
-                "bill_by_offset" => builder.handler::<bill_by_offset>(),
-                "bill_by_header" => builder.handler::<bill_by_header>(),
+                "bill" => builder.handler_with::<bill>(policy),
+                "bill_many" => builder.handler_with::<bill_many>(policy),
+                "bill_by_offset" => builder.handler_with::<bill_by_offset>(policy),
+                "bill_by_header" => builder.handler_with::<bill_by_header>(policy),
                 other => panic!("no handler {other}"),
             };
         }

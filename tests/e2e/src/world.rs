@@ -3,14 +3,16 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use idem::postgres::Postgres;
+use idem::{DeadLetter, DeadLetters, LetterFilter, Replay};
 use idem_test_services::{Endpoints, Scratch};
 use sqlx::postgres::{PgPool, PgPoolOptions};
 use sqlx::{AssertSqlSafe, Executor as _};
 
-use crate::handlers::{Act, Order};
+use crate::handlers::{Act, Gate, Order, bill};
 use crate::kafka::Kafka;
 use crate::process::ConsumerProcess;
-use crate::settings::Settings;
+use crate::settings::{Said, Settings};
 
 /// How long a test waits for something that must happen.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -83,7 +85,7 @@ impl World {
         let tables = format!(
             "create schema {effects};
              create table {effects}.invoices (scope text not null, event_id text not null,
-                 order_id bigint not null, cents bigint not null,
+                 order_id bigint not null, cents bigint not null, customer text,
                  written_at timestamptz not null default clock_timestamp());
              create table {effects}.mended (event_id text primary key)"
         );
@@ -108,6 +110,8 @@ impl World {
             max_batch: 500,
             lock_timeout_ms: 30_000,
             queue_bytes: 32 << 20,
+            policy: Said::default(),
+            dead_letter_topic: None,
         };
         let store = settings.store().await.expect("the store connects");
         store.migrate().await.expect("the store's tables are made");
@@ -122,6 +126,16 @@ impl World {
     /// Starts a consumer in a process of its own.
     pub fn start(&self, settings: &Settings) -> ConsumerProcess {
         ConsumerProcess::start(self.bin, self.dir(), settings)
+    }
+
+    /// Starts a consumer in a process of its own, and waits until it has a lane.
+    ///
+    /// # Panics
+    /// When it gets none in time.
+    pub async fn start_working(&self, settings: &Settings) -> ConsumerProcess {
+        let consumer = self.start(settings);
+        until("the consumer has a lane", async || consumer.log().contains("lane taken")).await;
+        consumer
     }
 
     /// Orders with numbers from `first`, all different.
@@ -175,7 +189,7 @@ impl World {
     /// # Panics
     /// When that does not happen in time.
     pub async fn until_drained(&self) {
-        let ends: i64 = (0..self.partitions).map(|it| self.kafka.bounds(&self.topic, it).1).sum();
+        let ends = self.ends();
         until("every lane is at its log's end", async || self.positions().await == ends).await;
     }
 
@@ -190,6 +204,48 @@ impl World {
             .fetch_one(&self.db)
             .await
             .unwrap_or(-1)
+    }
+
+    /// The sum of the ends of its logs.
+    pub fn ends(&self) -> i64 {
+        (0..self.partitions).map(|it| self.kafka.bounds(&self.topic, it).1).sum()
+    }
+
+    /// How many markers there are.
+    pub async fn processed(&self) -> i64 {
+        let sql = format!("select count(*) from {}.markers", self.settings.schema);
+        sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(&self.db).await.unwrap_or(-1)
+    }
+
+    /// The orders a customer was billed for, in the order in which that happened.
+    ///
+    /// # Panics
+    /// When the database fails.
+    pub async fn invoices_of(&self, customer: &str) -> Vec<i64> {
+        sqlx::query_scalar("select order_id from invoices where customer = $1 order by written_at")
+            .bind(customer)
+            .fetch_all(&self.db)
+            .await
+            .expect("the invoices can be read")
+    }
+
+    /// All dead letters.
+    ///
+    /// # Panics
+    /// When the database fails.
+    pub async fn letters(&self) -> Vec<DeadLetter> {
+        let store = self.settings.store().await.expect("the store connects");
+        let letters = DeadLetters::new(store, "a test").list(&LetterFilter::new()).await;
+        letters.expect("the dead letters can be read")
+    }
+
+    /// A replay of `bill` by ana.
+    ///
+    /// # Panics
+    /// When the database fails.
+    pub async fn replay(&self, settings: &Settings) -> Replay<Postgres> {
+        let store = settings.store().await.expect("the store connects");
+        Replay::new(store, "ana").handler::<bill>().state(Gate(settings.gate))
     }
 
     /// How many transactions wait at the test's gate.
@@ -229,6 +285,7 @@ pub fn order(number: i64) -> Order {
         order_id: number,
         cents: number % 1000,
         act: Act::Plain,
+        customer: None,
     }
 }
 

@@ -2,11 +2,14 @@
 
 use std::error::Error as StdError;
 
-use idem_runtime::lane::{Held, LaneId, LaneRow, Observed, Owner};
+use idem_runtime::lane::{AttemptRow, Held, LaneId, LaneRow, Observed, Owner};
 use idem_runtime::store::{
-    Claim, Claimed, Fault, Lends, Opening, Reposition, Seal, Sealed, Writer,
+    Claim, Claimed, Fault, GivenUp, Lends, Opening, Reposition, Seal, Sealed, Settlement, Terms,
+    Writer,
 };
-use idem_runtime::{Error, Key, Marker, Registration, Store};
+use idem_runtime::{
+    DeadLetter, Error, Key, LetterFilter, LetterNote, Marker, NewLetter, Registration, Store,
+};
 use uuid::Uuid;
 
 macro_rules! stub {
@@ -70,7 +73,7 @@ macro_rules! stub {
             async fn release(&self, _: &Held) -> Result<(), Error> {
                 unimplemented!()
             }
-            async fn begin(&self, _: &Writer<'_>) -> Result<$connection, Error> {
+            async fn begin(&self, _: &Writer<'_>, _: &Terms) -> Result<$connection, Error> {
                 unimplemented!()
             }
             async fn claim(
@@ -92,10 +95,81 @@ macro_rules! stub {
             async fn commit(&self, _: $connection) -> Result<(), Error> {
                 unimplemented!()
             }
-            async fn rollback(&self, _: $connection) {
+            async fn rollback(&self, _: $connection) -> bool {
                 unimplemented!()
             }
             async fn marker(&self, _: &str, _: &Key) -> Result<Option<Marker>, Error> {
+                unimplemented!()
+            }
+            async fn given_up(
+                &self,
+                _: &mut $connection,
+                _: &[(&str, &Key)],
+            ) -> Result<Vec<Option<GivenUp>>, Error> {
+                unimplemented!()
+            }
+            async fn give_up(
+                &self,
+                _: &mut $connection,
+                _: &Held,
+                _: &[NewLetter<'_>],
+            ) -> Result<(), Error> {
+                unimplemented!()
+            }
+            async fn parked(
+                &self,
+                _: &mut $connection,
+                _: &Held,
+                _: &[(&str, &[u8])],
+            ) -> Result<Vec<Option<u32>>, Error> {
+                unimplemented!()
+            }
+            async fn released(&self, _: &Held, _: i64, _: u32) -> Result<Vec<DeadLetter>, Error> {
+                unimplemented!()
+            }
+            async fn unpark(&self, _: &mut $connection, _: &Held, _: &[i64]) -> Result<(), Error> {
+                unimplemented!()
+            }
+            async fn note_attempt(&self, _: &Held, _: &AttemptRow) -> Result<bool, Error> {
+                unimplemented!()
+            }
+            async fn forget_attempts(
+                &self,
+                _: &mut $connection,
+                _: &Held,
+                _: &[i64],
+                _: bool,
+            ) -> Result<(), Error> {
+                unimplemented!()
+            }
+            async fn cut(&self, _: &Held, _: u16) -> Result<Option<Vec<i64>>, Error> {
+                unimplemented!()
+            }
+            async fn letters(&self, _: &LetterFilter) -> Result<Vec<DeadLetter>, Error> {
+                unimplemented!()
+            }
+            async fn lock_letter(
+                &self,
+                _: &mut $connection,
+                _: i64,
+            ) -> Result<Option<DeadLetter>, Error> {
+                unimplemented!()
+            }
+            async fn settle_letter(
+                &self,
+                _: &mut $connection,
+                _: i64,
+                _: &Settlement<'_>,
+            ) -> Result<(), Error> {
+                unimplemented!()
+            }
+            async fn history(&self, _: i64) -> Result<Vec<LetterNote>, Error> {
+                unimplemented!()
+            }
+            async fn unforwarded(&self, _: &[i64], _: u32) -> Result<Vec<DeadLetter>, Error> {
+                unimplemented!()
+            }
+            async fn forwarded(&self, _: &[i64]) -> Result<(), Error> {
                 unimplemented!()
             }
             fn fault(_: &(dyn StdError + 'static)) -> Fault {

@@ -24,6 +24,38 @@ pub async fn bill_order(
     Ok(())
 }
 
+/// A batch handler with every word.
+///
+/// # Errors
+/// When the connection fails.
+#[idempotent(
+    key = "event_id",
+    store = Stub,
+    topic = "orders",
+    retry(max = 5, backoff = "200ms..30s", jitter, total = "10m"),
+    permanent = is_permanent,
+    on_failure = park_key(limit = 5000),
+    isolation = "serializable",
+    timeout = "30s",
+    order_by = "message_key",
+    slices = 8
+)]
+pub async fn audit_orders(
+    events: Vec<OrderPlaced>,
+    contexts: &[Context],
+    tx: &mut StubConnection,
+) -> Result<(), std::io::Error> {
+    for (event, _) in events.iter().zip(contexts) {
+        tx.execute(&event.event_id).await?;
+    }
+    Ok(())
+}
+
+/// Whether trying again is of no use.
+fn is_permanent(error: &std::io::Error) -> bool {
+    error.kind() == std::io::ErrorKind::InvalidData
+}
+
 /// A private one, keyed by its place.
 #[idempotent(key = offset, store = Stub, topic = "orders")]
 async fn count(event: OrderPlaced, tx: &mut StubConnection) -> Result<(), std::io::Error> {
@@ -32,5 +64,8 @@ async fn count(event: OrderPlaced, tx: &mut StubConnection) -> Result<(), std::i
 
 #[test]
 fn handlers_are_registered_by_their_names() {
-    assert_eq!([bill_order::SCOPE, count::SCOPE], ["bill_order", "count"]);
+    assert_eq!(
+        [bill_order::SCOPE, audit_orders::SCOPE, count::SCOPE],
+        ["bill_order", "audit_orders", "count"]
+    );
 }

@@ -333,10 +333,7 @@ impl Handler for Bulk {
         Key::of(&event.id)
     }
 
-    async fn handle(
-        Many(orders): Many<Order>,
-        mut call: Call<'_, Self>,
-    ) -> Result<(), Failure> {
+    async fn handle(Many(orders): Many<Order>, mut call: Call<'_, Self>) -> Result<(), Failure> {
         let script = <State<Script> as Param<'_, Self>>::take(&mut call)?;
         let contexts = <&[Context] as Param<'_, Self>>::take(&mut call)?;
         let tx = <&mut MemoryConnection as Param<'_, Self>>::take(&mut call)?;

@@ -2,7 +2,7 @@
 
 use idem::{ErrorKind, Store as _};
 use idem_e2e_tests::handlers::Act;
-use idem_e2e_tests::{World, until};
+use idem_e2e_tests::{Said, World, until};
 
 use crate::BIN;
 
@@ -20,7 +20,9 @@ async fn a_lane_stops_at_what_cannot_be_decoded_and_skips_nothing() {
     world.kafka.produce(&world.topic, [(Some(1), &long)]);
 
     for _ in 0..2 {
-        let app = world.settings.build().await.unwrap();
+        let on_failure = Some("stop".to_owned());
+        let settings = world.settings.policy(Said { on_failure, ..Said::default() });
+        let app = settings.build().await.unwrap();
         let handle = app.handle();
         let run = tokio::spawn(app.run());
         until("both lanes stopped", async || handle.stopped_lanes().len() == 2).await;

@@ -45,7 +45,7 @@ async fn a_consumer_that_is_killed_thirty_times_loses_and_doubles_nothing() {
         println!("kill {kill} after {} more", world.positions().await - before);
     }
     producing.await.unwrap();
-    let mut consumer = world.start(&settings);
+    let mut consumer = world.start_working(&settings).await;
     world.until_drained().await;
     assert!(consumer.terminate().success());
     assert_eq!(world.invoices().await, (ORDERS, ORDERS));

@@ -4,15 +4,19 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, and so do its helpers")]
 
 mod coming_back;
+mod dead_letter_topic;
 mod duplicates;
+mod failures;
 mod gone_wrong;
 mod kills;
 mod logs;
 mod memory;
 mod operator;
 mod outages;
+mod poison;
 mod rebalance;
 mod restore;
+mod shapes;
 mod startup;
 mod zombie;
 

@@ -7,7 +7,7 @@ struct OrderPlaced {
     event_id: String,
 }
 
-#[idempotent(key = "event_id", store = Stub, topic = "orders")]
+#[idempotent(key = "event_idd", store = Stub, topic = "orders")]
 async fn bill(events: Vec<OrderPlaced>, tx: &mut StubConnection) -> Result<(), std::io::Error> {
     tx.execute(&events[0].event_id).await
 }

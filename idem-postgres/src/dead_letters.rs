@@ -1,0 +1,195 @@
+//! Writing dead letters, and what waits behind them, in the transaction of their lane.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use idem_runtime::lane::Held;
+use idem_runtime::{Error, ErrorKind, Event, LetterState, NewLetter, Result};
+
+use crate::attempts::number;
+use crate::error::failed;
+use crate::parking::{Change, ParkedKey, change, parked};
+use crate::times::to_micros;
+use crate::{Inner, Tx};
+
+const DOING: &str = "writing dead letters";
+
+/// How many bytes of events go into one statement, roughly. An array of the server ends at 1 GiB.
+const CHUNK: usize = 16 << 20;
+
+/// For each letter that was written: its place, and whether it took over one that waited. What is
+/// not among them was there already.
+///
+/// A letter that takes over is another thing than one that is inserted, because the line of its key
+/// is one shorter then; hence no `on conflict do update`, which does not tell the two apart.
+pub(crate) const GIVE_UP: &str = "
+with lane as materialized (
+    select lane_id, group_name, topic_id from {schema}.lanes where lane_id = $1
+), headers as (
+    select header.letter, array_agg(header.name order by header.place) as names,
+           array_agg(header.value order by header.place) as values
+    from unnest($18::bigint[], $19::text[], $20::bytea[])
+        with ordinality as header (letter, name, value, place)
+    group by header.letter
+), letters as materialized (
+    select it.place, lane.lane_id, lane.group_name, lane.topic_id, it.scope collate \"C\" as scope,
+           it.event_key, it.state, it.topic collate \"C\" as topic, it.partition, it.source_offset,
+           it.digest, it.event_timestamp, it.leader_epoch, it.message_key, it.payload,
+           it.failure_class, it.is_permanent, it.error, it.attempts, it.fingerprint,
+           timestamptz 'epoch' + it.first_failed_us * interval '1 microsecond' as first_failed_at,
+           headers.names, headers.values
+    from unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::int[], $7::bigint[],
+                $8::bigint[], $9::bigint[], $10::int[], $11::bytea[], $12::bytea[], $13::text[],
+                $14::boolean[], $15::text[], $16::int[], $17::bigint[], $21::text[])
+        with ordinality as it (scope, event_key, state, topic, partition, source_offset, digest,
+                               event_timestamp, leader_epoch, message_key, payload, failure_class,
+                               is_permanent, error, attempts, first_failed_us, fingerprint, place)
+    cross join lane
+    left join headers on headers.letter = it.place
+), taken_over as (
+    update {schema}.dead_letters waited
+    set state = letters.state, failure_class = letters.failure_class,
+        is_permanent = letters.is_permanent, error = letters.error, attempts = letters.attempts,
+        first_failed_at = letters.first_failed_at, fingerprint = letters.fingerprint
+    from letters
+    where waited.scope = letters.scope
+      and waited.topic = letters.topic
+      and coalesce(waited.topic_id, '') = coalesce(letters.topic_id, '')
+      and waited.partition = letters.partition
+      and waited.source_offset = letters.source_offset
+      and waited.digest = letters.digest
+      and waited.state = 'waiting'
+      and letters.state <> 'waiting'
+    returning letters.place
+), written as (
+    insert into {schema}.dead_letters
+        (lane_id, group_name, topic_id, scope, event_key, state, topic, partition, source_offset,
+         digest, event_timestamp, leader_epoch, message_key, payload, header_names, header_values,
+         failure_class, is_permanent, error, attempts, first_failed_at, fingerprint)
+    select lane_id, group_name, topic_id, scope, event_key, state, topic, partition, source_offset,
+           digest, event_timestamp, leader_epoch, message_key, payload, names, values,
+           failure_class, is_permanent, error, attempts, first_failed_at, fingerprint
+    from letters
+    where place not in (select place from taken_over)
+    order by place
+    on conflict (scope, topic, coalesce(topic_id, ''), partition, source_offset, digest) do nothing
+    returning scope, topic, partition, source_offset, digest
+)
+select place, true from taken_over
+union all
+select place, false from letters join written using (scope, topic, partition, source_offset, digest)
+";
+
+pub(crate) async fn give_up(
+    store: &Inner,
+    tx: &mut Tx,
+    held: &Held,
+    letters: &[NewLetter<'_>],
+) -> Result<()> {
+    letters.iter().try_for_each(check)?;
+    // Before the letters, as everybody does who locks both.
+    let mut keys: Vec<_> = letters.iter().filter_map(parked_key).collect();
+    keys.sort_unstable();
+    keys.dedup();
+    parked(store, tx, held, &keys).await?;
+
+    let mut changes = BTreeMap::<ParkedKey<'_>, Change>::new();
+    let mut rest = letters;
+    while !rest.is_empty() {
+        let (chunk, next) = rest.split_at(chunk_len(rest));
+        rest = next;
+        for (place, took_over) in write(store, tx, held, chunk).await? {
+            let place = usize::try_from(place - 1).ok();
+            let Some(letter) = place.and_then(|place| chunk.get(place)) else { continue };
+            let Some(key) = parked_key(letter) else { continue };
+            let parks = letter.state == LetterState::Parked;
+            let waiting = match letter.state {
+                LetterState::Waiting => 1,
+                _ if took_over => -1,
+                _ => 0,
+            };
+            if parks || waiting != 0 {
+                let change = changes.entry(key).or_default();
+                change.waiting += waiting;
+                change.parks |= parks;
+            }
+        }
+    }
+    change(store, tx, held, &changes).await.map_err(|error| failed(DOING, error))
+}
+
+fn check(letter: &NewLetter<'_>) -> Result<()> {
+    let wrong = |what: String| Err(Error::new(ErrorKind::Store, format!("{DOING}: {what}")));
+    match letter.state {
+        LetterState::Parked | LetterState::Waiting if letter.event.message_key.is_none() => {
+            wrong("an event without a message key has nobody to wait for".to_owned())
+        }
+        LetterState::Dead | LetterState::Parked | LetterState::Waiting => Ok(()),
+        state => wrong(format!("a new one is not `{}`", state.as_str())),
+    }
+}
+
+fn parked_key<'a>(letter: &NewLetter<'a>) -> Option<ParkedKey<'a>> {
+    Some((letter.scope, letter.event.message_key.as_deref()?))
+}
+
+/// How many letters go into the next statement: at least one.
+fn chunk_len(letters: &[NewLetter<'_>]) -> usize {
+    let mut bytes = 0;
+    let fits = |letter: &&NewLetter<'_>| {
+        let Event { message_key, payload, headers, .. } = letter.event;
+        bytes += message_key.as_ref().map_or(0, |it| it.len());
+        bytes += payload.as_ref().map_or(0, |it| it.len());
+        bytes += headers.iter().map(|(_, value)| value.map_or(0, <[u8]>::len)).sum::<usize>();
+        bytes <= CHUNK
+    };
+    letters.iter().take_while(fits).count().max(1)
+}
+
+async fn write(
+    store: &Inner,
+    tx: &mut Tx,
+    held: &Held,
+    letters: &[NewLetter<'_>],
+) -> Result<Vec<(i64, bool)>> {
+    fn of<'a, T>(letters: &[NewLetter<'a>], get: impl Fn(&NewLetter<'a>) -> T) -> Vec<T> {
+        letters.iter().map(get).collect()
+    }
+    let headers = letters.iter().zip(1_i64..).flat_map(|(letter, place)| {
+        letter.event.headers.iter().map(move |(name, value)| (place, name, value))
+    });
+    let (mut header_of, mut header_names, mut header_values) = (vec![], vec![], vec![]);
+    for (place, name, value) in headers {
+        header_of.push(place);
+        header_names.push(text(name));
+        header_values.push(value);
+    }
+    let write = sqlx::query_as::<_, (i64, bool)>(store.sql_in(tx).give_up.clone())
+        .bind(held.number)
+        .bind(of(letters, |it| it.scope))
+        .bind(of(letters, |it| it.key.map(|key| key.as_str())))
+        .bind(of(letters, |it| it.state.as_str()))
+        .bind(of(letters, |it| it.event.topic.to_string()))
+        .bind(of(letters, |it| it.event.partition))
+        .bind(of(letters, |it| it.event.offset))
+        .bind(of(letters, |it| it.event.digest()))
+        .bind(of(letters, |it| it.event.timestamp))
+        .bind(of(letters, |it| it.event.leader_epoch))
+        .bind(of(letters, |it| it.event.message_key.as_deref()))
+        .bind(of(letters, |it| it.event.payload.as_deref()))
+        .bind(of(letters, |it| it.cause.map(|cause| cause.class.as_str())))
+        .bind(of(letters, |it| it.cause.map(|cause| cause.permanent)))
+        .bind(of(letters, |it| it.cause.map(|cause| text(&cause.error))))
+        .bind(of(letters, |it| it.cause.map_or(0, |cause| number(cause.attempts))))
+        .bind(of(letters, |it| it.cause.map(|cause| to_micros(cause.first_failed_at))))
+        .bind(header_of)
+        .bind(header_names)
+        .bind(header_values)
+        .bind(of(letters, |it| it.cause.map(|cause| cause.fingerprint(it.scope))));
+    tx.session().all(write).await.map_err(|error| failed(DOING, error))
+}
+
+/// Without the one character that no text of the database has.
+fn text(text: &str) -> Cow<'_, str> {
+    if text.contains('\0') { text.replace('\0', "\\0").into() } else { text.into() }
+}

@@ -1,0 +1,160 @@
+//! What a batch without a failure costs: no more statements than it needs, and none that reads a
+//! table from one end to the other.
+
+#![expect(clippy::unwrap_used, reason = "what is missing fails the test")]
+
+mod common;
+
+use common::{Fixture, batch, claim, key, lend, on_store, open_batch};
+use idem_postgres::Postgres;
+use idem_runtime::store::{Claimed, Terms, Writer};
+use idem_runtime::{Key, Store};
+use sqlx::{AssertSqlSafe, PgConnection};
+
+const PREPARED: &str = "
+    select name, statement from pg_prepared_statements
+    where statement not like '%pg_prepared_statements%' and statement not like '%client_connection%'
+    order by prepare_time";
+
+/// The statements that were prepared in this session, with their names.
+async fn prepared(connection: &mut PgConnection) -> Vec<(String, String)> {
+    sqlx::query_as(PREPARED).persistent(false).fetch_all(connection).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_batch_without_a_failure_is_a_claim_and_a_seal_of_one_kind() {
+    on_store(async |fixture: Fixture, _store: Postgres| {
+        let store = fixture.builder().max_connections(1).connect().await.unwrap();
+        let mut held = fixture.lane(&store, 0).await;
+        for keys in [&["a", "b", "c"][..], &["c", "d"], &["e"], &[]] {
+            batch(&store, &mut held, keys).await.unwrap();
+        }
+        let (mut tx, _) = open_batch(&store, &held, &["f"]).await.unwrap();
+        let statements = prepared(lend(&mut tx)).await;
+        assert_eq!(statements.len(), 2, "{statements:#?}");
+        let (claim, seal) = (&statements[0].1, &statements[1].1);
+        assert!(claim.contains("on conflict (scope, event_key) do nothing"), "{claim}");
+        assert!(!claim.contains("state"), "{claim}");
+        assert!(seal.contains("update") && !seal.contains("for share"), "{seal}");
+        for table in ["dead_letters", "parked_keys", "attempts", "lane_slices"] {
+            assert!(!claim.contains(table) && !seal.contains(table), "{table}");
+        }
+        store.rollback(tx).await;
+    })
+    .await;
+}
+
+/// The plan of a statement that was prepared in this session, as it was run with these arguments.
+async fn plan(connection: &mut PgConnection, of: &str, arguments: &str) -> String {
+    let statements = prepared(connection).await;
+    let (name, _) = statements.iter().find(|(_, text)| text.contains(of)).unwrap();
+    let explain = format!("explain (analyze, buffers, timing off) execute {name} ({arguments})");
+    let lines: Vec<String> = sqlx::query_scalar(AssertSqlSafe(explain))
+        .persistent(false)
+        .fetch_all(connection)
+        .await
+        .unwrap();
+    lines.join("\n")
+}
+
+/// How many pages a plan has looked at.
+fn pages(plan: &str) -> u64 {
+    let buffers = plan.lines().find(|line| line.contains("Buffers:")).unwrap_or_default();
+    let number = |word: &str| word.split_once('=').and_then(|it| it.1.parse::<u64>().ok());
+    buffers.split([' ', ',']).filter_map(number).sum()
+}
+
+#[tokio::test]
+async fn asking_what_was_given_up_on_costs_nothing_when_nothing_was() {
+    on_store(async |fixture: Fixture, store: Postgres| {
+        let held = fixture.lane(&store, 0).await;
+        // As it is before the server has looked at the table, and after.
+        for (from, analyze) in [(0, ""), (50_000, "analyze {schema}.markers")] {
+            fixture
+                .run(&format!(
+                    "insert into {{schema}}.markers (scope, event_key, lane_id, source_offset)
+                     select 'bill', 'k' || n, 1, n
+                     from generate_series({from}, {from} + 49999) as n; {analyze}"
+                ))
+                .await;
+            let keys: Vec<Key> = (0..500).map(|n| key(&format!("k{}", from + n * 99))).collect();
+            let mut keys: Vec<&str> = keys.iter().map(Key::as_str).collect();
+            keys.sort_unstable();
+            let writer = Writer::Lane(&held);
+            let mut tx = store.begin(&writer, &Terms::default()).await.unwrap();
+            let known = claim(&store, &mut tx, &writer, &keys).await.unwrap();
+            assert_eq!(known, Claimed::Keys(vec![false; 500]));
+            let asked: Vec<Key> = keys.iter().map(|text| key(text)).collect();
+            let asked: Vec<(&str, &Key)> = asked.iter().map(|key| ("bill", key)).collect();
+            let answer = store.given_up(&mut tx, &asked).await.unwrap();
+            assert_eq!(answer, vec![None; 500]);
+
+            let array = format!("array['{}']", keys.join("','"));
+            let arguments = format!("array_fill('bill'::text, array[500]), {array}");
+            let plan = plan(lend(&mut tx), "asked.place, known.state", &arguments).await;
+            assert!(plan.contains("markers_given_up_idx"), "{plan}");
+            assert!(!plan.contains("Seq Scan on markers"), "{plan}");
+            // The two pages that an empty index has, for each key, and none of the table.
+            assert!(pages(&plan) <= 1010, "{plan}");
+            store.rollback(tx).await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_waits_and_what_is_to_be_forwarded_is_found_by_index() {
+    on_store(async |fixture: Fixture, store: Postgres| {
+        let held = fixture.lane(&store, 0).await;
+        // Many letters that are settled, many that wait behind other keys.
+        fixture
+            .run(
+                "insert into {schema}.dead_letters
+                     (lane_id, source_offset, digest, partition, state, scope, group_name, topic,
+                      message_key, forwarded_at)
+                 select lane_id, n, n, 0, case n % 2 when 0 then 'replayed' else 'waiting' end,
+                        'bill', group_name, topic, (n % 100)::text::bytea, now()
+                 from {schema}.lanes cross join generate_series(1, 20000) as n;
+                 insert into {schema}.parked_keys (lane_id, scope, message_key, waiting, is_released)
+                 select lane_id, 'bill', n::text::bytea, 200, n = 7
+                 from {schema}.lanes cross join generate_series(1, 99, 2) as n;
+                 analyze {schema}.dead_letters; analyze {schema}.parked_keys",
+            )
+            .await;
+        let next = store.released(&held, 0, 10).await.unwrap();
+        let offsets: Vec<i64> = next.iter().map(|it| it.event.offset).collect();
+        assert_eq!(offsets, (0..10).map(|n| n * 100 + 7).collect::<Vec<_>>());
+        assert!(store.unforwarded(&[held.number], 10).await.unwrap().is_empty());
+
+        // These run on connections that are not lent: their plans are asked for elsewhere.
+        let queries = [
+            ("released", RELEASED, "dead_letters_waiting_idx"),
+            ("unforwarded", UNFORWARDED, "dead_letters_unforwarded_idx"),
+        ];
+        for (what, query, index) in queries {
+            let explain = fixture.sql(&format!("explain (analyze, buffers, timing off) {query}"));
+            let lines: Vec<String> =
+                sqlx::query_scalar(AssertSqlSafe(explain)).fetch_all(&fixture.app).await.unwrap();
+            let plan = lines.join("\n");
+            assert!(plan.contains(index), "{what}: {plan}");
+            assert!(pages(&plan) < 100, "{what}: {plan}");
+        }
+    })
+    .await;
+}
+
+const RELEASED: &str = "
+    select next.dead_letter_id from {schema}.parked_keys key cross join lateral (
+        select waiting.dead_letter_id, waiting.source_offset from {schema}.dead_letters waiting
+        where waiting.lane_id = key.lane_id and waiting.scope = key.scope
+          and sha256(waiting.message_key) = key.key_digest and waiting.state = 'waiting'
+        order by waiting.source_offset limit 10
+    ) as next
+    where key.lane_id = (select min(lane_id) from {schema}.lanes) and key.is_released
+    order by next.source_offset, next.dead_letter_id limit 10";
+
+const UNFORWARDED: &str = "
+    select dead_letter_id, payload from {schema}.dead_letters letter
+    where letter.lane_id = any(array[1, 2]::bigint[]) and letter.state in ('dead', 'parked')
+      and letter.forwarded_at is null
+    order by dead_letter_id limit 10";
