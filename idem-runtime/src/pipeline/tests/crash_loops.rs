@@ -197,7 +197,11 @@ async fn one_that_kills_when_it_is_released_is_found_too() {
     world.script.always("bill", "e0", Do::Fail);
     world.broker.produce_keyed(0, (0..4).map(|n| ("a", format!("e{n}"))));
     world.drain(0).await;
-    world.dead_letters().discard(&crate::LetterFilter::new().state(LetterState::Parked), "").await.unwrap();
+    world
+        .dead_letters()
+        .discard(&crate::LetterFilter::new().state(LetterState::Parked), "")
+        .await
+        .unwrap();
     let mut deaths = 0;
     loop {
         let (gate, process) = (Gate::new(), reborn(&world));
