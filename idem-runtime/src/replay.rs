@@ -169,6 +169,11 @@ impl<S: Store> Replay<S> {
         }
     }
 
+    #[cfg(test)]
+    pub(crate) fn handlers_mut(&mut self) -> &mut [Registered<S>] {
+        &mut self.handlers
+    }
+
     fn check(&self) -> Result<()> {
         for handler in &self.handlers {
             if let Some(need) = handler.needs.states.iter().find(|need| !self.states.has(need)) {
@@ -250,8 +255,17 @@ impl<S: Store> Replay<S> {
         let result = self.steps(handler, id, unknown, &writer, &mut tx).await;
         match result {
             Ok(Step::Commit(replayed)) => {
-                store.commit(tx).await?;
-                Ok(replayed)
+                let error = match store.commit(tx).await {
+                    Ok(()) => return Ok(replayed),
+                    Err(error) => error,
+                };
+                match error.kind() {
+                    // What the letter's effects are refused for is the letter's.
+                    ErrorKind::Store | ErrorKind::Handler | ErrorKind::HandlerBroke => {
+                        Ok(Replayed::Failed(error_text(&error.report().into())))
+                    }
+                    _ => Err(error),
+                }
             }
             Ok(Step::Undo(replayed)) => {
                 store.rollback(tx).await;
@@ -311,7 +325,13 @@ impl<S: Store> Replay<S> {
                 return self.judged(stopped.failure);
             }
         }
-        sealed(store, tx, writer).await?;
+        match sealed(store, tx, writer).await {
+            Ok(()) => {}
+            Err(error) if error.kind() == ErrorKind::HandlerBroke => {
+                return Ok(Step::Undo(Replayed::Failed(error.to_string())));
+            }
+            Err(error) => return Err(error),
+        }
         Ok(Step::Commit(if new { Replayed::Processed } else { Replayed::Superseded }))
     }
 

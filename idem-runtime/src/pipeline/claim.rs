@@ -15,6 +15,9 @@ use crate::pipeline::plan::{Intent, asked, intents};
 use crate::policy::OnFailure;
 use crate::store::{Claim, Claimed, Store, Writer};
 
+/// Tasks with their keys.
+type Keyed<'a> = [(usize, &'a Key)];
+
 /// How many events wait behind each message key of a scope that was asked about.
 pub(crate) type Waiting = HashMap<(&'static str, Vec<u8>), u32>;
 
@@ -184,7 +187,7 @@ async fn corrections<S: Store>(
     (tasks, events): (&[Task], &[Event]),
     tx: &mut S::Tx,
     done: &mut Done,
-    (keyed, twins): (&[(usize, &Key)], &[(usize, usize)]),
+    (keyed, twins): (&Keyed<'_>, &[(usize, usize)]),
 ) -> Result<(), Ended> {
     let store = &trial.group.store;
     let scope = |index: usize| trial.group.handlers[tasks[index].handler].scope;

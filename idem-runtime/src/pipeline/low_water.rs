@@ -10,6 +10,8 @@ use crate::store::{Reposition, Seal, Sealed, Store, Terms, Writer};
 pub(super) struct Mark {
     /// The revisions of the slices, as they were after the last turn of each.
     pub(super) revisions: Vec<i64>,
+    /// As they were when the lane's row was moved the last time.
+    moved: Vec<i64>,
     /// Behind whatever can have been in flight when former owners died.
     calm_at: i64,
 }
@@ -20,6 +22,8 @@ pub(super) struct Move {
     to: Position,
     identity: LogIdentity,
     slices: Vec<Held>,
+    /// Those that did something since the lane's row was moved the last time.
+    worked: Vec<Held>,
     /// Whether the owners that died are forgotten first.
     calm: bool,
 }
@@ -28,6 +32,8 @@ pub(super) struct Move {
 pub(super) struct Moved {
     revision: i64,
     position: Position,
+    /// The revisions of the slices that it covers; `None` when it was not moved.
+    covers: Option<Vec<i64>>,
     calm: bool,
 }
 
@@ -35,7 +41,8 @@ impl Mark {
     /// `ahead` events can have been in flight.
     pub(super) fn new(holding: &Holding, revisions: Vec<i64>, ahead: usize) -> Self {
         let ahead = i64::try_from(ahead).unwrap_or(i64::MAX);
-        Self { revisions, calm_at: holding.row.position.offset.saturating_add(ahead) }
+        let moved = revisions.clone();
+        Self { revisions, moved, calm_at: holding.row.position.offset.saturating_add(ahead) }
     }
 
     /// The slices as the lane knows them.
@@ -53,10 +60,15 @@ impl Mark {
         let to = slices.low_water();
         let held = holding.held();
         let passed = to.offset >= self.calm_at || slices.events == 0;
+        let slices = self.slices(&held);
+        let worked = slices.iter().zip(&self.moved);
+        let worked = worked.filter(|(now, moved)| now.revision != **moved);
+        let worked = worked.map(|(now, _)| now.clone()).collect();
         (to.offset > held.position.offset).then(|| Move {
             to,
             identity: holding.row.identity.clone(),
-            slices: self.slices(&held),
+            worked,
+            slices,
             calm: holding.row.deaths > 0 && passed,
             held,
         })
@@ -64,7 +76,10 @@ impl Mark {
 }
 
 impl Moved {
-    pub(super) fn follow(self, holding: &mut Holding) {
+    pub(super) fn follow(self, holding: &mut Holding, mark: &mut Mark) {
+        if let Some(revisions) = self.covers {
+            mark.moved = revisions;
+        }
         holding.row.revision = self.revision;
         holding.row.position = self.position;
         if self.calm {
@@ -95,11 +110,17 @@ impl<S: Store> Lane<S> {
     /// Moves the lane's row to the low-water mark.
     ///
     /// The row alone would not tell that the database lost what slices did since it was moved the
-    /// last time: it is moved only where they have done at least what is known of them.
+    /// last time: it is moved only where they have done at least what is known of them. Their sum
+    /// is compared in the statement that moves it; each is asked before, because a turn under way
+    /// may have added to the sum what another slice has lost.
     pub(super) async fn advance(&self, next: Move) -> Result<Moved, Tenure> {
-        let Move { mut held, to: position, identity, slices, calm } = next;
+        let Move { mut held, to: position, identity, slices, worked, calm } = next;
+        for slice in worked {
+            self.still_there(slice).await?;
+        }
         let calm = calm && self.calm(&mut held).await;
         let done = slices.iter().map(|slice| slice.revision).sum();
+        let covers = Some(slices.iter().map(|slice| slice.revision).collect());
         let to = Reposition { position, identity: &identity, new_log: false, slices: done };
         let moved = match self.group.store.reposition(&held, &to).await {
             Ok(moved) => moved,
@@ -111,15 +132,16 @@ impl<S: Store> Lane<S> {
         };
         let revision = held.revision + 1;
         if moved {
-            return Ok(Moved { revision, position, calm });
+            return Ok(Moved { revision, position, covers, calm });
         }
-        let before = Moved { revision: held.revision, position: held.position, calm };
+        let before =
+            Moved { revision: held.revision, position: held.position, covers: None, calm };
         match self.standing_of(held).await? {
             (Standing::Held, _) => {}
             (Standing::Ahead, now)
                 if now.revision == revision && now.position.offset == position.offset =>
             {
-                return Ok(Moved { revision, position, calm });
+                return Ok(Moved { revision, position, covers, calm });
             }
             (standing, _) => return Err(Tenure::Lost(standing)),
         }

@@ -43,7 +43,7 @@ impl<S: Store> Lane<S> {
             && let Ok(moved) = self.advance(next).await
         {
             // A courtesy to the next owner, which would find duplicates otherwise.
-            moved.follow(holding);
+            moved.follow(holding, &mut mark);
         }
         end
     }
@@ -101,7 +101,7 @@ impl<S: Store> Lane<S> {
                 Some(moved) = moving.next() => {
                     let moved: Result<Moved, Tenure> = moved;
                     match moved {
-                        Ok(moved) => moved.follow(holding),
+                        Ok(moved) => moved.follow(holding, mark),
                         Err(end) => return end,
                     }
                     self.publish(holding, slices, mark);

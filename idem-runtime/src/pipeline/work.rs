@@ -188,7 +188,8 @@ impl<S: Store> Lane<S> {
     ) -> Result<(), Tenure> {
         Stats::add(&self.stats.repeated, 1);
         course.setbacks += 1;
-        course.lost += u32::from(passing.lost);
+        let alone = course.isolation.next().is_some_and(|range| range.len() == 1);
+        course.lost += u32::from(passing.lost && alone);
         if course.setbacks >= SETBACKS {
             course.setbacks = 0;
             // Alone, it is no culprit: it is tried until it gets through. But if the connection is

@@ -149,7 +149,7 @@ impl Script {
 
     fn line(&self, scope: &'static str, id: &str, cx: &Context) -> Option<Do> {
         let mut lines = self.0.lock().unwrap();
-        let offset = cx.offset().unwrap();
+        let offset = cx.offset().unwrap_or(-1);
         lines.ran.push(Ran { scope, id: id.to_owned(), offset, attempt: cx.attempt() });
         let who = (scope, id.to_owned());
         let next = lines.next.get_mut(&who).and_then(VecDeque::pop_front);
@@ -255,6 +255,12 @@ impl Gate {
 #[derive(Debug, Deserialize)]
 pub(super) struct Order {
     id: String,
+}
+
+impl Order {
+    pub(super) fn new(id: &str) -> Self {
+        Self { id: id.to_owned() }
+    }
 }
 
 macro_rules! handler {

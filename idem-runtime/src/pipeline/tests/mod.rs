@@ -7,6 +7,7 @@ mod handlers;
 mod harness;
 mod random;
 
+mod batch_handlers;
 mod corrections;
 mod crash_loops;
 mod dead_letters;
@@ -20,6 +21,8 @@ mod model;
 mod offset_mode;
 mod parking;
 mod refused;
+mod replays;
+mod retries;
 mod slices;
 mod starting;
 mod stopping;

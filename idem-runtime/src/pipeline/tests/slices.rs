@@ -289,6 +289,29 @@ async fn a_database_that_lost_what_slices_did_since_the_lane_was_moved_is_notice
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_one_slice_lost_is_not_made_up_for_by_another() {
+    let world = World::with(Policy::new().slices(SLICES).retry(Retry::forever()));
+    let lane = world.start(0);
+    let watch = world.watch(&[&lane]);
+    produce(&world, 0, 8);
+    world.worked(0, 8).await;
+    let earlier = world.store.snapshot();
+    produce(&world, 8, 9);
+    until(|| world.bills().len() == 9).await;
+    world.store.restore(&earlier);
+    // Another slice works a part of its batch, and is at the rest of it for a long time.
+    world.script.always("bill", "bad", Do::Fail);
+    let id = |n: usize| if n == 1 { "bad".to_owned() } else { format!("f{n}") };
+    world.broker.produce_keyed(0, (0..3).map(|n| (key(1), id(n))));
+    quiet(Duration::from_secs(60)).await;
+    world.assert_sums(ids(9));
+    world.script.mend();
+    world.worked(0, 12).await;
+    watch.abort();
+    lane.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_lane_that_leaves_a_database_that_went_back_skips_nothing() {
     let world = world();
     let lane = world.start(0);
