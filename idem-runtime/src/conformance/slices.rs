@@ -105,7 +105,7 @@ pub async fn a_slice_keeps_its_failures_with_its_lane<H: Harness>(harness: &H) {
     assert!(!harness.store().note_attempt(&one, &attempt(SCOPE, 8)).await.unwrap());
 }
 
-async fn reposition<H: Harness>(harness: &H, held: &Held, new_log: bool, slices: i64) -> bool {
+async fn reposition<H: Harness>(harness: &H, held: &Held, new_log: bool, slices: &[i64]) -> bool {
     let identity = log(if new_log { "new log" } else { "log" });
     let to = Reposition { position: Position::at(2), identity: &identity, new_log, slices };
     harness.store().reposition(held, &to).await.unwrap()
@@ -115,12 +115,13 @@ pub async fn a_lane_is_not_moved_when_its_slices_went_back<H: Harness>(harness: 
     let (held, [zero, one]) = divided(harness).await;
     assert_eq!(seal(harness, &zero, 3).await, Sealed::Yes);
     assert_eq!(seal(harness, &one, 4).await, Sealed::Yes);
-    assert!(!reposition(harness, &held, false, 3).await, "somebody saw three commits");
-    assert!(!reposition(harness, &held, true, 3).await);
+    assert!(!reposition(harness, &held, false, &[1, 2]).await, "somebody saw another commit");
+    assert!(!reposition(harness, &held, true, &[2, 0]).await, "what one lost another has not done");
+    assert!(!reposition(harness, &held, false, &[1, 1, 0]).await, "there is no third slice");
     assert_eq!(row(harness, &held).await.held(), held);
-    assert!(reposition(harness, &held, false, 2).await);
+    assert!(reposition(harness, &held, false, &[1, 1]).await);
     let held = row(harness, &held).await.held();
-    assert!(reposition(harness, &held, false, 1).await);
+    assert!(reposition(harness, &held, false, &[0, 1]).await);
     let held = row(harness, &held).await.held();
     assert_eq!(held.position.offset, 2);
     assert_eq!(cut(harness, &held, 2).await, [1, 1], "the slices are where they were");
@@ -130,12 +131,12 @@ pub async fn a_new_log_has_neither_slices_nor_attempts<H: Harness>(harness: &H) 
     let (held, [zero, _]) = divided(harness).await;
     assert_eq!(seal(harness, &zero, 3).await, Sealed::Yes);
     assert!(harness.store().note_attempt(&held, &attempt(SCOPE, 4)).await.unwrap());
-    assert!(reposition(harness, &held, false, 1).await);
+    assert!(reposition(harness, &held, false, &[1, 0]).await);
     let row = take(harness, 0).await;
     assert_eq!(row.attempts, [attempt(SCOPE, 4)]);
     assert!(slice(harness, &row.held(), 0, 2).await.is_some());
 
-    assert!(reposition(harness, &row.held(), true, 1).await);
+    assert!(reposition(harness, &row.held(), true, &[1, 0]).await);
     let row = take(harness, 0).await;
     assert_eq!(row.attempts, []);
     assert_eq!(slice(harness, &row.held(), 0, 2).await, None);
