@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-use crate::task::{Measured, Task};
+use crate::task::{Company, Measured, Task};
 use crate::usage;
 
 const LOOK: Duration = Duration::from_millis(2);
@@ -66,18 +66,18 @@ impl Gauge {
 
 /// Measures, in a thread of its own, until all events are handled.
 pub(crate) fn measure(gauge: Arc<Gauge>, task: &Task) -> thread::JoinHandle<Measured> {
-    let postmaster = task.postmaster;
+    let company = task.company.clone();
     thread::spawn(move || {
         let first = loop {
             if gauge.count() > 0 {
-                break Sample::take(&gauge, postmaster);
+                break Sample::take(&gauge, &company);
             }
             thread::sleep(LOOK);
         };
         while gauge.count() < gauge.total {
             thread::sleep(LOOK);
         }
-        let last = Sample::take(&gauge, postmaster);
+        let last = Sample::take(&gauge, &company);
         gauge.done.send_replace(true);
         last.since(&first)
     })
@@ -88,27 +88,34 @@ struct Sample {
     events: u64,
     cpu: Duration,
     postgres: Option<Duration>,
+    others: Option<Duration>,
 }
 
 impl Sample {
-    fn take(gauge: &Gauge, postmaster: Option<i32>) -> Self {
+    fn take(gauge: &Gauge, company: &Company) -> Self {
+        let cpu = usage::own_cpu();
         Self {
             at: Instant::now(),
             events: gauge.count(),
-            cpu: usage::own_cpu(),
-            postgres: postmaster.and_then(usage::family_cpu),
+            cpu,
+            postgres: company.postmaster.and_then(usage::family_cpu),
+            others: usage::strangers(company).map(|all| all.saturating_sub(cpu)),
         }
     }
 
     fn since(&self, first: &Self) -> Measured {
+        let between = |last: Option<Duration>, first: Option<Duration>| {
+            Some(last?.saturating_sub(first?).as_secs_f64())
+        };
+        let seconds = (self.at - first.at).as_secs_f64();
+        let cores = thread::available_parallelism().map_or(1, usize::from);
+        let others = between(self.others, first.others).unwrap_or_default();
         Measured {
             events: self.events - first.events,
-            seconds: (self.at - first.at).as_secs_f64(),
+            seconds,
             cpu_seconds: (self.cpu - first.cpu).as_secs_f64(),
-            postgres_cpu_seconds: self
-                .postgres
-                .zip(first.postgres)
-                .map(|(last, first)| last.saturating_sub(first).as_secs_f64()),
+            postgres_cpu_seconds: between(self.postgres, first.postgres),
+            others: others / (seconds.max(1e-6) * cores as f64),
             peak_rss_bytes: usage::peak_rss(),
         }
     }
@@ -129,7 +136,7 @@ mod tests {
             topic: String::new(),
             group: String::new(),
             messages: 100,
-            postmaster: None,
+            company: Company::default(),
         };
         let measuring = measure(Arc::clone(&gauge), &task);
         // Handled one after the other, as slowly as it takes to have been looked at in between.

@@ -7,6 +7,7 @@
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program that talks")]
 
+mod calm;
 mod catalog;
 mod child;
 mod contenders;
@@ -85,6 +86,9 @@ async fn bench(options: &Options) -> Result<bool, BoxError> {
     let report = run::run(options, &endpoints.kafka_bootstrap, &endpoints.database_url).await?;
     println!("\n{}\n", report.machine.describe());
     println!("{}", table::render(&report));
+    if report.rows.iter().any(results::Row::is_disturbed) {
+        println!("(!) others used the machine in every round: worse than it is\n");
+    }
     for line in targets::lines(&report) {
         println!("{line}");
     }

@@ -1,6 +1,7 @@
 //! The command line: words in, [`Options`] out.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::catalog::{ALL, Contender};
 
@@ -13,6 +14,8 @@ usage: idem-bench [OPTIONS]
   --markers N       measure marker tables with N rows in them, too (0: do not)
   --rounds N        how often everything is done; medians are shown (3)
   --latency N       seconds at 2000 events a second (10; 0: do not)
+  --wait N          seconds to wait, before each measurement, until others leave the machine
+                    alone (0)
   --only A,B        only these contenders
   --out DIR         where latest.json and latest.svg are written (bench in the target directory)
 
@@ -26,6 +29,7 @@ pub(crate) struct Options {
     pub(crate) markers: u64,
     pub(crate) rounds: usize,
     pub(crate) latency_seconds: u64,
+    pub(crate) wait: Duration,
     pub(crate) contenders: Vec<&'static Contender>,
     pub(crate) out: Option<PathBuf>,
 }
@@ -37,6 +41,7 @@ impl Options {
             markers: 0,
             rounds: 3,
             latency_seconds: 10,
+            wait: Duration::ZERO,
             contenders: ALL.iter().collect(),
             out: None,
         }
@@ -65,6 +70,7 @@ impl Options {
                     options.rounds = usize::try_from(rounds).map_err(|it| it.to_string())?;
                 }
                 "--latency" => options.latency_seconds = number(word, value()?)?,
+                "--wait" => options.wait = Duration::from_secs(number(word, value()?)?),
                 "--only" => options.contenders = named(value()?)?,
                 "--out" => options.out = Some(value()?.into()),
                 _ => return Err(format!("`{word}` is not known")),

@@ -63,22 +63,45 @@ impl Spread {
     }
 }
 
+/// A round in which others used more of the machine than this does not count, if there is a calmer
+/// one.
+const DISTURBED: f64 = 0.1;
+
+/// The rounds that count.
+fn calm<T>(rounds: &[T], others: impl Fn(&T) -> f64) -> impl Iterator<Item = &T> {
+    let least = rounds.iter().map(&others).reduce(f64::min).unwrap_or_default();
+    rounds.iter().filter(move |round| others(round) <= least.max(DISTURBED))
+}
+
 impl Row {
+    /// Whether others were at work in every round.
+    pub(crate) fn is_disturbed(&self) -> bool {
+        let others = |measured: &Measured| measured.others > DISTURBED;
+        !self.measured.is_empty() && self.measured.iter().all(others)
+    }
+
+    fn rounds(&self) -> impl Iterator<Item = &Measured> {
+        calm(&self.measured, |round| round.others)
+    }
+
+    fn timed(&self) -> impl Iterator<Item = &Latency> {
+        calm(&self.latencies, |round| round.others)
+    }
+
     /// Of events in a second.
     pub(crate) fn rate(&self) -> Option<Spread> {
-        Spread::of(self.measured.iter().map(|it| it.events as f64 / it.seconds.max(1e-6)))
+        Spread::of(self.rounds().map(|it| it.events as f64 / it.seconds.max(1e-6)))
     }
 
     /// CPU seconds of the contender for a million events.
     pub(crate) fn cpu(&self) -> Option<Spread> {
-        Spread::of(self.measured.iter().map(|it| per_million(it.cpu_seconds, it)))
+        Spread::of(self.rounds().map(|it| per_million(it.cpu_seconds, it)))
     }
 
     /// CPU seconds of PostgreSQL for a million events.
     pub(crate) fn postgres_cpu(&self) -> Option<Spread> {
-        Spread::of(
-            self.measured.iter().filter_map(|it| Some(per_million(it.postgres_cpu_seconds?, it))),
-        )
+        let seconds = |it: &Measured| Some(per_million(it.postgres_cpu_seconds?, it));
+        Spread::of(self.rounds().filter_map(seconds))
     }
 
     /// The most memory, in MB.
@@ -88,12 +111,12 @@ impl Row {
 
     /// Milliseconds.
     pub(crate) fn p50(&self) -> Option<Spread> {
-        Spread::of(self.latencies.iter().map(|it| it.p50))
+        Spread::of(self.timed().map(|it| it.p50))
     }
 
     /// Milliseconds.
     pub(crate) fn p99(&self) -> Option<Spread> {
-        Spread::of(self.latencies.iter().map(|it| it.p99))
+        Spread::of(self.timed().map(|it| it.p99))
     }
 }
 
@@ -167,6 +190,14 @@ mod tests {
         assert_eq!(spread(&[9.0, 1.0, 2.0]), Some(three));
         assert_eq!(spread(&[1.0, 2.0]).map(|it| it.median), Some(1.5));
         assert_eq!(spread(&[]), None);
+    }
+
+    #[test]
+    fn a_disturbed_round_counts_only_when_there_is_no_calmer_one() {
+        let counted = |rounds: &[f64]| calm(rounds, |it| *it).copied().collect::<Vec<_>>();
+        assert_eq!(counted(&[0.5, 0.02, 0.09]), [0.02, 0.09]);
+        assert_eq!(counted(&[0.5, 0.3]), [0.3]);
+        assert_eq!(counted(&[]), [0.0; 0]);
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use idem::BoxError;
 use uuid::Uuid;
 
+use crate::calm;
 use crate::catalog::{Contender, Effects, Size};
 use crate::child;
 use crate::database::Database;
@@ -14,10 +15,13 @@ use crate::machine::Machine;
 use crate::options::Options;
 use crate::results::{Report, Variant};
 use crate::say;
-use crate::task::{Measured, Task};
+use crate::task::{Company, Measured, Task};
 use crate::topic::Kafka;
 
 type Result<T> = std::result::Result<T, BoxError>;
+
+/// The environment variable with the broker's process, if it is on this machine.
+const BROKER_PID: &str = "IDEM_BENCH_BROKER_PID";
 
 struct Bench<'a> {
     options: &'a Options,
@@ -25,7 +29,7 @@ struct Bench<'a> {
     database: Database,
     /// The topics with the data, by size.
     topics: BTreeMap<Size, String>,
-    postmaster: Option<i32>,
+    company: Company,
     /// How long latency is measured; 0 when it is not, or cannot be.
     latency_seconds: u64,
     report: Report,
@@ -52,7 +56,11 @@ pub(crate) async fn run(options: &Options, bootstrap: &str, database_url: &str) 
         options,
         latency_seconds: if can_time { options.latency_seconds } else { 0 },
         kafka: Kafka { bootstrap: bootstrap.to_owned() },
-        postmaster: database.postmaster().await?,
+        company: Company {
+            postmaster: database.postmaster().await?,
+            broker: std::env::var(BROKER_PID).ok().and_then(|pid| pid.parse().ok()),
+            bench: i32::try_from(std::process::id()).ok(),
+        },
         database,
         topics: BTreeMap::new(),
         report: Report {
@@ -145,6 +153,7 @@ impl Bench<'_> {
 
     /// Has the contender handle all messages, and counts the effects.
     async fn pass(&self, contender: &Contender, task: &Task) -> Result<Measured> {
+        calm::wait(&self.company, self.options.wait).await;
         let measured = child::start(contender, task)?.measured().await?;
         self.check(contender.effects, task).await?;
         Ok(measured)
@@ -156,6 +165,7 @@ impl Bench<'_> {
         task.messages = latency::messages(self.latency_seconds);
         self.database.prepare(&task, contender.kind, 0).await?;
         self.kafka.create(&task.topic).await?;
+        calm::wait(&self.company, self.options.wait).await;
         let timed = latency::time(contender, &task, &self.kafka, &self.database).await;
         let checked = match timed {
             Ok(latency) => self.check(contender.effects, &task).await.map(|()| latency),
@@ -165,7 +175,8 @@ impl Bench<'_> {
         match checked {
             Ok(latency) => {
                 let (p50, p99) = (latency.p50, latency.p99);
-                say(&format!("{progress} p50 {p50:.1} ms, p99 {p99:.1} ms"));
+                let others = latency.others * 100.0;
+                say(&format!("{progress} p50 {p50:.1} ms, p99 {p99:.1} ms, others {others:.0} %"));
                 self.report.row_of(contender, Variant::First).latencies.push(latency);
             }
             Err(error) => self.wrong(format!("{progress} latency: {error}")),
@@ -185,7 +196,7 @@ impl Bench<'_> {
             topic: self.topics.get(&contender.size).cloned().unwrap_or_default(),
             group: unique,
             messages: contender.size.of(self.options.events),
-            postmaster: self.postmaster,
+            company: self.company.clone(),
         }
     }
 
@@ -215,7 +226,10 @@ impl Bench<'_> {
             Ok(measured) => {
                 let rate = measured.events as f64 / measured.seconds.max(1e-6);
                 let (seconds, cpu) = (measured.seconds, measured.cpu_seconds);
-                say(&format!("{progress} {rate:.0}/s ({seconds:.1} s, of its CPU {cpu:.1} s)"));
+                let others = measured.others * 100.0;
+                say(&format!(
+                    "{progress} {rate:.0}/s ({seconds:.1} s, its CPU {cpu:.1} s, others {others:.0} %)"
+                ));
                 self.report.row_of(contender, variant).measured.push(measured);
             }
             Err(error) => self.wrong(format!("{progress} {error}")),

@@ -46,7 +46,7 @@ fn cells(row: &Row, [by_hand, one_at_a_time]: [Option<f64>; 2]) -> [String; 10] 
     let median =
         |spread: Option<Spread>| spread.map_or_else(dash, |spread| format!("{:.1}", spread.median));
     [
-        row.name.clone(),
+        if row.is_disturbed() { format!("{} (!)", row.name) } else { row.name.clone() },
         rate.map_or_else(dash, |rate| thousands(rate.median)),
         rate.map_or_else(dash, |it| format!("{}-{}", thousands(it.least), thousands(it.most))),
         ratio(by_hand),

@@ -17,8 +17,8 @@ pub(crate) struct Task {
     pub(crate) group: String,
     /// How many messages are to be handled, repeats included.
     pub(crate) messages: u64,
-    /// The database server's first process, if it runs on this machine.
-    pub(crate) postmaster: Option<i32>,
+    /// Whose CPU time belongs to the benchmark.
+    pub(crate) company: Company,
 }
 
 impl Task {
@@ -26,6 +26,16 @@ impl Task {
     pub(crate) fn idem_schema(&self) -> String {
         format!("{}_idem", self.schema)
     }
+}
+
+/// The processes of the benchmark beside the contender, as far as they are on this machine.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(crate) struct Company {
+    /// The database server's first process; its children belong to it.
+    pub(crate) postmaster: Option<i32>,
+    pub(crate) broker: Option<i32>,
+    /// The one that started the contender.
+    pub(crate) bench: Option<i32>,
 }
 
 /// What was measured between the first events that were handled and the last.
@@ -37,6 +47,9 @@ pub(crate) struct Measured {
     pub(crate) cpu_seconds: f64,
     /// Of the database server, if it could be seen.
     pub(crate) postgres_cpu_seconds: Option<f64>,
+    /// How much of the machine was used by processes that have nothing to do with the benchmark: 1 is
+    /// all of it.
+    pub(crate) others: f64,
     /// The most memory the contender's process ever had.
     pub(crate) peak_rss_bytes: u64,
 }

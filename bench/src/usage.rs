@@ -6,6 +6,8 @@ use std::time::Duration;
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::{TimeVal, TimeValLike as _};
 
+use crate::task::Company;
+
 /// A tick of the times in `/proc`: 10 ms on every architecture that Rust's standard library is
 /// tested on.
 const TICK: Duration = Duration::from_millis(10);
@@ -44,6 +46,29 @@ pub(crate) fn family_cpu(parent: i32) -> Option<Duration> {
         }
     }
     Some(TICK * ticks?)
+}
+
+/// The CPU time of a process so far.
+pub(crate) fn cpu(pid: i32) -> Option<Duration> {
+    Some(TICK * Stat::read(pid)?.own)
+}
+
+/// The CPU time that the machine has given to anybody so far, and what its host took away.
+pub(crate) fn machine_cpu() -> Option<Duration> {
+    let stat = fs::read_to_string("/proc/stat").ok()?;
+    let ticks: Vec<u32> =
+        stat.lines().next()?.split_whitespace().skip(1).map_while(|it| it.parse().ok()).collect();
+    let idle: u32 = ticks.get(3..5)?.iter().sum();
+    // Time given to guests, which comes last, is in the user's time already.
+    Some(TICK * (ticks.iter().take(8).sum::<u32>() - idle))
+}
+
+/// The CPU time of everybody but the company. Whoever asks and is not in it subtracts its own.
+pub(crate) fn strangers(company: &Company) -> Option<Duration> {
+    let postgres = company.postmaster.and_then(family_cpu);
+    let friends = [company.broker, company.bench].map(|pid| pid.and_then(cpu));
+    let ours: Duration = friends.into_iter().chain([postgres]).flatten().sum();
+    Some(machine_cpu()?.saturating_sub(ours))
 }
 
 /// The parent of a process, if that process is called `name`.
@@ -96,6 +121,7 @@ mod tests {
         }
         assert!(peak_rss() > 0, "{sum}");
         let pid = i32::try_from(std::process::id()).unwrap();
-        assert!(family_cpu(pid).unwrap() >= TICK);
+        assert!(family_cpu(pid).unwrap() >= TICK && cpu(pid).unwrap() >= TICK);
+        assert!(machine_cpu().unwrap() >= TICK * 3);
     }
 }

@@ -63,6 +63,8 @@ pub(crate) fn run(interrupts: &Interrupts, options: &[String]) -> Result<Outcome
     command.args(options.iter().filter(|option| *option != DURABLE));
     command.env(KAFKA_BOOTSTRAP, kafka.bootstrap());
     command.env(DATABASE_URL, postgres.url());
+    // So that the broker's work is not taken for that of a stranger.
+    command.env("IDEM_BENCH_BROKER_PID", kafka.pid().to_string());
     Ok(step::run(interrupts, &mut command)?)
 }
 

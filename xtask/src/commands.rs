@@ -11,7 +11,8 @@ usage: cargo xtask <command>
   ci                lint, then test
   bench [OPTIONS]   measure idem beside what is written by hand, on a Kafka and a PostgreSQL of its own:
                     --quick (a smoke run), --events N, --markers N, --rounds N, --latency SECONDS,
-                    --only NAME,.., --out DIR, --durable (commits wait for the disk)
+                    --wait SECONDS (for a calm machine), --only NAME,.., --out DIR,
+                    --durable (commits wait for the disk)
   services up       keep Kafka and PostgreSQL running, so that plain `cargo test` works
   services status   print their addresses as NAME=VALUE lines
   services down     stop them and delete their data

@@ -33,10 +33,12 @@ pub(crate) async fn one_at_a_time(task: Task, gauge: Arc<Gauge>) -> Result<()> {
 /// A task and a connection for each partition.
 pub(crate) async fn by_partition(task: Task, gauge: Arc<Gauge>) -> Result<()> {
     let mut tasks = Vec::new();
-    for partition in reader::read(&task, &gauge, 500)? {
+    let (reader, partitions) = reader::read(&task, &gauge, 500)?;
+    for partition in partitions {
         tasks.push(work(partition, connect(&task).await?, Arc::clone(&gauge)));
     }
-    until_finished(&gauge, tasks).await
+    until_finished(&gauge, tasks).await?;
+    reader.ended().await
 }
 
 async fn work(mut partition: Partition, mut db: PgConnection, gauge: Arc<Gauge>) -> Result<()> {

@@ -23,10 +23,12 @@ pub(crate) const BATCH: usize = 1_000;
 
 pub(crate) async fn by_partition(task: Task, gauge: Arc<Gauge>) -> Result<()> {
     let mut tasks = Vec::new();
-    for partition in reader::read(&task, &gauge, BATCH)? {
+    let (reader, partitions) = reader::read(&task, &gauge, BATCH)?;
+    for partition in partitions {
         tasks.push(work(partition, connect(&task).await?, Arc::clone(&gauge)));
     }
-    until_finished(&gauge, tasks).await
+    until_finished(&gauge, tasks).await?;
+    reader.ended().await
 }
 
 async fn work(mut partition: Partition, mut db: PgConnection, gauge: Arc<Gauge>) -> Result<()> {

@@ -5,6 +5,7 @@
 //! none happens here.
 
 use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use rdkafka::Message as _;
@@ -72,11 +73,29 @@ impl Offsets {
     }
 }
 
+/// The thread that reads.
+pub(crate) struct Reader(JoinHandle<Result<()>>);
+
+impl Reader {
+    /// Waits until it has ended, which it does once all events are handled. With it goes the consumer,
+    /// which leaves its group.
+    ///
+    /// # Errors
+    /// When it could not read.
+    pub(crate) async fn ended(self) -> Result<()> {
+        tokio::task::spawn_blocking(|| self.0.join().map_err(|_| "the reader panicked")).await??
+    }
+}
+
 /// Starts reading, in chunks of at most `most` events.
 ///
 /// # Errors
 /// When the consumer cannot be made.
-pub(crate) fn read(task: &Task, gauge: &Arc<Gauge>, most: usize) -> Result<Vec<Partition>> {
+pub(crate) fn read(
+    task: &Task,
+    gauge: &Arc<Gauge>,
+    most: usize,
+) -> Result<(Reader, Vec<Partition>)> {
     let consumer: Arc<BaseConsumer> = Arc::new(settings(task).create()?);
     consumer.subscribe(&[&task.topic])?;
     let offsets = Offsets { consumer: Arc::clone(&consumer), topic: task.topic.as_str().into() };
@@ -89,8 +108,8 @@ pub(crate) fn read(task: &Task, gauge: &Arc<Gauge>, most: usize) -> Result<Vec<P
     }
     let gauge = Arc::clone(gauge);
     // When it fails, the tasks find their channels closed.
-    std::thread::spawn(move || poll(&consumer, &gauge, lanes, most));
-    Ok(partitions)
+    let thread = std::thread::spawn(move || poll(&consumer, &gauge, lanes, most));
+    Ok((Reader(thread), partitions))
 }
 
 struct Lane {

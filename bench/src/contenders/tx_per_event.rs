@@ -52,9 +52,10 @@ async fn many(task: Task, gauge: Arc<Gauge>, fused: bool) -> Result<()> {
         .test_before_acquire(false)
         .connect_with(database(&task)?)
         .await?;
-    let partitions = reader::read(&task, &gauge, 500)?;
+    let (reader, partitions) = reader::read(&task, &gauge, 500)?;
     let tasks = partitions.into_iter().map(|it| work(it, pool.clone(), Arc::clone(&gauge), fused));
-    until_finished(&gauge, tasks).await
+    until_finished(&gauge, tasks).await?;
+    reader.ended().await
 }
 
 async fn work(partition: Partition, pool: PgPool, gauge: Arc<Gauge>, fused: bool) -> Result<()> {
