@@ -67,6 +67,8 @@ impl Size {
 pub(crate) enum Effects {
     /// One for each different event.
     Distinct,
+    /// One for each different event that is not refused.
+    Good,
     /// One for each message.
     Every,
     /// Nothing.
@@ -79,6 +81,7 @@ impl Effects {
         let distinct = data::distinct(messages);
         match self {
             Self::Distinct => (distinct, distinct),
+            Self::Good => (data::distinct_good(messages), data::distinct_good(messages)),
             Self::Every => (messages, distinct),
             Self::None => (0, 0),
         }
@@ -88,7 +91,9 @@ impl Effects {
 impl Contender {
     /// Whether its markers can be many before it begins.
     pub(crate) fn has_markers(&self) -> bool {
-        self.effects == Effects::Distinct && self.kind != Kind::Limit && self.size != Size::Small
+        matches!(self.effects, Effects::Distinct)
+            && self.kind != Kind::Limit
+            && self.size != Size::Small
     }
 
     /// The contender of this name.
@@ -178,6 +183,56 @@ pub(crate) const ALL: &[Contender] = &[
         replay: false,
         latency: true,
         work: |task, gauge| Box::pin(by_idem::by_offset(task, gauge)),
+    },
+    Contender {
+        name: "idem-plain-dead",
+        what: "the same, one event in a hundred becomes a dead letter",
+        kind: Kind::Idem,
+        size: Size::Middle,
+        effects: Effects::Good,
+        replay: false,
+        latency: false,
+        work: |task, gauge| Box::pin(by_idem::plain_with_dead(task, gauge)),
+    },
+    Contender {
+        name: "idem-slices",
+        what: "idem, a handler of one event, four slices a partition",
+        kind: Kind::Idem,
+        size: Size::Middle,
+        effects: Effects::Distinct,
+        replay: false,
+        latency: true,
+        work: |task, gauge| Box::pin(by_idem::in_slices(task, gauge)),
+    },
+    Contender {
+        name: "idem-batch",
+        what: "idem, a handler of a batch",
+        kind: Kind::Idem,
+        size: Size::Full,
+        effects: Effects::Distinct,
+        replay: true,
+        latency: true,
+        work: |task, gauge| Box::pin(by_idem::many(task, gauge)),
+    },
+    Contender {
+        name: "idem-batch-dead",
+        what: "the same, one event in a hundred becomes a dead letter",
+        kind: Kind::Idem,
+        size: Size::Middle,
+        effects: Effects::Good,
+        replay: false,
+        latency: false,
+        work: |task, gauge| Box::pin(by_idem::many_with_dead(task, gauge)),
+    },
+    Contender {
+        name: "idem-batch-offset",
+        what: "idem, a handler of a batch, key = offset",
+        kind: Kind::Idem,
+        size: Size::Full,
+        effects: Effects::Every,
+        replay: false,
+        latency: true,
+        work: |task, gauge| Box::pin(by_idem::many_by_offset(task, gauge)),
     },
     Contender {
         name: "bare-postgres-each",

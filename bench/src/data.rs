@@ -54,6 +54,17 @@ pub(crate) fn distinct(messages: u64) -> u64 {
     messages - messages / REPEATS
 }
 
+/// Whether the order is one of those that some handlers refuse: one in a hundred.
+pub(crate) fn is_refused(order_id: i64) -> bool {
+    order_id % 100 == 17
+}
+
+/// How many different events there are among the first `messages` messages that are not refused.
+pub(crate) fn distinct_good(messages: u64) -> u64 {
+    let refused = (distinct(messages) + 82) / 100;
+    distinct(messages) - refused
+}
+
 /// The number of the order that a message is about.
 fn order_of(message: u64) -> u64 {
     let (block, place) = (message / REPEATS, message % REPEATS);

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use idem::postgres::Postgres;
 use idem::{Builder, Kafka, RunHandle, Serves, Subscriber, idempotent};
 use sqlx::PgConnection;
+use uuid::Uuid;
 
 use super::{Result, database};
-use crate::data::Order;
+use crate::data::{self, Order};
 use crate::gauge::Gauge;
 use crate::task::Task;
 
@@ -26,6 +27,68 @@ async fn bill_by_offset(order: Order, db: &mut PgConnection) -> Result<(), sqlx:
     insert(&order, db).await
 }
 
+/// The same as `bill`; the partitions are worked in slices.
+#[idempotent(
+    key = "event_id",
+    store = "postgres",
+    topic = "orders",
+    scope = "bench.bill_in_slices",
+    order_by = "message_key",
+    slices = 4
+)]
+async fn bill_in_slices(order: Order, db: &mut PgConnection) -> Result<(), sqlx::Error> {
+    insert(&order, db).await
+}
+
+/// One statement for all new events of a batch.
+#[idempotent(key = "event_id", store = "postgres", topic = "orders", scope = "bench.bill_many")]
+async fn bill_many(orders: Vec<Order>, db: &mut PgConnection) -> Result<(), sqlx::Error> {
+    insert_all(&orders, db).await
+}
+
+/// The same; the place of an event in Kafka is its key.
+#[idempotent(key = offset, store = "postgres", topic = "orders", scope = "bench.many_by_offset")]
+async fn bill_many_by_offset(orders: Vec<Order>, db: &mut PgConnection) -> Result<(), sqlx::Error> {
+    insert_all(&orders, db).await
+}
+
+/// As `bill`; one order in a hundred is refused for good.
+#[idempotent(key = "event_id", store = "postgres", topic = "orders", scope = "bench.bill_most")]
+async fn bill_most(order: Order, db: &mut PgConnection) -> Result<(), idem::Failure> {
+    if data::is_refused(order.order_id) {
+        return Err(idem::permanent("this order cannot be billed").into());
+    }
+    Ok(insert(&order, db).await?)
+}
+
+/// As `bill_many`; the database refuses one order in a hundred.
+#[idempotent(key = "event_id", store = "postgres", topic = "orders", scope = "bench.many_but_some")]
+async fn bill_many_but_some(
+    orders: Vec<Order>,
+    db: &mut PgConnection,
+) -> Result<(), idem::Failure> {
+    if orders.iter().any(|order| data::is_refused(order.order_id)) {
+        return Err(idem::permanent("an order cannot be billed").into());
+    }
+    Ok(insert_all(&orders, db).await?)
+}
+
+async fn insert_all(orders: &[Order], db: &mut PgConnection) -> Result<(), sqlx::Error> {
+    let numbers: Vec<i64> = orders.iter().map(|order| order.order_id).collect();
+    let ids: Vec<Uuid> = orders.iter().map(|order| order.event_id).collect();
+    let cents: Vec<i64> = orders.iter().map(|order| order.cents).collect();
+    sqlx::query(
+        "insert into invoices (order_id, event_id, cents)
+         select * from unnest($1::bigint[], $2::uuid[], $3::bigint[])",
+    )
+    .bind(numbers)
+    .bind(ids)
+    .bind(cents)
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
 async fn insert(order: &Order, db: &mut PgConnection) -> Result<(), sqlx::Error> {
     sqlx::query("insert into invoices (order_id, event_id, cents) values ($1, $2, $3)")
         .bind(order.order_id)
@@ -42,6 +105,26 @@ pub(crate) async fn plain(task: Task, gauge: Arc<Gauge>) -> Result<()> {
 
 pub(crate) async fn by_offset(task: Task, gauge: Arc<Gauge>) -> Result<()> {
     run::<bill_by_offset>(task, gauge).await
+}
+
+pub(crate) async fn in_slices(task: Task, gauge: Arc<Gauge>) -> Result<()> {
+    run::<bill_in_slices>(task, gauge).await
+}
+
+pub(crate) async fn many(task: Task, gauge: Arc<Gauge>) -> Result<()> {
+    run::<bill_many>(task, gauge).await
+}
+
+pub(crate) async fn many_by_offset(task: Task, gauge: Arc<Gauge>) -> Result<()> {
+    run::<bill_many_by_offset>(task, gauge).await
+}
+
+pub(crate) async fn plain_with_dead(task: Task, gauge: Arc<Gauge>) -> Result<()> {
+    run::<bill_most>(task, gauge).await
+}
+
+pub(crate) async fn many_with_dead(task: Task, gauge: Arc<Gauge>) -> Result<()> {
+    run::<bill_many_but_some>(task, gauge).await
 }
 
 async fn run<H: Subscriber>(task: Task, gauge: Arc<Gauge>) -> Result<()>
