@@ -134,8 +134,7 @@ impl<S: Store> Lane<S> {
         if moved {
             return Ok(Moved { revision, position, covers, calm });
         }
-        let before =
-            Moved { revision: held.revision, position: held.position, covers: None, calm };
+        let before = Moved { revision: held.revision, position: held.position, covers: None, calm };
         match self.standing_of(held).await? {
             (Standing::Held, _) => {}
             (Standing::Ahead, now)
