@@ -18,6 +18,7 @@ mod handler_broke;
 mod isolation;
 mod log_changed;
 mod model;
+mod model_failures;
 mod offset_mode;
 mod parking;
 mod refused;

@@ -133,6 +133,30 @@ async fn one_that_waited_can_fail_too_and_holds_up_those_behind_it() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn one_that_waited_and_fails_after_some_attempts_is_not_overtaken() {
+    for slices in [1, 3] {
+        let world = World::with(PARK.retry(Retry::new().max(3)).slices(slices));
+        for id in ["e0", "e4"] {
+            world.script.always("bill", id, Do::Fail);
+        }
+        produce(&world, 0, 10);
+        let lane = world.start(0);
+        world.worked(0, 10).await;
+        discard(&world, "e0").await;
+        until(|| world.letters_in(LetterState::Parked) == ["e4"]).await;
+        quiet(Duration::from_secs(5)).await;
+        assert_eq!(of_a(&world), ["e2"]);
+        assert_eq!(world.letters_in(LetterState::Waiting), ["e6", "e8"]);
+        world.script.mend();
+        replay(&world, "e4").await;
+        until(|| world.bills().len() == 9).await;
+        assert_eq!(of_a(&world), ["e2", "e4", "e6", "e8"]);
+        world.assert_sums(ids(10));
+        lane.finish().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn events_that_arrive_during_a_release_go_behind_it() {
     let mut world = world();
     world.settings.max_batch = 2;

@@ -232,8 +232,7 @@ async fn letters_are_replayed_at_the_rate_that_was_asked_for() {
 
 #[tokio::test(start_paused = true)]
 async fn what_waits_is_not_replayed_and_what_is_not_registered_left_alone() {
-    let world =
-        World::with(Policy::new().retry(Retry::never()).on_failure(OnFailure::PARK_KEY));
+    let world = World::with(Policy::new().retry(Retry::never()).on_failure(OnFailure::PARK_KEY));
     world.script.always("bill", "e0", Do::Fail);
     world.broker.produce_keyed(0, ids(3).into_iter().map(|id| ("a", id)));
     world.drain(0).await;

@@ -118,8 +118,7 @@ async fn attempts_that_cannot_be_noted_are_noted_later() {
 
 #[tokio::test(start_paused = true)]
 async fn a_lane_stops_at_an_event_when_its_attempts_are_used_up() {
-    let world =
-        World::with(Policy::new().retry(Retry::new().max(2)).on_failure(OnFailure::Stop));
+    let world = World::with(Policy::new().retry(Retry::new().max(2)).on_failure(OnFailure::Stop));
     world.script.always("bill", "e2", Do::Fail);
     world.broker.produce(0, ids(5));
     let error = world.start(0).stopped().await;
