@@ -88,7 +88,12 @@ update {schema}.lanes
 set position = $4, leader_epoch = $5, cluster_id = $6, topic_id = $7, revision = revision + 1,
     floor = case when $8 then 0 else floor end, updated_at = clock_timestamp()
 where lane_id = $1 and token = $2 and revision = $3
-  and (select coalesce(sum(revision), 0) from {schema}.lane_slices where lane_id = $1) >= $9
+  and not exists (
+      select from unnest($9::bigint[]) with ordinality as known (revision, place)
+      left join {schema}.lane_slices slice
+          on slice.lane_id = $1 and slice.slices = cardinality($9) and slice.slice = known.place - 1
+      where slice.revision is null or slice.revision < known.revision
+  )
 ";
 
 pub(crate) const FORGET_OFFSET_MARKS: &str = "

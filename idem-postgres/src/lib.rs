@@ -29,6 +29,13 @@
 //!
 //! PostgreSQL 13 or later.
 //!
+//! # Isolation
+//!
+//! A transaction has the level that its handlers ask for, and the role's or the database's own
+//! default otherwise. A serializable one has a `random_page_cost` of 0.1, for handlers' statements
+//! too: what reads a table from one end to the other is in conflict with whoever writes to it, and
+//! small tables are read so otherwise.
+//!
 //! # What a handler must leave alone
 //!
 //! The end of the transaction. A `COMMIT` fails (and so does `SET CONSTRAINTS ALL IMMEDIATE`, which

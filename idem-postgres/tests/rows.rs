@@ -63,7 +63,7 @@ async fn what_offset_mode_remembers_does_not_go_down_unless_the_log_is_another()
             position: Position { offset: 2, leader_epoch: Some(5) },
             identity: &identity,
             new_log,
-            slices: 0,
+            slices: &[],
         };
         assert!(store.reposition(&held, &to(false)).await.unwrap());
         assert!(!store.reposition(&held, &to(false)).await.unwrap(), "its revision is older now");

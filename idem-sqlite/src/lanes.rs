@@ -25,7 +25,13 @@ pub(crate) const REPOSITION: &str = concat!(
          floor = case when ?8 then 0 else floor end, updated_at = ",
     now!(),
     " where lane_id = ?1 and token = ?2 and revision = ?3
-        and (select coalesce(sum(revision), 0) from {schema}lane_slices where lane_id = ?1) >= ?9"
+        and not exists (
+            select 1 from json_each(?9) known
+            left join {schema}lane_slices slice
+                on slice.lane_id = ?1 and slice.slices = json_array_length(?9)
+                and slice.slice = known.key
+            where slice.revision is null or slice.revision < known.value
+        )"
 );
 
 pub(crate) const FORGET_OFFSET_MARKS: &str = "delete from {schema}offset_marks where lane_id = ?1";
@@ -77,6 +83,8 @@ pub(crate) async fn open_topic(store: &Inner, opening: &Opening<'_>) -> Result<(
 }
 
 pub(crate) async fn reposition(store: &Inner, held: &Held, to: &Reposition<'_>) -> Result<bool> {
+    const DOING: &str = "moving a lane";
+    let slices = serde_json::to_string(to.slices).map_err(|error| unwritable(DOING, error))?;
     let mut tx = Tx::begin(&store.writers).await?;
     let moved = async {
         let moved = sqlx::query(store.sql.reposition_lane.clone())
@@ -88,7 +96,7 @@ pub(crate) async fn reposition(store: &Inner, held: &Held, to: &Reposition<'_>) 
             .bind(to.identity.cluster_id.as_deref())
             .bind(to.identity.topic_id.as_deref())
             .bind(to.new_log)
-            .bind(to.slices)
+            .bind(slices)
             .execute(tx.connection())
             .await?;
         let moved = moved.rows_affected() == 1;
@@ -101,7 +109,7 @@ pub(crate) async fn reposition(store: &Inner, held: &Held, to: &Reposition<'_>) 
         Ok(moved)
     };
     let moved = moved.await;
-    tx.end(moved, "moving a lane").await
+    tx.end(moved, DOING).await
 }
 
 pub(crate) async fn release(store: &Inner, held: &Held) -> Result<()> {

@@ -9,6 +9,10 @@ usage: cargo xtask <command>
                     DATABASE_URL) is set, or that is up, is used as it is.
   lint              check format, lints, docs and, if cargo-deny is installed, dependencies
   ci                lint, then test
+  bench [OPTIONS]   measure idem beside what is written by hand, on a Kafka and a PostgreSQL of its own:
+                    --quick (a smoke run), --events N, --markers N, --rounds N, --latency SECONDS,
+                    --wait SECONDS (for a calm machine), --only NAME,.., --out DIR,
+                    --durable (commits wait for the disk)
   services up       keep Kafka and PostgreSQL running, so that plain `cargo test` works
   services status   print their addresses as NAME=VALUE lines
   services down     stop them and delete their data
@@ -29,6 +33,10 @@ pub(crate) enum Command {
         extra: Vec<String>,
     },
     Ci,
+    Bench {
+        /// Arguments for the benchmark.
+        options: Vec<String>,
+    },
 }
 
 /// # Errors
@@ -50,6 +58,9 @@ pub(crate) fn parse(arguments: &[String]) -> Result<Command, String> {
         }
         ["test", word, ..] => {
             Err(format!("`test` does not know `{word}`: arguments for cargo test come after `--`"))
+        }
+        ["bench", options @ ..] => {
+            Ok(Command::Bench { options: options.iter().map(ToString::to_string).collect() })
         }
         ["lint" | "ci" | "help", word, ..] => Err(format!("unexpected argument `{word}`")),
         [word, ..] => Err(format!("no command is called `{word}`")),

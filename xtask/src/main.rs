@@ -4,6 +4,7 @@
 //! test checks is in the tests. Its own words go to standard error, so that standard output is what
 //! cargo printed, or the lines that `services status` is asked for.
 
+mod bench;
 mod commands;
 mod interrupt;
 mod licences;
@@ -48,6 +49,7 @@ fn run(command: Command) -> Result<Outcome, Box<dyn std::error::Error>> {
         Command::ServicesDown => services::down(),
         Command::ServicesStatus => services::status(),
         Command::Lint => lint::run(&interrupts),
+        Command::Bench { options } => bench::run(&interrupts, &options),
         Command::Test { extra } => test::run(&interrupts, &extra),
         // The tests last: the closing lines of cargo test are the closing lines of the run.
         Command::Ci => match lint::run(&interrupts)? {

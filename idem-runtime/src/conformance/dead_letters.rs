@@ -193,7 +193,7 @@ pub async fn another_event_at_the_same_place_has_a_letter_of_its_own<H: Harness>
 
     let identity = log("another log");
     let to =
-        Reposition { position: Position::at(0), identity: &identity, new_log: true, slices: 0 };
+        Reposition { position: Position::at(0), identity: &identity, new_log: true, slices: &[] };
     assert!(harness.store().reposition(&held, &to).await.unwrap());
     let held = row(harness, &held).await.held();
     give_up(harness, &held, &[dead(&first, &cause)]).await;
@@ -204,7 +204,7 @@ pub async fn the_log_of_a_letter_need_not_be_known<H: Harness>(harness: &H) {
     let held = held(harness).await;
     let identity = crate::lane::LogIdentity::default();
     let to =
-        Reposition { position: Position::at(0), identity: &identity, new_log: true, slices: 0 };
+        Reposition { position: Position::at(0), identity: &identity, new_log: true, slices: &[] };
     assert!(harness.store().reposition(&held, &to).await.unwrap());
     let held = row(harness, &held).await.held();
     let (event, cause) = (event(3, "k"), cause());

@@ -70,7 +70,7 @@ pub async fn a_held_lane_is_read_as_it_is<H: Harness>(harness: &H) {
 async fn reposition<H: Harness>(harness: &H, held: &Held, offset: i64, new_log: bool) -> bool {
     let identity = log(if new_log { "new log" } else { "log" });
     let position = Position { offset, leader_epoch: Some(2) };
-    let to = Reposition { position, identity: &identity, new_log, slices: 0 };
+    let to = Reposition { position, identity: &identity, new_log, slices: &[] };
     harness.store().reposition(held, &to).await.unwrap()
 }
 

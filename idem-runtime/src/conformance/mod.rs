@@ -50,7 +50,10 @@ pub mod scopes;
 #[doc(hidden)]
 pub mod settling;
 #[doc(hidden)]
+pub mod slice_seals;
+#[doc(hidden)]
 pub mod slices;
+mod slicing;
 mod support;
 
 pub use harness::{ConnectionOf, Harness, Misbehaviour};
@@ -160,23 +163,24 @@ macro_rules! conformance {
         direct::what_is_no_key_is_refused
         direct::ten_concurrent_calls_for_a_key_have_one_effect
         direct::ten_concurrent_calls_for_ten_keys_have_ten_effects
+        slice_seals::a_seal_moves_one_slice_and_not_its_lane
+        slice_seals::a_slice_that_is_rolled_back_is_as_it_was
+        slice_seals::a_slice_of_a_lane_that_was_taken_is_fenced
+        slice_seals::a_slice_with_another_revision_is_not_sealed
+        slice_seals::of_two_batches_of_a_slice_one_is_sealed
+        slice_seals::two_slices_of_a_lane_do_not_wait_for_each_other
+        slice_seals::taking_a_lane_waits_for_the_slices_that_are_sealed
+        slice_seals::cutting_a_lane_waits_for_the_slices_that_are_sealed
+        slice_seals::taking_a_lane_does_not_wait_for_slices_that_are_not_sealed
+        slice_seals::a_slice_of_a_lane_that_is_gone_is_neither_read_nor_sealed
         slices::new_slices_start_where_their_lane_is
-        slices::a_seal_moves_one_slice_and_not_its_lane
-        slices::a_slice_that_is_rolled_back_is_as_it_was
         slices::cutting_into_the_same_number_keeps_the_slices
         slices::cutting_into_another_number_begins_anew
         slices::a_former_owner_cuts_nothing
-        slices::a_slice_of_a_lane_that_was_taken_is_fenced
-        slices::a_slice_with_another_revision_is_not_sealed
-        slices::of_two_batches_of_a_slice_one_is_sealed
-        slices::two_slices_of_a_lane_do_not_wait_for_each_other
-        slices::taking_a_lane_waits_for_the_slices_that_are_sealed
-        slices::cutting_a_lane_waits_for_the_slices_that_are_sealed
-        slices::taking_a_lane_does_not_wait_for_slices_that_are_not_sealed
         slices::a_look_adds_up_the_revisions_of_slices
-        slices::a_lane_is_not_moved_when_its_slices_have_lost_something
         slices::a_slice_keeps_its_failures_with_its_lane
-        slices::a_slice_of_a_lane_that_is_gone_is_neither_read_nor_sealed
+        slices::a_lane_is_not_moved_when_its_slices_went_back
+        slices::a_new_log_has_neither_slices_nor_attempts
         attempts::what_is_noted_of_an_attempt_is_there_for_the_next_owner
         attempts::what_was_noted_of_the_same_attempt_is_replaced
         attempts::attempts_of_other_lanes_are_not_mixed_up
@@ -305,6 +309,7 @@ mod tests {
             ("restart", include_str!("restart.rs")),
             ("scopes", include_str!("scopes.rs")),
             ("settling", include_str!("settling.rs")),
+            ("slice_seals", include_str!("slice_seals.rs")),
             ("slices", include_str!("slices.rs")),
         ];
         for (group, source) in sources {

@@ -89,7 +89,11 @@ impl State {
         if lane.row.token != held.token || lane.row.revision != held.revision {
             return Some(false);
         }
-        if lane.slices.iter().map(|slice| slice.revision).sum::<i64>() < to.slices {
+        let known = to.slices.iter().enumerate();
+        let has = |(index, known): (usize, &i64)| {
+            lane.slices.get(index).is_some_and(|slice| slice.revision >= *known)
+        };
+        if !known.into_iter().all(has) {
             return Some(false);
         }
         lane.row.revision += 1;

@@ -47,12 +47,22 @@ pub(crate) async fn lock_parked<S: Store>(
         }
     }
     done.intents = intents(group, batch, &tasks, &trial.holding.parked);
-    // Of what was released, somebody may have dropped a part since it was read.
+    // Of what was released, somebody may have dropped or corrected a part since it was read: what
+    // was corrected is read again, and nothing of its key overtakes it.
+    let mut corrected = HashSet::new();
     for (index, task) in tasks.enumerate() {
+        let event = &batch.events[batch.tasks[task].event];
         let Some(letter) = batch.letter(batch.tasks[task].event) else { continue };
         let letter = group.store.lock_letter(tx, letter).await.map_err(Ended::Claim)?;
-        if letter.is_none_or(|letter| letter.state != LetterState::Waiting) {
-            done.intents[index] = Intent::Stay;
+        match letter {
+            Some(letter) if letter.state == LetterState::Waiting => {
+                let same = letter.event.payload == event.payload;
+                if !same || corrected.contains(&event.message_key) {
+                    corrected.insert(event.message_key.clone());
+                    done.intents[index] = Intent::Stay;
+                }
+            }
+            _ => done.intents[index] = Intent::Stay,
         }
     }
     Ok(waiting)

@@ -10,8 +10,6 @@ use crate::store::{Reposition, Seal, Sealed, Store, Terms, Writer};
 pub(super) struct Mark {
     /// The revisions of the slices, as they were after the last turn of each.
     pub(super) revisions: Vec<i64>,
-    /// As they were when the lane's row was moved the last time.
-    moved: Vec<i64>,
     /// Behind whatever can have been in flight when former owners died.
     calm_at: i64,
 }
@@ -22,8 +20,6 @@ pub(super) struct Move {
     to: Position,
     identity: LogIdentity,
     slices: Vec<Held>,
-    /// Those that did something since the lane's row was moved the last time.
-    worked: Vec<Held>,
     /// Whether the owners that died are forgotten first.
     calm: bool,
 }
@@ -32,8 +28,6 @@ pub(super) struct Move {
 pub(super) struct Moved {
     revision: i64,
     position: Position,
-    /// The revisions of the slices that it covers; `None` when it was not moved.
-    covers: Option<Vec<i64>>,
     calm: bool,
 }
 
@@ -41,8 +35,7 @@ impl Mark {
     /// `ahead` events can have been in flight.
     pub(super) fn new(holding: &Holding, revisions: Vec<i64>, ahead: usize) -> Self {
         let ahead = i64::try_from(ahead).unwrap_or(i64::MAX);
-        let moved = revisions.clone();
-        Self { revisions, moved, calm_at: holding.row.position.offset.saturating_add(ahead) }
+        Self { revisions, calm_at: holding.row.position.offset.saturating_add(ahead) }
     }
 
     /// The slices as the lane knows them.
@@ -60,15 +53,10 @@ impl Mark {
         let to = slices.low_water();
         let held = holding.held();
         let passed = to.offset >= self.calm_at || slices.events == 0;
-        let slices = self.slices(&held);
-        let worked = slices.iter().zip(&self.moved);
-        let worked = worked.filter(|(now, moved)| now.revision != **moved);
-        let worked = worked.map(|(now, _)| now.clone()).collect();
         (to.offset > held.position.offset).then(|| Move {
             to,
             identity: holding.row.identity.clone(),
-            worked,
-            slices,
+            slices: self.slices(&held),
             calm: holding.row.deaths > 0 && passed,
             held,
         })
@@ -76,10 +64,7 @@ impl Mark {
 }
 
 impl Moved {
-    pub(super) fn follow(self, holding: &mut Holding, mark: &mut Mark) {
-        if let Some(revisions) = self.covers {
-            mark.moved = revisions;
-        }
+    pub(super) fn follow(self, holding: &mut Holding) {
         holding.row.revision = self.revision;
         holding.row.position = self.position;
         if self.calm {
@@ -110,18 +95,12 @@ impl<S: Store> Lane<S> {
     /// Moves the lane's row to the low-water mark.
     ///
     /// The row alone would not tell that the database lost what slices did since it was moved the
-    /// last time: it is moved only where they have done at least what is known of them. Their sum
-    /// is compared in the statement that moves it; each is asked before, because a turn under way
-    /// may have added to the sum what another slice has lost.
+    /// last time: it is moved only where each of them has done at least what is known of it.
     pub(super) async fn advance(&self, next: Move) -> Result<Moved, Tenure> {
-        let Move { mut held, to: position, identity, slices, worked, calm } = next;
-        for slice in worked {
-            self.still_there(slice).await?;
-        }
+        let Move { mut held, to: position, identity, slices, calm } = next;
         let calm = calm && self.calm(&mut held).await;
-        let done = slices.iter().map(|slice| slice.revision).sum();
-        let covers = Some(slices.iter().map(|slice| slice.revision).collect());
-        let to = Reposition { position, identity: &identity, new_log: false, slices: done };
+        let done: Vec<i64> = slices.iter().map(|slice| slice.revision).collect();
+        let to = Reposition { position, identity: &identity, new_log: false, slices: &done };
         let moved = match self.group.store.reposition(&held, &to).await {
             Ok(moved) => moved,
             Err(error) => {
@@ -132,15 +111,15 @@ impl<S: Store> Lane<S> {
         };
         let revision = held.revision + 1;
         if moved {
-            return Ok(Moved { revision, position, covers, calm });
+            return Ok(Moved { revision, position, calm });
         }
-        let before = Moved { revision: held.revision, position: held.position, covers: None, calm };
+        let before = Moved { revision: held.revision, position: held.position, calm };
         match self.standing_of(held).await? {
             (Standing::Held, _) => {}
             (Standing::Ahead, now)
                 if now.revision == revision && now.position.offset == position.offset =>
             {
-                return Ok(Moved { revision, position, covers, calm });
+                return Ok(Moved { revision, position, calm });
             }
             (standing, _) => return Err(Tenure::Lost(standing)),
         }

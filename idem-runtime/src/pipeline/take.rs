@@ -106,7 +106,8 @@ impl<S: Store> Taking<'_, S> {
             && (row.identity.difference(&survey.identity).is_some()
                 || row.position.offset > survey.high);
         let identity = survey.identity.or(&row.identity);
-        let to = Reposition { position: decided.position, identity: &identity, new_log, slices: 0 };
+        let to =
+            Reposition { position: decided.position, identity: &identity, new_log, slices: &[] };
         if !self.group.store.reposition(&row.held(), &to).await? {
             return Err(Error::new(
                 ErrorKind::Fenced,

@@ -43,7 +43,7 @@ impl<S: Store> Lane<S> {
             && let Ok(moved) = self.advance(next).await
         {
             // A courtesy to the next owner, which would find duplicates otherwise.
-            moved.follow(holding, &mut mark);
+            moved.follow(holding);
         }
         end
     }
@@ -99,7 +99,7 @@ impl<S: Store> Lane<S> {
                 Some(moved) = moving.next() => {
                     let moved: Result<Moved, Tenure> = moved;
                     match moved {
-                        Ok(moved) => moved.follow(holding, mark),
+                        Ok(moved) => moved.follow(holding),
                         Err(end) => return end,
                     }
                     self.publish(holding, slices, mark);

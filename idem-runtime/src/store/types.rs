@@ -131,9 +131,9 @@ pub struct Reposition<'a> {
     pub identity: &'a LogIdentity,
     /// Whether the log is another one, so that what offset mode remembers of the old one is void.
     pub new_log: bool,
-    /// Only if the revisions of the lane's slices sum up to at least this: a database that went
-    /// back has lost what they did. 0 for a lane without slices.
-    pub slices: i64,
+    /// Only if each of the lane's slices, in order, has at least this revision: a database that
+    /// went back has lost what it did. Empty for a lane without slices.
+    pub slices: &'a [i64],
 }
 
 /// The lanes of a topic to create.

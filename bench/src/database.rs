@@ -1,0 +1,159 @@
+//! The database: an empty schema for each run, and what is in it in the end.
+
+use std::collections::HashMap;
+
+use idem::BoxError;
+use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Executor as _};
+
+use crate::catalog::Kind;
+use crate::contenders::by_idem;
+use crate::task::Task;
+use crate::usage;
+
+type Result<T> = std::result::Result<T, BoxError>;
+
+/// The database, seen from outside of all contenders.
+#[derive(Debug, Clone)]
+pub(crate) struct Database {
+    pub(crate) url: String,
+    pool: PgPool,
+}
+
+impl Database {
+    /// # Errors
+    /// When it does not answer.
+    pub(crate) async fn connect(url: &str) -> Result<Self> {
+        let options: PgConnectOptions = url.parse()?;
+        let options = options.disable_statement_logging();
+        let pool = PgPoolOptions::new().max_connections(2).connect_with(options).await?;
+        Ok(Self { url: url.to_owned(), pool })
+    }
+
+    /// Makes the tables of a contender, with so many markers of other events in them.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub(crate) async fn prepare(&self, task: &Task, kind: Kind, markers: u64) -> Result<()> {
+        let schema = &task.schema;
+        self.run(format!(
+            "create schema {schema};
+             create table {schema}.invoices (
+                 order_id bigint not null, event_id uuid not null, cents bigint not null);
+             create table {schema}.processed_events (
+                 event_id uuid primary key, processed_at timestamptz not null default now())"
+        ))
+        .await?;
+        if kind == Kind::Idem {
+            let store = by_idem::store(task).await?;
+            store.migrate().await?;
+            store.close().await;
+        }
+        if markers > 0 {
+            self.fill(task, kind, markers).await?;
+        }
+        // So that nobody pays for what was written before.
+        self.run("checkpoint".to_owned()).await
+    }
+
+    /// Markers as they are after a long time: keys without any order, pages of the index as full as
+    /// random inserts leave them, and vacuumed.
+    async fn fill(&self, task: &Task, kind: Kind, markers: u64) -> Result<()> {
+        let schema = if kind == Kind::Idem { task.idem_schema() } else { task.schema.clone() };
+        let scope = by_idem::SCOPE;
+        let (table, key, columns, row) = match kind {
+            Kind::Idem => (
+                format!("{schema}.markers"),
+                format!("{schema}.markers_pkey"),
+                "lane_id, source_offset, scope, event_key",
+                format!("1, 1, '{scope}', id::text"),
+            ),
+            _ => (
+                format!("{schema}.processed_events"),
+                format!("{schema}.processed_events_pkey"),
+                "event_id",
+                "id".to_owned(),
+            ),
+        };
+        self.run(format!(
+            "begin;
+             set local work_mem = '512MB';
+             alter index {key} set (fillfactor = 70);
+             insert into {table} ({columns}) select {row}
+             from (select gen_random_uuid() as id from generate_series(1, {markers})) as ids
+             order by id;
+             commit"
+        ))
+        .await?;
+        self.run(format!("vacuum (analyze) {table}")).await
+    }
+
+    /// How many effects there are, and for how many different events.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub(crate) async fn effects(&self, schema: &str) -> Result<(u64, u64)> {
+        let sql = format!("select count(*), count(distinct event_id) from {schema}.invoices");
+        let (all, distinct): (i64, i64) =
+            sqlx::query_as(AssertSqlSafe(sql)).fetch_one(&self.pool).await?;
+        Ok((u64::try_from(all)?, u64::try_from(distinct)?))
+    }
+
+    /// When the first effect of each order was committed, in microseconds since 1970.
+    ///
+    /// # Errors
+    /// When the database fails, or does not keep these times.
+    pub(crate) async fn commit_times(&self, schema: &str) -> Result<HashMap<u64, i64>> {
+        let sql = format!(
+            "select order_id,
+                    (extract(epoch from min(pg_xact_commit_timestamp(xmin))) * 1000000)::bigint
+             from {schema}.invoices group by order_id"
+        );
+        let rows: Vec<(i64, i64)> =
+            sqlx::query_as(AssertSqlSafe(sql)).fetch_all(&self.pool).await?;
+        rows.into_iter().map(|(order, at)| Ok((u64::try_from(order)?, at))).collect()
+    }
+
+    /// Whether commit times are kept.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub(crate) async fn keeps_commit_times(&self) -> Result<bool> {
+        Ok(self.show("track_commit_timestamp").await? == "on")
+    }
+
+    /// A setting of the server.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub(crate) async fn show(&self, setting: &'static str) -> Result<String> {
+        let value = sqlx::query_scalar("select current_setting($1)").bind(setting);
+        Ok(value.fetch_one(&self.pool).await?)
+    }
+
+    /// The server's first process, if it runs on this machine: the parent of the one we talk to.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub(crate) async fn postmaster(&self) -> Result<Option<i32>> {
+        let backend: i32 =
+            sqlx::query_scalar("select pg_backend_pid()").fetch_one(&self.pool).await?;
+        Ok(usage::parent_of(backend, "postgres"))
+    }
+
+    /// Deletes what [`prepare`](Self::prepare) made.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub(crate) async fn clear(&self, task: &Task) -> Result<()> {
+        let (ours, idems) = (&task.schema, task.idem_schema());
+        self.run(format!("drop schema if exists {ours} cascade")).await?;
+        self.run(format!("drop schema if exists {idems} cascade")).await
+    }
+
+    /// Runs statements that are made of this program's own words and numbers.
+    async fn run(&self, sql: String) -> Result<()> {
+        self.pool.execute(sqlx::raw_sql(AssertSqlSafe(sql))).await?;
+        Ok(())
+    }
+}

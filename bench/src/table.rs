@@ -1,0 +1,109 @@
+//! The table: Markdown that is also legible as it is.
+
+use crate::results::{Report, Row, Spread};
+
+const HEADINGS: [&str; 10] = [
+    "contender",
+    "events/s",
+    "spread",
+    "x hand-batch",
+    "x check-do-mark",
+    "CPU µs/event",
+    "PostgreSQL CPU µs/event",
+    "p50 ms",
+    "p99 ms",
+    "RSS MB",
+];
+
+/// The table of a report.
+pub(crate) fn render(report: &Report) -> String {
+    let baselines = ["hand-batch", "check-do-mark"].map(|name| report.rate(name));
+    let rows: Vec<[String; 10]> = report.rows.iter().map(|row| cells(row, baselines)).collect();
+    let mut widths = HEADINGS.map(|heading| heading.chars().count());
+    for row in &rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let mut text = line(&HEADINGS.map(str::to_owned), widths);
+    text.push('|');
+    for (column, width) in widths.iter().enumerate() {
+        // The first column to the left, numbers to the right.
+        let (left, right) = if column == 0 { (":", "") } else { ("", ":") };
+        text.push_str(&format!(" {left}{}{right} |", "-".repeat(width - 1)));
+    }
+    text.push('\n');
+    rows.iter().for_each(|row| text.push_str(&line(row, widths)));
+    text
+}
+
+fn cells(row: &Row, [by_hand, one_at_a_time]: [Option<f64>; 2]) -> [String; 10] {
+    let rate = row.rate();
+    let ratio = |to: Option<f64>| {
+        let ratio = rate.zip(to).map(|(rate, to)| rate.median / to);
+        ratio.map_or_else(dash, |ratio| format!("{ratio:.2}"))
+    };
+    let median =
+        |spread: Option<Spread>| spread.map_or_else(dash, |spread| format!("{:.1}", spread.median));
+    [
+        if row.is_disturbed() { format!("{} (!)", row.name) } else { row.name.clone() },
+        rate.map_or_else(dash, |rate| thousands(rate.median)),
+        rate.map_or_else(dash, |it| format!("{}-{}", thousands(it.least), thousands(it.most))),
+        ratio(by_hand),
+        ratio(one_at_a_time),
+        median(row.cpu()),
+        median(row.postgres_cpu()),
+        median(row.p50()),
+        median(row.p99()),
+        row.rss().map_or_else(dash, |rss| format!("{:.0}", rss.most)),
+    ]
+}
+
+fn line(cells: &[String; 10], widths: [usize; 10]) -> String {
+    let mut line = String::from("|");
+    for (column, (cell, width)) in cells.iter().zip(widths).enumerate() {
+        let padding = " ".repeat(width - cell.chars().count());
+        line.push_str(&match column {
+            0 => format!(" {cell}{padding} |"),
+            _ => format!(" {padding}{cell} |"),
+        });
+    }
+    line.push('\n');
+    line
+}
+
+fn dash() -> String {
+    "-".to_owned()
+}
+
+/// A number without fraction, in groups of three digits.
+pub(crate) fn thousands(number: f64) -> String {
+    let digits = format!("{number:.0}");
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index) % 3 == 0 {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn digits_are_in_groups_of_three() {
+        let texts = [0.4, 999.0, 1_000.0, 1_234_567.0].map(thousands);
+        assert_eq!(texts, ["0", "999", "1,000", "1,234,567"]);
+    }
+
+    #[test]
+    fn every_line_is_as_wide_as_the_heading() {
+        let widths = HEADINGS.map(|heading| heading.chars().count());
+        let heading = line(&HEADINGS.map(str::to_owned), widths);
+        let empty = line(&HEADINGS.map(|_| dash()), widths);
+        assert_eq!(heading.chars().count(), empty.chars().count());
+    }
+}

@@ -1,0 +1,53 @@
+//! What is aimed at, as ratios of numbers of one run. It judges nothing: a shared machine is noisy.
+
+use crate::results::{Report, Variant};
+
+/// The hand-written ways with a transaction for each event.
+const PER_EVENT: [&str; 3] = ["tx-per-event", "tx-per-event-32", "tx-fused-32"];
+
+/// A line for each target whose rows were measured.
+pub(crate) fn lines(report: &Report) -> Vec<String> {
+    let rate = |name: &str| report.rate(name);
+    let best = PER_EVENT.iter().filter_map(|name| rate(name)).reduce(f64::max);
+    let mut lines: Vec<String> = [
+        ratio("idem-plain to check, do, mark", rate("idem-plain"), rate("check-do-mark"), 8.0),
+        ratio("idem-plain to the best transaction an event", rate("idem-plain"), best, 4.0),
+        ratio("idem-offset to hand-batch", rate("idem-offset"), rate("hand-batch"), 2.5),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    for row in report.rows.iter().filter(|row| row.name.starts_with("idem-")) {
+        let name = &row.name;
+        let this = rate(name);
+        let variants = report.rows.iter().filter_map(|other| {
+            let rest = other.name.strip_prefix(&format!("{name} "))?;
+            Some((rest, rate(&other.name)))
+        });
+        for (variant, other) in variants {
+            let wanted = if variant == Variant::Replay.name_of("").trim() { 2.0 } else { 0.9 };
+            lines.extend(ratio(&format!("{name}, {variant} to first pass"), other, this, wanted));
+        }
+        if let Some(p99) = row.p99() {
+            lines.push(at_most(&format!("{name}, p99 in ms"), p99.median, 50.0));
+        }
+        if let Some(rss) = row.rss() {
+            lines.push(at_most(&format!("{name}, MB of memory"), rss.most, 100.0));
+        }
+    }
+    lines
+}
+
+fn ratio(what: &str, this: Option<f64>, other: Option<f64>, wanted: f64) -> Option<String> {
+    let ratio = this? / other?;
+    let verdict = verdict(ratio >= wanted);
+    Some(format!("{verdict} {what}: {ratio:.2} (at least {wanted})"))
+}
+
+fn at_most(what: &str, found: f64, wanted: f64) -> String {
+    format!("{} {what}: {found:.1} (at most {wanted})", verdict(found <= wanted))
+}
+
+fn verdict(met: bool) -> &'static str {
+    if met { "met   " } else { "missed" }
+}
