@@ -89,20 +89,27 @@ pub(crate) async fn attempt<S: Store>(mut trial: Trial<'_, S>, batch: &mut Batch
         corrections: Vec::new(),
         calm: trial.calm,
     };
-    match steps(&mut trial, batch, &held, &mut done).await {
+    let ended = steps(&mut trial, batch, &held, &mut done).await;
+    let failed = |mut failed: Failed| {
+        let tasks = batch.tasks_of(&trial.events).zip(&done.decisions);
+        let ran = tasks.filter(|(_, decision)| **decision == Decision::Processed);
+        failed.ran = Some(ran.map(|(task, _)| task).collect());
+        Attempt::Failed(failed)
+    };
+    match ended {
         Ok(()) => Attempt::Committed(done),
         Err(Ended::Commit(error)) if error.kind() == ErrorKind::UnknownCommit => {
             Attempt::Unknown(done, error)
         }
         Err(Ended::Moved) => Attempt::Moved,
-        Err(Ended::Failed(failed)) => Attempt::Failed(failed),
+        Err(Ended::Failed(why)) => failed(why),
         Err(Ended::Begin(error)) => Attempt::Away(error),
         Err(Ended::Passing(passing)) => Attempt::Transient(passing),
         Err(Ended::Full(event, error)) => Attempt::Full(event, error),
         Err(Ended::Apart(event)) => Attempt::Apart(event),
         Err(Ended::Claim(error) | Ended::Seal(error) | Ended::Commit(error)) => {
             match error.kind() {
-                ErrorKind::HandlerBroke => Attempt::Failed(Failed::nobody(error)),
+                ErrorKind::HandlerBroke => failed(Failed::nobody(error)),
                 _ => Attempt::Transient(Passing { at: None, lost: false, error }),
             }
         }

@@ -1,7 +1,10 @@
 //! A batch: events of a lane with, for each handler that wants them, the decoded event and its key.
 
+use std::collections::HashSet;
 use std::ops::Range;
 use std::time::SystemTime;
+
+use bytes::Bytes;
 
 use crate::dead_letter::{Cause, DeadLetter, FailureClass};
 use crate::error::{Error, ErrorKind};
@@ -20,6 +23,9 @@ pub(crate) struct Batch<S: Store> {
     /// In offset order, and in the order of the handlers for each event.
     pub(crate) tasks: Vec<Task>,
     pub(crate) kind: Kind,
+    /// Of released events: the message keys that one of them was parked under again, in a
+    /// transaction before. What comes after it waits still.
+    pub(crate) parked_again: HashSet<Bytes>,
     /// What the lane stops with when the events are done: one after them cannot be given up on.
     pub(crate) end: Option<Error>,
 }
@@ -149,6 +155,7 @@ impl<S: Store> Batch<S> {
             tasks: Vec::with_capacity(events.len()),
             events,
             kind,
+            parked_again: HashSet::new(),
             end: None,
         }
     }

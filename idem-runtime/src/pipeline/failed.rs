@@ -11,6 +11,8 @@ pub(crate) struct Failed {
     pub(crate) event: Option<usize>,
     /// The handler of the group, if it is known.
     pub(crate) handler: Option<usize>,
+    /// The tasks of the batch whose handlers were run, if it is known.
+    pub(crate) ran: Option<Vec<usize>>,
     pub(crate) class: FailureClass,
     pub(crate) permanent: bool,
     /// With scope and source, for people.
@@ -38,14 +40,14 @@ impl Failed {
         let text = error_text(&failure.error);
         let error = Error::new(ErrorKind::Handler, format!("scope {scope}: {what}"))
             .with_source(failure.error);
-        Self { event, handler: Some(handler), class, permanent, error, text }
+        Self { event, handler: Some(handler), ran: None, class, permanent, error, text }
     }
 
     /// A failure that names no event: the transaction was ended or broken, or its commit refused.
     pub(crate) fn nobody(error: Error) -> Self {
         let text = error_text(&error.report().into());
         let class = FailureClass::Transaction;
-        Self { event: None, handler: None, class, permanent: false, error, text }
+        Self { event: None, handler: None, ran: None, class, permanent: false, error, text }
     }
 
     /// The connection broke each time this event was handled.

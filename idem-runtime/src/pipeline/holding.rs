@@ -6,6 +6,7 @@ use std::collections::{HashMap, HashSet};
 use std::time::SystemTime;
 
 use crate::lane::{AttemptRow, Held, LaneRow, Slice};
+use crate::pipeline::slices::slice_of_key;
 
 #[derive(Debug, Clone)]
 pub(crate) struct Holding {
@@ -37,9 +38,11 @@ impl Holding {
 
     /// A slice of the lane, at this revision.
     pub(crate) fn slice(&self, slice: Slice, revision: i64) -> Self {
+        let mut parked = self.parked.clone();
+        parked.retain(|message_key| slice_of_key(message_key, slice.of) == slice.index);
         Self {
             row: LaneRow { revision, ..self.row.clone() },
-            parked: self.parked.clone(),
+            parked,
             slice: Some(slice),
             stale: self.stale.clone(),
         }
@@ -98,6 +101,13 @@ impl ParkedKeys {
 
     pub(crate) fn insert(&mut self, scope: &str, message_key: &[u8]) {
         self.0.entry(scope.to_owned()).or_default().insert(message_key.to_owned());
+    }
+
+    fn retain(&mut self, keep: impl Fn(&[u8]) -> bool) {
+        for keys in self.0.values_mut() {
+            keys.retain(|key| keep(key));
+        }
+        self.0.retain(|_, keys| !keys.is_empty());
     }
 
     pub(crate) fn remove(&mut self, scope: &str, message_key: &[u8]) {

@@ -39,7 +39,8 @@ impl<S: Store> Lane<S> {
         for index in batch.tasks_of(&(event..event + 1)) {
             let task = &batch.tasks[index];
             // A failure that names no handler is that of all who were run.
-            let blamed = failed.handler.is_none_or(|handler| handler == task.handler);
+            let ran = failed.ran.as_ref().is_none_or(|ran| ran.contains(&index));
+            let blamed = ran && failed.handler.is_none_or(|handler| handler == task.handler);
             if !blamed || task.given_up.is_some() {
                 continue;
             }

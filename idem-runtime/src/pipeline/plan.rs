@@ -45,7 +45,10 @@ pub(crate) fn intents<S: Store>(
 ) -> Vec<Intent> {
     let all = &batch.tasks[tasks.clone()];
     let delivered = batch.kind == Kind::Delivered;
-    if parked.is_empty() && all.iter().all(|task| task.given_up.is_none()) {
+    if parked.is_empty()
+        && batch.parked_again.is_empty()
+        && all.iter().all(|task| task.given_up.is_none())
+    {
         return vec![Intent::Handle; all.len()];
     }
     // What these tasks park holds up what comes after it.
@@ -58,6 +61,7 @@ pub(crate) fn intents<S: Store>(
                 true => Intent::Wait,
                 false => Intent::Stay,
             },
+            (Some(key), _) if batch.parked_again.contains(key) => Intent::Stay,
             (Some(key), _) if delivered && parked.contains(handler.scope, key) => Intent::Wait,
             (Some(key), Some(_)) if matches!(handler.on_failure(), OnFailure::ParkKey { .. }) => {
                 opened.insert((task.handler, key));

@@ -11,7 +11,7 @@ use crate::dead_letter::DeadLetter;
 use crate::lane::Slice;
 use crate::outcome::Decision;
 use crate::pipeline::attempt::Done;
-use crate::pipeline::batch::Batch;
+use crate::pipeline::batch::{Batch, Kind};
 use crate::pipeline::care::Careful;
 use crate::pipeline::holding::Holding;
 use crate::pipeline::lane::{Lane, Tenure};
@@ -101,7 +101,7 @@ impl<S: Store> Lane<S> {
     pub(super) fn remember_parked(
         &self,
         holding: &mut Holding,
-        batch: &Batch<S>,
+        batch: &mut Batch<S>,
         range: &Range<usize>,
         done: &Done,
     ) {
@@ -111,6 +111,9 @@ impl<S: Store> Lane<S> {
                 done.intents[index] == Intent::Park && done.decisions[index] == Decision::Parked;
             if parked && let Some(key) = &batch.events[task.event].message_key {
                 holding.parked.insert(self.group.handlers[task.handler].scope, key);
+                if batch.kind != Kind::Delivered {
+                    batch.parked_again.insert(key.clone());
+                }
             }
         }
     }

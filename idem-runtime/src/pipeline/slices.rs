@@ -21,15 +21,21 @@ pub(super) const BATCHES_AHEAD: usize = 8;
 
 /// The slice of an event. One without a message key has no order to keep: it goes by its offset.
 pub(crate) fn slice_of(event: &Event, slices: u16) -> u16 {
-    let hash = match &event.message_key {
-        Some(key) => {
-            let mut hash = Fnv::default();
-            hash.bytes(key);
-            // The low bits of FNV alone are poor.
-            hash.0 ^ (hash.0 >> 32)
-        }
-        None => event.offset.unsigned_abs(),
-    };
+    match &event.message_key {
+        Some(key) => slice_of_key(key, slices),
+        None => remainder(event.offset.unsigned_abs(), slices),
+    }
+}
+
+/// The slice of a message key.
+pub(crate) fn slice_of_key(key: &[u8], slices: u16) -> u16 {
+    let mut hash = Fnv::default();
+    hash.bytes(key);
+    // The low bits of FNV alone are poor.
+    remainder(hash.0 ^ (hash.0 >> 32), slices)
+}
+
+fn remainder(hash: u64, slices: u16) -> u16 {
     // A remainder of a division by a `u16` is one.
     u16::try_from(hash % u64::from(slices.max(1))).unwrap_or(0)
 }
@@ -39,6 +45,8 @@ pub(super) struct Sliced {
     /// `None` while a batch is in flight.
     pub(super) holding: Option<Holding>,
     pub(super) queue: VecDeque<Event>,
+    /// Whether it is to look what was released, with its next turn.
+    pub(super) release: bool,
     /// The first offset in flight.
     pub(super) flying: Option<Position>,
 }
@@ -59,6 +67,7 @@ impl Slices {
         let slices = (0..of).zip(revisions).map(|(index, &revision)| Sliced {
             holding: Some(holding.slice(Slice { index, of }, revision)),
             queue: VecDeque::new(),
+            release: true,
             flying: None,
         });
         let (slices, end) = (slices.collect(), holding.row.position);
@@ -84,6 +93,13 @@ impl Slices {
             .iter()
             .filter_map(|slice| slice.flying.or_else(|| slice.queue.front().map(at)));
         firsts.min_by_key(|position| position.offset).unwrap_or(self.end)
+    }
+
+    /// Each slice is to look what was released.
+    pub(super) fn release(&mut self) {
+        for slice in &mut self.slices {
+            slice.release = true;
+        }
     }
 
     pub(super) fn in_flight(&self) -> usize {

@@ -57,7 +57,6 @@ impl<S: Store> Lane<S> {
             self.say_careful(holding);
         }
         let mut next_round = Instant::now() + release_interval;
-        let mut release = true;
         let mut running = FuturesUnordered::new();
         // At most one of each.
         let mut moving = FuturesUnordered::new();
@@ -68,10 +67,9 @@ impl<S: Store> Lane<S> {
                 return Tenure::Left;
             }
             if !stopping {
-                for turn in self.next_turns(slices, careful, release) {
+                for turn in self.next_turns(slices, careful) {
                     running.push(turn);
                 }
-                release = false;
             }
             let room = !stopping && self.has_room(slices, careful);
             tokio::select! {
@@ -118,7 +116,7 @@ impl<S: Store> Lane<S> {
                     if moving.is_empty() && let Some(next) = mark.next(holding, slices) {
                         moving.push(self.advance(next));
                     }
-                    release = true;
+                    slices.release();
                     next_round = Instant::now() + release_interval;
                 }
                 () = self.seat.queue.ready(), if room => {
@@ -142,18 +140,18 @@ impl<S: Store> Lane<S> {
         &'a self,
         slices: &mut Slices,
         careful: Careful,
-        release: bool,
     ) -> Vec<impl Future<Output = Turn> + Send + use<'a, S>> {
         let mut turns = Vec::new();
         let of = slices.of;
         let mut alone = careful.is_on() && slices.in_flight() > 0;
         for (index, slice) in slices.slices.iter_mut().enumerate() {
             let idle = slice.holding.as_ref();
-            let due = idle.is_some_and(|it| release && !it.parked.is_empty());
+            let due = slice.release && idle.is_some_and(|it| !it.parked.is_empty());
             if idle.is_none() || alone || (slice.queue.is_empty() && !due) {
                 continue;
             }
             let Some(holding) = slice.holding.take() else { continue };
+            slice.release = false;
             alone = careful.is_on();
             let most = if alone { 1 } else { self.settings.max_batch };
             let count = slice.queue.len().min(most);

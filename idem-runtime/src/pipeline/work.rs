@@ -316,7 +316,13 @@ impl<S: Store> Lane<S> {
     }
 
     /// Memory follows a confirmed commit.
-    fn committed(&self, holding: &mut Holding, batch: &Batch<S>, range: Range<usize>, done: &Done) {
+    fn committed(
+        &self,
+        holding: &mut Holding,
+        batch: &mut Batch<S>,
+        range: Range<usize>,
+        done: &Done,
+    ) {
         let row = &mut holding.row;
         row.revision += 1;
         row.position = done.position;

@@ -237,6 +237,28 @@ async fn an_event_that_kills_is_found_in_a_slice_too() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn all_slices_of_a_careful_lane_work_what_was_released() {
+    let policy = Policy::new().slices(4).on_failure(OnFailure::PARK_KEY);
+    let world = World::with(policy.retry(Retry::never()));
+    for n in 0..7 {
+        world.script.always("bill", &format!("e{n}"), Do::Fail);
+    }
+    world.broker.produce_keyed(0, (0..14).map(|n| (format!("c{}", n % 7), format!("e{n}"))));
+    world.drain(0).await;
+    assert_eq!(world.letters_in(LetterState::Waiting).len(), 7);
+    for _ in 0..3 {
+        let lane = world.start_in(&reborn(&world), 0, &Client::new(&world.broker));
+        until(|| lane.seat.held().is_some()).await;
+        lane.kill().await;
+    }
+    let parked = crate::LetterFilter::new().state(LetterState::Parked);
+    world.dead_letters().discard(&parked, "noise").await.unwrap();
+    let lane = world.start_in(&reborn(&world), 0, &Client::new(&world.broker));
+    until(|| world.bills().len() == 7).await;
+    lane.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn slices_of_a_careful_lane_work_one_event_at_a_time() {
     let mut world = World::with(Policy::new().slices(4));
     world.settings.max_batch = 4;

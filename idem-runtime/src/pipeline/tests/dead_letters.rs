@@ -6,7 +6,7 @@ use crate::error::{Error, ErrorKind};
 use crate::group::Registered;
 use crate::marker::MarkerState;
 use crate::memory::Point;
-use crate::policy::{Policy, Retry};
+use crate::policy::{OnFailure, Policy, Retry};
 
 /// Three attempts, and a dead letter.
 fn three() -> World {
@@ -286,4 +286,29 @@ async fn an_owner_that_was_fenced_writes_no_dead_letter() {
     world.assert_sums(ids(3));
     old.finish().await;
     new.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handler_that_worked_before_is_not_blamed_for_a_commit_that_another_one_spoils() {
+    let mut bill = Registered::of::<Bill>();
+    bill.policy = Policy::new().on_failure(OnFailure::Stop).retry(Retry::never());
+    let world = World::of(vec![bill.clone()], 1);
+    world.broker.produce(0, ids(3));
+    world.drain(0).await;
+    // A second handler joins, and reads what the first one has done.
+    let mut audit = Registered::of::<Audit>();
+    audit.policy = Policy::new().retry(Retry::never());
+    let mut world = world;
+    world.set_handlers(vec![bill, audit]);
+    world.store.faults().reject_commits(|rows| {
+        let bad = rows.iter().any(|(table, value)| (*table, *value) == ("audit", "e1"));
+        bad.then(|| Error::new(ErrorKind::Store, "a deferred constraint"))
+    });
+    world.broker.reset(0, 0);
+    let lane = world.start(0);
+    until(|| world.counts().delivered == 6).await;
+    assert_eq!(world.store.rows("audit"), ["e0", "e2"]);
+    assert_eq!(world.letters().len(), 1);
+    world.assert_sums(ids(3));
+    lane.finish().await;
 }

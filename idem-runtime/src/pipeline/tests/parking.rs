@@ -1,30 +1,30 @@
 use std::time::Duration;
 
 use super::client::Client;
-use super::handlers::{Audit, Bill, Count, Do, Gate};
+use super::handlers::{Audit, Bill, Count, Do};
 use super::harness::{World, ids, quiet, until};
 use crate::dead_letter::{FailureClass, LetterFilter, LetterState};
 use crate::group::Registered;
 use crate::memory::{ParkedKey, Point};
 use crate::policy::{OnFailure, Policy, Retry};
 
-const PARK: Policy = Policy::new().retry(Retry::never()).on_failure(OnFailure::PARK_KEY);
+pub(super) const PARK: Policy = Policy::new().retry(Retry::never()).on_failure(OnFailure::PARK_KEY);
 
-fn world() -> World {
+pub(super) fn world() -> World {
     World::with(PARK)
 }
 
 /// Events of the message keys `a` and `b`, in turn: `e0` is of `a`, `e1` of `b`.
-fn produce(world: &World, from: usize, to: usize) {
+pub(super) fn produce(world: &World, from: usize, to: usize) {
     let events = (from..to).map(|n| (if n % 2 == 0 { "a" } else { "b" }, format!("e{n}")));
     world.broker.produce_keyed(0, events);
 }
 
-fn even(to: usize) -> Vec<String> {
+pub(super) fn even(to: usize) -> Vec<String> {
     ids(to).into_iter().step_by(2).collect()
 }
 
-fn parked(world: &World) -> Vec<ParkedKey> {
+pub(super) fn parked(world: &World) -> Vec<ParkedKey> {
     world.store.look(|view| view.parked(&world.id(0)))
 }
 
@@ -35,18 +35,18 @@ fn number(world: &World, id: &str) -> i64 {
     letters.iter().find(|letter| letter.event.payload.as_deref() == payload).unwrap().id
 }
 
-async fn replay(world: &World, id: &str) {
+pub(super) async fn replay(world: &World, id: &str) {
     let report = world.replay().run(&LetterFilter::id(number(world, id))).await.unwrap();
     assert_eq!(report.processed, 1, "{report:?}");
 }
 
-async fn discard(world: &World, id: &str) {
+pub(super) async fn discard(world: &World, id: &str) {
     let filter = LetterFilter::id(number(world, id));
     assert_eq!(world.dead_letters().discard(&filter, "of no use").await.unwrap(), 1);
 }
 
 /// The effects of `a`, in order.
-fn of_a(world: &World) -> Vec<String> {
+pub(super) fn of_a(world: &World) -> Vec<String> {
     let is_even = |id: &String| id[1..].parse::<usize>().unwrap().is_multiple_of(2);
     world.bills().into_iter().filter(is_even).collect()
 }
@@ -67,90 +67,6 @@ async fn events_behind_a_parked_one_of_their_message_key_wait_and_others_go_on()
     assert_eq!((counts.processed, counts.parked, counts.delivered), (6, 4, 10));
     world.assert_sums(ids(10));
     assert_eq!(world.store.counts().commits, 2, "the good ones before it, and the rest");
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_parked_event_that_is_replayed_lets_the_others_go_in_order() {
-    let world = world();
-    world.script.always("bill", "e2", Do::Fail);
-    produce(&world, 0, 10);
-    let lane = world.start(0);
-    world.worked(0, 10).await;
-    produce(&world, 10, 14);
-    world.worked(0, 14).await;
-    assert_eq!(world.letters_in(LetterState::Waiting).len(), 5);
-    world.script.mend();
-    replay(&world, "e2").await;
-    until(|| world.bills().len() == 14).await;
-    assert_eq!(of_a(&world), even(14));
-    world.assert_sums(ids(14));
-    assert!(parked(&world).is_empty());
-    assert_eq!(world.counts().released, 5);
-    produce(&world, 14, 16);
-    world.worked(0, 16).await;
-    assert_eq!(of_a(&world), even(16), "nothing waits any more");
-    lane.finish().await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_parked_event_that_is_dropped_lets_the_others_go() {
-    let world = world();
-    world.script.always("bill", "e2", Do::Fail);
-    produce(&world, 0, 10);
-    let lane = world.start(0);
-    world.worked(0, 10).await;
-    discard(&world, "e2").await;
-    until(|| world.bills().len() == 9).await;
-    assert_eq!(of_a(&world), ["e0", "e4", "e6", "e8"]);
-    world.assert_sums(ids(10));
-    lane.finish().await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn one_that_waited_can_fail_too_and_holds_up_those_behind_it() {
-    let world = world();
-    for id in ["e0", "e4"] {
-        world.script.always("bill", id, Do::Fail);
-    }
-    produce(&world, 0, 10);
-    let lane = world.start(0);
-    world.worked(0, 10).await;
-    discard(&world, "e0").await;
-    until(|| world.letters_in(LetterState::Parked) == ["e4"]).await;
-    assert_eq!(world.letters_in(LetterState::Waiting), ["e6", "e8"]);
-    assert_eq!(of_a(&world), ["e2"]);
-    let rows = parked(&world);
-    assert_eq!((rows[0].waiting, rows[0].released), (2, false));
-    world.assert_sums(ids(10));
-    produce(&world, 10, 12);
-    world.worked(0, 12).await;
-    world.script.mend();
-    replay(&world, "e4").await;
-    until(|| world.bills().len() == 11).await;
-    assert_eq!(of_a(&world), ["e2", "e4", "e6", "e8", "e10"]);
-    world.assert_sums(ids(12));
-    lane.finish().await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn events_that_arrive_during_a_release_go_behind_it() {
-    let mut world = world();
-    world.settings.max_batch = 2;
-    world.script.always("bill", "e0", Do::Fail);
-    produce(&world, 0, 12);
-    let lane = world.start(0);
-    world.worked(0, 12).await;
-    let gate = Gate::new();
-    world.script.mend();
-    world.script.on("e2", [Do::Wait(gate.clone())]);
-    replay(&world, "e0").await;
-    gate.reached().await;
-    produce(&world, 12, 18);
-    gate.open();
-    until(|| world.bills().len() == 18).await;
-    assert_eq!(of_a(&world), even(18));
-    world.assert_sums(ids(18));
-    lane.finish().await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -332,94 +248,6 @@ async fn what_follows_an_event_that_somebody_else_processed_meanwhile_does_not_w
     assert!(world.letters().is_empty(), "{:?}", world.letters());
     assert_eq!(world.counts().duplicates, 1);
     lane.finish().await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_waiting_event_that_is_dropped_while_it_is_released_is_not_worked() {
-    let world = world();
-    world.script.always("bill", "e0", Do::Fail);
-    produce(&world, 0, 8);
-    let lane = world.start(0);
-    world.worked(0, 8).await;
-    world.script.mend();
-    replay(&world, "e0").await;
-    let begin = world.store.faults().pause(Point::Begin);
-    begin.reached().await;
-    // The lane has read what it is going to work.
-    let parked = world.store.faults().pause(Point::Parked);
-    begin.release();
-    parked.reached().await;
-    discard(&world, "e4").await;
-    parked.release();
-    until(|| world.bills().len() == 7).await;
-    quiet(Duration::from_secs(5)).await;
-    assert_eq!(of_a(&world), ["e0", "e2", "e6"]);
-    assert_eq!(world.letters_in(LetterState::Dropped), ["e4"]);
-    assert!(self::parked(&world).is_empty());
-    world.assert_sums(ids(8));
-    lane.finish().await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn whatever_fails_while_keys_are_parked_and_released_each_event_is_one_thing() {
-    let points = [
-        Point::Begin,
-        Point::Parked,
-        Point::Claim,
-        Point::GiveUp,
-        Point::Released,
-        Point::Unpark,
-        Point::ForgetAttempts,
-        Point::Seal,
-        Point::Commit,
-        Point::Rollback,
-        Point::LockLetter,
-        Point::SettleLetter,
-    ];
-    for point in points {
-        for fault in 0..3 {
-            for when in 0..2 {
-                let world = world();
-                for id in ["e0", "e4"] {
-                    world.script.always("bill", id, Do::Fail);
-                }
-                let faults = world.store.faults();
-                let fail = || match (fault, point) {
-                    (0, _) => faults.fail(point, crate::ErrorKind::Transient),
-                    (1, Point::Commit) => faults.fail(point, crate::ErrorKind::UnknownCommit),
-                    (2, Point::Commit) => faults.lose_the_answer_of_a_commit(),
-                    _ => {
-                        faults.fail(point, crate::ErrorKind::Connection);
-                        faults.fail(Point::Rollback, crate::ErrorKind::Connection);
-                    }
-                };
-                if when == 0 {
-                    fail();
-                }
-                produce(&world, 0, 8);
-                let lane = world.start(0);
-                world.worked(0, 8).await;
-                world.assert_sums(ids(8));
-                if when == 1 {
-                    fail();
-                }
-                discard(&world, "e0").await;
-                until(|| world.letters_in(LetterState::Parked) == ["e4"]).await;
-                world.assert_sums(ids(8));
-                world.script.mend();
-                if when == 1 {
-                    fail();
-                }
-                replay(&world, "e4").await;
-                until(|| world.bills().len() == 7).await;
-                quiet(Duration::from_secs(5)).await;
-                assert_eq!(of_a(&world), ["e2", "e4", "e6"], "{point:?} {fault} {when}");
-                assert!(parked(&world).is_empty(), "{point:?} {fault} {when}");
-                world.assert_sums(ids(8));
-                lane.finish().await;
-            }
-        }
-    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -11,19 +11,19 @@ use crate::memory::Point;
 use crate::pipeline::slices::slice_of;
 use crate::policy::{OnFailure, Policy, Retry};
 
-const SLICES: u16 = 4;
+pub(super) const SLICES: u16 = 4;
 
-fn world() -> World {
+pub(super) fn world() -> World {
     sliced(SLICES)
 }
 
-fn sliced(slices: u16) -> World {
+pub(super) fn sliced(slices: u16) -> World {
     let retry = Retry::new().max(3).jitter(false);
     World::with(Policy::new().slices(slices).retry(retry))
 }
 
 /// A message key for each slice: `key(0)` is in slice 0.
-fn key(slice: u16) -> String {
+pub(super) fn key(slice: u16) -> String {
     let mut event = Event::new("t".into(), 0, 0, "");
     let mut keys = (0..).map(|n| format!("c{n}"));
     let is_in = |key: &String| {
@@ -34,14 +34,14 @@ fn key(slice: u16) -> String {
 }
 
 /// `n` events, one after the other for each of the four keys: `e0` of slice 0, `e1` of slice 1.
-fn produce(world: &World, from: usize, to: usize) {
+pub(super) fn produce(world: &World, from: usize, to: usize) {
     let events = (from..to).map(|n| (key(u16::try_from(n % 4).unwrap()), format!("e{n}")));
     world.broker.produce_keyed(0, events);
 }
 
 /// Whether the effects of each slice are in order.
 #[track_caller]
-fn assert_in_order(world: &World) {
+pub(super) fn assert_in_order(world: &World) {
     let bills = world.bills();
     for slice in 0..4 {
         let of = bills.iter().map(|id| id[1..].parse::<usize>().unwrap());
@@ -246,103 +246,6 @@ async fn a_lost_answer_in_one_slice_is_resolved_there() {
         assert_eq!((world.counts().processed, world.counts().duplicates), (12, 0), "{which}");
         lane.finish().await;
     }
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_database_that_went_back_under_idle_slices_is_noticed_by_the_watch() {
-    let world = world();
-    let lane = world.start(0);
-    let watch = world.watch(&[&lane]);
-    produce(&world, 0, 8);
-    world.worked(0, 8).await;
-    let earlier = world.store.snapshot();
-    produce(&world, 8, 16);
-    world.worked(0, 16).await;
-    world.store.restore(&earlier);
-    until(|| world.bills().len() == 16).await;
-    world.worked(0, 16).await;
-    assert_eq!(world.counts().went_back, 1);
-    world.assert_sums(ids(16));
-    watch.abort();
-    lane.finish().await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_database_that_lost_what_slices_did_since_the_lane_was_moved_is_noticed() {
-    let world = world();
-    let lane = world.start(0);
-    let watch = world.watch(&[&lane]);
-    produce(&world, 0, 8);
-    world.worked(0, 8).await;
-    // The lane's row is the same before and after: it is moved only now and then.
-    let earlier = world.store.snapshot();
-    produce(&world, 8, 16);
-    until(|| world.bills().len() == 16).await;
-    assert_eq!(world.position(0), 8);
-    world.store.restore(&earlier);
-    quiet(Duration::from_secs(30)).await;
-    world.assert_sums(ids(16));
-    world.worked(0, 16).await;
-    assert_in_order(&world);
-    watch.abort();
-    lane.finish().await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn what_one_slice_lost_is_not_made_up_for_by_another() {
-    let world = World::with(Policy::new().slices(SLICES).retry(Retry::forever()));
-    let lane = world.start(0);
-    let watch = world.watch(&[&lane]);
-    produce(&world, 0, 8);
-    world.worked(0, 8).await;
-    let earlier = world.store.snapshot();
-    produce(&world, 8, 9);
-    until(|| world.bills().len() == 9).await;
-    world.store.restore(&earlier);
-    // Another slice works a part of its batch, and is at the rest of it for a long time.
-    world.script.always("bill", "bad", Do::Fail);
-    let id = |n: usize| if n == 1 { "bad".to_owned() } else { format!("f{n}") };
-    world.broker.produce_keyed(0, (0..3).map(|n| (key(1), id(n))));
-    quiet(Duration::from_secs(60)).await;
-    world.assert_sums(ids(9));
-    world.script.mend();
-    world.worked(0, 12).await;
-    watch.abort();
-    lane.finish().await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_lane_that_leaves_a_database_that_went_back_skips_nothing() {
-    let world = world();
-    let lane = world.start(0);
-    produce(&world, 0, 8);
-    world.worked(0, 8).await;
-    let earlier = world.store.snapshot();
-    produce(&world, 8, 16);
-    until(|| world.bills().len() == 16).await;
-    world.store.restore(&earlier);
-    lane.finish().await;
-    world.drain(0).await;
-    world.assert_sums(ids(16));
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_database_that_went_back_to_before_it_was_divided_is_read_again() {
-    let mut world = sliced(1);
-    produce(&world, 0, 4);
-    world.drain(0).await;
-    let earlier = world.store.snapshot();
-    let mut bill = Registered::of::<Bill>();
-    bill.policy = Policy::new().slices(SLICES);
-    world.set_handlers(vec![bill]);
-    let lane = world.start(0);
-    produce(&world, 4, 8);
-    world.worked(0, 8).await;
-    world.store.restore(&earlier);
-    produce(&world, 8, 12);
-    until(|| world.bills().len() == 12).await;
-    world.assert_sums(ids(12));
-    lane.finish().await;
 }
 
 #[tokio::test(start_paused = true)]
