@@ -10,7 +10,7 @@ use crate::{Inner, Tx};
 ///
 /// A limit is not flattened into the join, so that each key is looked up for itself: as long as the
 /// server has not analyzed the table it believes that most markers are of this kind, and would read
-/// all of them.
+/// all of them. No key is looked up when nothing of these scopes was given up on.
 pub(crate) const GIVEN_UP: &str = r#"
 select asked.place, known.state, known.lane_id, known.source_offset
 from unnest($1::text[], $2::text[]) with ordinality as asked (scope, event_key, place)
@@ -22,6 +22,15 @@ cross join lateral (
       and marker.state <> 0
     limit 1
 ) as known
+where (select exists (
+    select from unnest($3::text[]) as own (scope)
+    cross join lateral (
+        select from {schema}.markers marker
+        where marker.scope = own.scope collate "C" and marker.state <> 0
+        order by marker.event_key
+        limit 1
+    ) as one
+))
 "#;
 
 pub(crate) async fn given_up(
@@ -36,9 +45,14 @@ pub(crate) async fn given_up(
     }
     let (scopes, keys): (Vec<&str>, Vec<&str>) =
         keys.iter().map(|(scope, key)| (*scope, key.as_str())).unzip();
+    let mut own = scopes.clone();
+    own.sort_unstable();
+    own.dedup();
     type Row = (i64, i16, Option<i64>, Option<i64>);
-    let given_up =
-        sqlx::query_as::<_, Row>(store.sql_in(tx).given_up.clone()).bind(scopes).bind(keys);
+    let given_up = sqlx::query_as::<_, Row>(store.sql_in(tx).given_up.clone())
+        .bind(scopes)
+        .bind(keys)
+        .bind(own);
     let rows = tx.session().all(given_up).await.map_err(|error| failed(DOING, error))?;
     for (place, state, lane, offset) in rows {
         let Some(state) = MarkerState::from_i16(state) else {

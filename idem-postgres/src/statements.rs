@@ -26,6 +26,7 @@ macro_rules! statements {
 
 statements! {
     claim_lane: claim::LANE,
+    claim_lane_one: claim::LANE_ONE,
     claim_direct: claim::DIRECT,
     claim_lane_as: claim_states::LANE,
     claim_direct_as: claim_states::DIRECT,
