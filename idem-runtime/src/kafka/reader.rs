@@ -29,6 +29,8 @@ use crate::pipeline::source::{Seat, Source};
 
 /// How long a poll waits when there is nothing: also how late a paused partition is resumed.
 const POLL: Duration = Duration::from_millis(10);
+/// How long the reader rests when every lane has enough to do.
+const NAP: Duration = Duration::from_millis(2);
 /// The most messages that are moved before they are handed over.
 const CHUNK: usize = 2_000;
 /// The most bytes of them.
@@ -107,7 +109,14 @@ impl Reader {
         let mut chunk = Vec::with_capacity(CHUNK);
         let mut result = Ok(());
         while !stop.load(SeqCst) {
-            if let Err(error) = self.fill(&mut chunk) {
+            let most = if self.is_fed() {
+                std::thread::sleep(NAP);
+                // Enough to serve the client's callbacks.
+                1
+            } else {
+                CHUNK
+            };
+            if let Err(error) = self.fill(&mut chunk, most) {
                 result = Err(error);
                 break;
             }
@@ -123,13 +132,22 @@ impl Reader {
         result
     }
 
+    /// Whether every lane has enough to do. To read on would only fill the queues, and end in pausing
+    /// partitions, after which the client has to fetch again what it had already fetched. As soon as
+    /// one lane has not enough, all is read: its events stand behind those of others.
+    fn is_fed(&self) -> bool {
+        let seats = self.keeper.seats();
+        let mut armed = seats.iter().filter(|seat| seat.queue.next().is_some()).peekable();
+        armed.peek().is_some() && armed.all(|seat| seat.queue.pressure() != Pressure::Low)
+    }
+
     /// Moves what is there; waits a moment when nothing is.
-    fn fill(&mut self, chunk: &mut Vec<Event>) -> Result<()> {
+    fn fill(&mut self, chunk: &mut Vec<Event>, most: usize) -> Result<()> {
         let mut wait = POLL;
         let mut topic: Option<Arc<str>> = None;
         let mut bytes = 0;
         let mut troubles = Vec::new();
-        while chunk.len() < CHUNK && bytes < CHUNK_BYTES {
+        while chunk.len() < most && bytes < CHUNK_BYTES {
             match self.consumer.poll(wait) {
                 Some(Ok(message)) => {
                     let name = match &topic {
