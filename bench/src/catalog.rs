@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::contenders::{Result, bare, by_idem, check_do_mark, hand_batch, tx_per_event};
+use crate::contenders::{
+    Result, bare, bare_idem, by_idem, check_do_mark, hand_batch, tx_per_event,
+};
 use crate::data;
 use crate::gauge::Gauge;
 use crate::task::Task;
@@ -198,6 +200,26 @@ pub(crate) const ALL: &[Contender] = &[
         replay: false,
         latency: false,
         work: |task, gauge| Box::pin(bare::set_based(task, gauge)),
+    },
+    Contender {
+        name: "bare-idem",
+        what: "idem's statements without Kafka and its pipeline, set-based",
+        kind: Kind::Limit,
+        size: Size::Full,
+        effects: Effects::Distinct,
+        replay: false,
+        latency: false,
+        work: |task, gauge| Box::pin(bare_idem::rows(task, gauge)),
+    },
+    Contender {
+        name: "bare-idem-offset",
+        what: "the same, key = offset",
+        kind: Kind::Limit,
+        size: Size::Full,
+        effects: Effects::Every,
+        replay: false,
+        latency: false,
+        work: |task, gauge| Box::pin(bare_idem::offset(task, gauge)),
     },
     Contender {
         name: "bare-kafka",
