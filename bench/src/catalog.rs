@@ -132,8 +132,8 @@ pub(crate) const ALL: &[Contender] = &[
         work: |task, gauge| Box::pin(tx_per_event::one_at_a_time(task, gauge)),
     },
     Contender {
-        name: "tx-per-event-32",
-        what: "a transaction an event by hand, 32 in flight",
+        name: "tx-per-event-16",
+        what: "a transaction an event by hand, 16 in flight",
         kind: Kind::ByHand,
         size: Size::Small,
         effects: Effects::Distinct,
@@ -142,7 +142,7 @@ pub(crate) const ALL: &[Contender] = &[
         work: |task, gauge| Box::pin(tx_per_event::in_flight(task, gauge)),
     },
     Contender {
-        name: "tx-fused-32",
+        name: "tx-fused-16",
         what: "the same, claim and effect fused into one statement",
         kind: Kind::ByHand,
         size: Size::Small,
