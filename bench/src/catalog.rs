@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::contenders::{Result, bare, by_idem, check_do_mark, hand_batch, tx_per_event};
+use crate::contenders::{
+    Result, bare, bare_idem, by_idem, check_do_mark, hand_batch, tx_per_event,
+};
 use crate::data;
 use crate::gauge::Gauge;
 use crate::task::Task;
@@ -135,8 +137,8 @@ pub(crate) const ALL: &[Contender] = &[
         work: |task, gauge| Box::pin(tx_per_event::one_at_a_time(task, gauge)),
     },
     Contender {
-        name: "tx-per-event-32",
-        what: "a transaction an event by hand, 32 in flight",
+        name: "tx-per-event-16",
+        what: "a transaction an event by hand, 16 in flight",
         kind: Kind::ByHand,
         size: Size::Small,
         effects: Effects::Distinct,
@@ -145,7 +147,7 @@ pub(crate) const ALL: &[Contender] = &[
         work: |task, gauge| Box::pin(tx_per_event::in_flight(task, gauge)),
     },
     Contender {
-        name: "tx-fused-32",
+        name: "tx-fused-16",
         what: "the same, claim and effect fused into one statement",
         kind: Kind::ByHand,
         size: Size::Small,
@@ -253,6 +255,26 @@ pub(crate) const ALL: &[Contender] = &[
         replay: false,
         latency: false,
         work: |task, gauge| Box::pin(bare::set_based(task, gauge)),
+    },
+    Contender {
+        name: "bare-idem",
+        what: "idem's statements without Kafka and its pipeline, set-based",
+        kind: Kind::Limit,
+        size: Size::Full,
+        effects: Effects::Distinct,
+        replay: false,
+        latency: false,
+        work: |task, gauge| Box::pin(bare_idem::rows(task, gauge)),
+    },
+    Contender {
+        name: "bare-idem-offset",
+        what: "the same, key = offset",
+        kind: Kind::Limit,
+        size: Size::Full,
+        effects: Effects::Every,
+        replay: false,
+        latency: false,
+        work: |task, gauge| Box::pin(bare_idem::offset(task, gauge)),
     },
     Contender {
         name: "bare-kafka",

@@ -30,7 +30,7 @@ impl Database {
         Ok(Self { url: url.to_owned(), pool })
     }
 
-    /// Makes the tables of a contender, with so many markers of other events in them.
+    /// Makes the tables that contenders use, with so many markers of other events in them.
     ///
     /// # Errors
     /// When the database fails.
@@ -44,11 +44,9 @@ impl Database {
                  event_id uuid primary key, processed_at timestamptz not null default now())"
         ))
         .await?;
-        if kind == Kind::Idem {
-            let store = by_idem::store(task).await?;
-            store.migrate().await?;
-            store.close().await;
-        }
+        let store = by_idem::store(task).await?;
+        store.migrate().await?;
+        store.close().await;
         if markers > 0 {
             self.fill(task, kind, markers).await?;
         }
@@ -59,26 +57,17 @@ impl Database {
     /// Markers as they are after a long time: keys without any order, pages of the index as full as
     /// random inserts leave them, and vacuumed.
     async fn fill(&self, task: &Task, kind: Kind, markers: u64) -> Result<()> {
-        let schema = if kind == Kind::Idem { task.idem_schema() } else { task.schema.clone() };
-        let scope = by_idem::SCOPE;
-        let (table, key, columns, row) = match kind {
-            Kind::Idem => (
-                format!("{schema}.markers"),
-                format!("{schema}.markers_pkey"),
-                "lane_id, source_offset, scope, event_key",
-                format!("1, 1, '{scope}', id::text"),
-            ),
-            _ => (
-                format!("{schema}.processed_events"),
-                format!("{schema}.processed_events_pkey"),
-                "event_id",
-                "id".to_owned(),
-            ),
+        let (table, columns, row) = if kind == Kind::Idem {
+            let (schema, scope) = (task.idem_schema(), by_idem::SCOPE);
+            let row = format!("1, 1, '{scope}', id::text");
+            (format!("{schema}.markers"), "lane_id, source_offset, scope, event_key", row)
+        } else {
+            (format!("{}.processed_events", task.schema), "event_id", "id".to_owned())
         };
         self.run(format!(
             "begin;
              set local work_mem = '512MB';
-             alter index {key} set (fillfactor = 70);
+             alter index {table}_pkey set (fillfactor = 70);
              insert into {table} ({columns}) select {row}
              from (select gen_random_uuid() as id from generate_series(1, {markers})) as ids
              order by id;

@@ -15,7 +15,7 @@ use crate::catalog::Contender;
 use crate::child;
 use crate::data::{self, Message};
 use crate::database::Database;
-use crate::task::Task;
+use crate::task::{Measured, Task};
 use crate::topic::{Kafka, send};
 
 /// Events in a second.
@@ -27,13 +27,13 @@ const WARM_UP: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Milliseconds from an event's sending until its effect was committed.
-#[derive(Debug, Clone, Copy, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 pub(crate) struct Latency {
     pub(crate) p50: f64,
     pub(crate) p99: f64,
     pub(crate) max: f64,
-    /// How much of the machine others used meanwhile.
-    pub(crate) others: f64,
+    /// What it took meanwhile.
+    pub(crate) measured: Measured,
 }
 
 /// How many messages that takes.
@@ -62,7 +62,7 @@ pub(crate) async fn time(
     let rest: Vec<Message> = messages.collect();
     let topic = task.topic.clone();
     let sent = tokio::task::spawn_blocking(move || send_at_rate(&producer, &topic, rest)).await??;
-    let others = running.measured().await?.others;
+    let measured = running.measured().await?;
     let committed = database.commit_times(&task.schema).await?;
     let mut latencies = Vec::with_capacity(sent.len());
     for (order, sent) in sent {
@@ -70,7 +70,7 @@ pub(crate) async fn time(
         latencies.push(at - sent);
     }
     latencies.sort_unstable();
-    Ok(summary(&latencies, others))
+    Ok(summary(&latencies, measured))
 }
 
 async fn until_handled(
@@ -120,13 +120,13 @@ fn rate() -> u32 {
 }
 
 /// Of times in microseconds, in ascending order.
-fn summary(latencies: &[i64], others: f64) -> Latency {
+fn summary(latencies: &[i64], measured: Measured) -> Latency {
     let at = |share: f64| {
         let last = latencies.len().saturating_sub(1);
         let index = (last as f64 * share).round() as usize;
         latencies.get(index).map_or(0.0, |micros| *micros as f64 / 1_000.0)
     };
-    Latency { p50: at(0.5), p99: at(0.99), max: at(1.0), others }
+    Latency { p50: at(0.5), p99: at(0.99), max: at(1.0), measured }
 }
 
 #[cfg(test)]
@@ -136,8 +136,8 @@ mod tests {
     #[test]
     fn percentiles_are_of_the_times_themselves() {
         let micros: Vec<i64> = (0..=1_000).map(|ms| ms * 1_000).collect();
-        let Latency { p50, p99, max, .. } = summary(&micros, 0.0);
+        let Latency { p50, p99, max, .. } = summary(&micros, Measured::default());
         assert_eq!((p50, p99, max), (500.0, 990.0, 1_000.0));
-        assert_eq!(summary(&[], 0.0).p99, 0.0);
+        assert_eq!(summary(&[], Measured::default()).p99, 0.0);
     }
 }

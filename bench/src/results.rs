@@ -85,7 +85,7 @@ impl Row {
     }
 
     fn timed(&self) -> impl Iterator<Item = &Latency> {
-        calm(&self.latencies, |round| round.others)
+        calm(&self.latencies, |round| round.measured.others)
     }
 
     /// Of events in a second.

@@ -175,8 +175,11 @@ impl Bench<'_> {
         match checked {
             Ok(latency) => {
                 let (p50, p99) = (latency.p50, latency.p99);
-                let others = latency.others * 100.0;
-                say(&format!("{progress} p50 {p50:.1} ms, p99 {p99:.1} ms, others {others:.0} %"));
+                let Measured { seconds, cpu_seconds, others, .. } = latency.measured;
+                let (cpu, others) = (100.0 * cpu_seconds / seconds, others * 100.0);
+                say(&format!(
+                    "{progress} p50 {p50:.1} ms, p99 {p99:.1} ms (its CPU {cpu:.0} %, others {others:.0} %)"
+                ));
                 self.report.row_of(contender, Variant::First).latencies.push(latency);
             }
             Err(error) => self.wrong(format!("{progress} latency: {error}")),

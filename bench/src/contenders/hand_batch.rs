@@ -51,6 +51,12 @@ pub(crate) async fn write(
     let mut orders: Vec<Order> = orders.collect();
     let mut tx = db.begin().await?;
     claim(&mut tx, &mut orders).await?;
+    insert(&mut tx, orders).await?;
+    Ok(tx.commit().await?)
+}
+
+/// Writes the effects of orders.
+pub(crate) async fn insert(tx: &mut PgConnection, orders: Vec<Order>) -> Result<()> {
     let (mut order_ids, mut event_ids, mut cents) = (Vec::new(), Vec::new(), Vec::new());
     for order in orders {
         order_ids.push(order.order_id);
@@ -64,9 +70,9 @@ pub(crate) async fn write(
     .bind(order_ids)
     .bind(event_ids)
     .bind(cents)
-    .execute(&mut *tx)
+    .execute(tx)
     .await?;
-    Ok(tx.commit().await?)
+    Ok(())
 }
 
 /// Inserts the keys and keeps the orders that are new.

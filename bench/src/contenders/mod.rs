@@ -2,6 +2,7 @@
 //! says that all events are handled. `catalog` has the list.
 
 pub(crate) mod bare;
+pub(crate) mod bare_idem;
 pub(crate) mod by_idem;
 pub(crate) mod check_do_mark;
 pub(crate) mod hand_batch;

@@ -1,0 +1,107 @@
+//! A limit of idem: the very statements of its PostgreSQL store, with the effects set-based, and
+//! neither Kafka nor its pipeline around them.
+
+use std::sync::Arc;
+
+use idem::postgres::Postgres;
+use idem::{Key, Store};
+use idem_runtime::Lends;
+use idem_runtime::lane::{LaneId, LogIdentity, Owner, Position};
+use idem_runtime::store::{Claim, Claimed, Opening, Seal, Sealed, Writer};
+use uuid::Uuid;
+
+use super::by_idem::{SCOPE, store};
+use super::hand_batch::insert;
+use super::{Result, until_finished};
+use crate::data::{self, Order, PARTITIONS};
+use crate::gauge::Gauge;
+use crate::task::Task;
+
+/// The most events in a transaction, as idem has it by default.
+const BATCH: usize = 500;
+
+/// A marker for each event.
+pub(crate) async fn rows(task: Task, gauge: Arc<Gauge>) -> Result<()> {
+    run(task, gauge, true).await
+}
+
+/// The position is the marker.
+pub(crate) async fn offset(task: Task, gauge: Arc<Gauge>) -> Result<()> {
+    run(task, gauge, false).await
+}
+
+async fn run(task: Task, gauge: Arc<Gauge>, markers: bool) -> Result<()> {
+    let store = store(&task).await?;
+    let identity = LogIdentity::default();
+    let lanes: Vec<_> = (0..PARTITIONS).map(|partition| (partition, Position::at(0))).collect();
+    let (group, topic) = (&*task.group, &*task.topic);
+    store.open_topic(&Opening { group, topic, identity: &identity, lanes: &lanes }).await?;
+    let mut orders: Vec<Vec<Order>> = lanes.iter().map(|_| Vec::new()).collect();
+    for (partition, order) in data::orders(task.messages) {
+        orders[usize::try_from(partition)?].push(order);
+    }
+    let lanes = (0..PARTITIONS).zip(orders).map(|(partition, orders)| {
+        let id = LaneId { group: group.into(), topic: topic.into(), partition };
+        work(store.clone(), id, orders, Arc::clone(&gauge), markers)
+    });
+    until_finished(&gauge, lanes.collect::<Vec<_>>()).await
+}
+
+async fn work(
+    store: Postgres,
+    id: LaneId,
+    orders: Vec<Order>,
+    gauge: Arc<Gauge>,
+    markers: bool,
+) -> Result<()> {
+    let owner = Owner { id: Uuid::new_v4(), name: "bench".into() };
+    let row = store.take(&id, &owner).await?.ok_or("the lane is not there")?;
+    let mut held = row.held();
+    for batch in orders.chunks(BATCH) {
+        let mut batch = batch.to_vec();
+        let events = batch.len();
+        let writer = Writer::Lane(&held);
+        let mut tx = store.begin(&writer).await?;
+        claim(&store, &mut tx, &writer, &mut batch, markers).await?;
+        insert(<Postgres as Lends<_>>::lend(&mut tx), batch).await?;
+        let position = Position::at(held.position.offset + i64::try_from(events)?);
+        let offset_scopes: &[&str] = if markers { &[] } else { &[SCOPE] };
+        let seal = Seal { position, offset_scopes };
+        if store.seal(&mut tx, &writer, Some(&seal)).await? != Sealed::Yes {
+            return Err("the lane is another's".into());
+        }
+        store.commit(tx).await?;
+        held.position = position;
+        held.revision += 1;
+        gauge.handled(events);
+    }
+    Ok(())
+}
+
+/// Claims the orders and keeps those that are new.
+async fn claim(
+    store: &Postgres,
+    tx: &mut <Postgres as Store>::Tx,
+    writer: &Writer<'_>,
+    orders: &mut Vec<Order>,
+    markers: bool,
+) -> Result<()> {
+    let mut keys = Vec::new();
+    if markers {
+        orders.sort_by_key(|order| order.event_id);
+        orders.dedup_by_key(|order| order.event_id);
+        keys = orders.iter().map(|it| Key::of(&it.event_id)).collect::<Result<_, _>>()?;
+    }
+    let claims: Vec<_> = keys
+        .iter()
+        .map(|key| Claim { scope: SCOPE, key, offset: Some(0), metadata: None })
+        .collect();
+    let Claimed::Keys(new) = store.claim(tx, writer, &claims).await? else {
+        return Err("the lane is another's".into());
+    };
+    if markers {
+        let mut new = new.into_iter();
+        orders.retain(|_| new.next() == Some(true));
+    }
+    Ok(())
+}
