@@ -1,8 +1,6 @@
 //! A smoke run: every contender works, on real services, and has the effects it must have. What it
 //! measures is of no meaning: it is not even built for speed.
 
-#![expect(clippy::unwrap_used, reason = "what is missing fails the test")]
-
 use std::process::Command;
 
 use serde_json::Value;

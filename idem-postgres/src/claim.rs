@@ -172,11 +172,14 @@ pub(crate) async fn claim(
     }))
 }
 
-/// The scope and the offsets of claims that are all of one scope and have each an offset.
+/// The scope and the offsets of claims that are all of one scope and have each an offset of its own.
 fn one_scope<'a>(claims: &[Claim<'a>]) -> Option<(&'a str, Vec<i64>)> {
     let scope = claims.first().map_or("", |claim| claim.scope);
     let offsets = claims.iter().map(|claim| claim.offset.filter(|_| claim.scope == scope));
-    Some((scope, offsets.collect::<Option<_>>()?))
+    let offsets: Vec<i64> = offsets.collect::<Option<_>>()?;
+    let mut sorted = offsets.clone();
+    sorted.sort_unstable();
+    sorted.is_sorted_by(|a, b| a < b).then_some((scope, offsets))
 }
 
 /// For each of these offsets whether it is among `new`; all are when that is missing.

@@ -2,12 +2,13 @@
 //! neither Kafka nor its pipeline around them.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use idem::postgres::Postgres;
 use idem::{Key, Store};
 use idem_runtime::Lends;
 use idem_runtime::lane::{LaneId, LogIdentity, Owner, Position};
-use idem_runtime::store::{Claim, Claimed, Opening, Seal, Sealed, Writer};
+use idem_runtime::store::{Claim, Claimed, Opening, Seal, Sealed, Terms, Writer};
 use uuid::Uuid;
 
 use super::by_idem::{SCOPE, store};
@@ -54,14 +55,15 @@ async fn work(
     gauge: Arc<Gauge>,
     markers: bool,
 ) -> Result<()> {
-    let owner = Owner { id: Uuid::new_v4(), name: "bench".into() };
+    let owner =
+        Owner { id: Uuid::new_v4(), name: "bench".into(), dead_after: Duration::from_secs(10) };
     let row = store.take(&id, &owner).await?.ok_or("the lane is not there")?;
     let mut held = row.held();
     for batch in orders.chunks(BATCH) {
         let mut batch = batch.to_vec();
         let events = batch.len();
         let writer = Writer::Lane(&held);
-        let mut tx = store.begin(&writer).await?;
+        let mut tx = store.begin(&writer, &Terms::default()).await?;
         claim(&store, &mut tx, &writer, &mut batch, markers).await?;
         insert(<Postgres as Lends<_>>::lend(&mut tx), batch).await?;
         let position = Position::at(held.position.offset + i64::try_from(events)?);
@@ -94,7 +96,8 @@ async fn claim(
     }
     let claims: Vec<_> = keys
         .iter()
-        .map(|key| Claim { scope: SCOPE, key, offset: Some(0), metadata: None })
+        .zip(0..)
+        .map(|(key, offset)| Claim { offset: Some(offset), ..Claim::new(SCOPE, key) })
         .collect();
     let Claimed::Keys(new) = store.claim(tx, writer, &claims).await? else {
         return Err("the lane is another's".into());
