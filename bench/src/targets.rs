@@ -13,7 +13,14 @@ pub(crate) fn lines(report: &Report) -> Vec<String> {
         ratio("idem-plain to check, do, mark", rate("idem-plain"), rate("check-do-mark"), 8.0),
         ratio("idem-plain to the best transaction an event", rate("idem-plain"), best, 4.0),
         ratio("idem-plain to claim and effect fused", rate("idem-plain"), rate("tx-fused-16"), 4.0),
-        ratio("idem-offset to hand-batch", rate("idem-offset"), rate("hand-batch"), 2.5),
+        ratio("idem-batch to hand-batch", rate("idem-batch"), rate("hand-batch"), 1.0),
+        ratio("idem-batch to its statements alone", rate("idem-batch"), rate("bare-idem"), 0.7),
+        ratio(
+            "idem-batch-offset to hand-batch",
+            rate("idem-batch-offset"),
+            rate("hand-batch"),
+            2.5,
+        ),
     ]
     .into_iter()
     .flatten()

@@ -164,7 +164,8 @@ impl<C: Current> Builder<C> {
         self
     }
 
-    /// The most events in one transaction. Default: 500.
+    /// The most events in one transaction. A batch is what is waiting, so that a lone event is not
+    /// delayed. Default: 1000.
     pub fn max_batch(mut self, events: usize) -> Self {
         if events == 0 {
             self.mistakes.push("`.max_batch(0)` leaves nothing to work: use 1 or more".into());

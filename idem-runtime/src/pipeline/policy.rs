@@ -68,7 +68,7 @@ pub(crate) struct LaneSettings {
 impl Default for LaneSettings {
     fn default() -> Self {
         Self {
-            max_batch: 500,
+            max_batch: 1000,
             linger: Duration::ZERO,
             quarantine_after: 3,
             release_interval: Duration::from_secs(1),
