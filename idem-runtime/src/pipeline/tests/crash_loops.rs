@@ -137,7 +137,9 @@ async fn a_lane_that_stopped_at_an_event_is_no_death() {
 
 #[tokio::test(start_paused = true)]
 async fn progress_makes_the_deaths_before_it_forgotten() {
-    let world = world();
+    let mut world = world();
+    // As many as are worked carefully.
+    world.settings.max_batch = 500;
     for n in 0..5 {
         for deaths in 0..2 {
             let lane = world.start_in(&reborn(&world), 0, &Client::new(&world.broker));
