@@ -6,9 +6,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::format::SchemaOf;
 use crate::handler::{KeySource, Subscriber};
 use crate::marker::MarkerMode;
 use crate::policy::{IsolationLevel, OnFailure, Policy, Retry};
+use crate::registry::SchemaRegistry;
 use crate::state::{Needs, States};
 use crate::store::{Store, Terms};
 use crate::work::{Typed, Work};
@@ -19,6 +21,8 @@ pub(crate) struct Group<S: Store> {
     pub(crate) store: S,
     pub(crate) handlers: Vec<Registered<S>>,
     pub(crate) states: Arc<States>,
+    /// Where schemas are asked for; `None` when no handler needs one.
+    pub(crate) registry: Option<SchemaRegistry>,
 }
 
 impl<S: Store> Group<S> {
@@ -83,6 +87,8 @@ pub(crate) struct Registered<S: Store> {
     pub(crate) topics: Vec<Arc<str>>,
     pub(crate) key: KeySource,
     pub(crate) needs: Needs,
+    /// Finds the schema of an event, if its format needs one.
+    pub(crate) schema: Option<SchemaOf>,
     /// What its attribute says, and once its group is built, all of it.
     pub(crate) policy: Policy,
     /// Whether it takes all new events of a batch in one call.
@@ -98,6 +104,7 @@ impl<S: Store> Clone for Registered<S> {
             topics: self.topics.clone(),
             key: self.key,
             needs: self.needs.clone(),
+            schema: self.schema,
             policy: self.policy,
             is_batch: self.is_batch,
             work: self.work,
@@ -114,6 +121,7 @@ impl<S: Store> Registered<S> {
             topics: H::TOPICS.iter().map(|topic| Arc::from(*topic)).collect(),
             key: H::KEY,
             needs,
+            schema: H::SCHEMA,
             policy: H::POLICY,
             is_batch: <H::Input as crate::handler::Input>::IS_BATCH,
             work: || Box::new(Typed::<H>::new()),

@@ -8,6 +8,7 @@ use std::future::Future;
 use crate::context::Context;
 use crate::event::{DecodeError, Event};
 use crate::failure::Failure;
+use crate::format::{SchemaOf, Schemas};
 use crate::group::{Handlers, Registered};
 use crate::key::{Key, KeyError};
 use crate::policy::Policy;
@@ -75,11 +76,15 @@ pub trait Subscriber: Handler {
     /// The topics it reads.
     const TOPICS: &'static [&'static str];
 
-    /// Decodes a message into the handler's event.
+    /// Finds the schema of an event, when its format needs one of a schema registry.
+    const SCHEMA: Option<SchemaOf> = None;
+
+    /// Decodes a message into the handler's event, with the schemas that [`SCHEMA`](Self::SCHEMA)
+    /// asked for.
     ///
     /// # Errors
     /// [`DecodeError`] when the payload is not such an event.
-    fn decode(event: &Event) -> Result<EventOf<Self>, DecodeError>;
+    fn decode(event: &Event, schemas: &Schemas) -> Result<EventOf<Self>, DecodeError>;
 }
 
 /// A handler whose key is in its event, so that it can run without Kafka.

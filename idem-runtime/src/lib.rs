@@ -24,6 +24,7 @@ mod dead_letter;
 mod error;
 mod event;
 mod failure;
+mod format;
 mod group;
 mod handler;
 #[cfg(feature = "kafka")]
@@ -39,6 +40,8 @@ mod outcome;
 mod pipeline;
 mod policy;
 mod process;
+#[cfg_attr(not(feature = "avro"), path = "registry/off.rs")]
+mod registry;
 mod replay;
 #[cfg(feature = "kafka")]
 mod run;
@@ -55,8 +58,13 @@ pub use dead_letter::{
     MAX_ERROR_LEN, NewLetter,
 };
 pub use error::{BoxError, Error, ErrorKind, Result};
-pub use event::{DecodeError, Event, Headers, decode_json};
+pub use event::{DecodeError, Event, Headers, TimestampKind, decode_json};
 pub use failure::{Failure, Permanent, permanent};
+pub use format::{CloudEvent, Format, Schema, SchemaOf, Schemas};
+#[cfg(feature = "avro")]
+pub use format::{decode_avro, schema_of_avro};
+#[cfg(feature = "protobuf")]
+pub use format::{decode_protobuf, decode_protobuf_registry};
 pub use handler::{
     Call, EventOf, Handler, Input, KeySource, KeyedByEvent, Many, One, Param, Serves, Single,
     Subscriber,
@@ -71,6 +79,8 @@ pub use pipeline::policy::{DatabaseLost, LogChanged, Start};
 pub use pipeline::stats::Counts;
 pub use policy::{IsolationLevel, OnFailure, Policy, Retry};
 pub use process::{Processor, process};
+#[cfg(feature = "avro")]
+pub use registry::SchemaRegistry;
 pub use replay::{Replay, ReplayReport};
 #[cfg(feature = "kafka")]
 pub use run::{Idem, RunHandle};

@@ -1,6 +1,7 @@
 //! Replaying dead letters: each in one transaction that settles the letter, takes its marker over
 //! and has its effects.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,13 +10,16 @@ use uuid::Uuid;
 use crate::backoff::Backoff;
 use crate::dead_letter::{DeadLetter, LetterAction, LetterFilter, LetterState, error_text};
 use crate::error::{Error, ErrorKind, Result};
+use crate::event::Event;
 use crate::failure::Failure;
+use crate::format::Schemas;
 use crate::group::{Handlers, Registered};
 use crate::handler::{Serves, Subscriber};
 use crate::key::Key;
 use crate::letters::{is_open, sealed, settle};
 use crate::marker::MarkerMode;
 use crate::process::failed;
+use crate::registry::SchemaRegistry;
 use crate::state::States;
 use crate::store::{Claim, Claimed, Settlement, Store, Terms, Writer};
 use crate::work::{Item, Refusal, Room};
@@ -51,6 +55,7 @@ pub struct Replay<S: Store> {
     by: String,
     states: States,
     handlers: Vec<Registered<S>>,
+    registry: Option<SchemaRegistry>,
     pause: Option<Duration>,
     dry_run: bool,
 }
@@ -62,6 +67,7 @@ impl<S: Store> Clone for Replay<S> {
             by: self.by.clone(),
             states: self.states.clone(),
             handlers: self.handlers.clone(),
+            registry: self.registry.clone(),
             pause: self.pause,
             dry_run: self.dry_run,
         }
@@ -105,6 +111,7 @@ impl<S: Store> Replay<S> {
             by: by.into(),
             states: States::default(),
             handlers: Vec::new(),
+            registry: None,
             pause: None,
             dry_run: false,
         }
@@ -129,6 +136,14 @@ impl<S: Store> Replay<S> {
         self
     }
 
+    /// Where the schemas of Avro events are.
+    #[cfg(feature = "avro")]
+    #[must_use]
+    pub fn schema_registry(mut self, registry: SchemaRegistry) -> Self {
+        self.registry = Some(registry);
+        self
+    }
+
     /// Replays at most so many letters a second.
     #[must_use]
     pub fn per_second(mut self, letters: f64) -> Self {
@@ -146,8 +161,8 @@ impl<S: Store> Replay<S> {
     /// Replays the letters of the filter that are not settled, in the order of their numbers.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`] when a handler needs state that was not given. Otherwise the database
-    /// failed; what was replayed before is settled, and the same call goes on. A letter that fails
+    /// [`ErrorKind::Config`] when a handler needs state or a schema registry that was not given.
+    /// Otherwise the database failed, or the schema registry is away; what was replayed before is settled, and the same call goes on. A letter that fails
     /// again is not an error but in the report.
     pub async fn run(&self, filter: &LetterFilter) -> Result<ReplayReport> {
         self.check()?;
@@ -185,8 +200,30 @@ impl<S: Store> Replay<S> {
                     ),
                 ));
             }
+            if handler.schema.is_some() && self.registry.is_none() {
+                return Err(Error::new(
+                    ErrorKind::Config,
+                    format!(
+                        "the handler `{}` reads Avro: add `.schema_registry(..)` to the replay",
+                        handler.scope
+                    ),
+                ));
+            }
         }
-        Ok(())
+        match self.registry.as_ref().map(SchemaRegistry::mistakes) {
+            Some(mistakes) if !mistakes.is_empty() => {
+                Err(Error::new(ErrorKind::Config, mistakes.join("\n")))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The schema that an event is read with, if its handler needs one.
+    async fn schemas(&self, handler: &Registered<S>, event: &Event) -> Result<Schemas> {
+        match (&self.registry, handler.schema.and_then(|schema| schema(event))) {
+            (Some(registry), Some(id)) => registry.schemas(&BTreeSet::from([id])).await,
+            _ => Ok(Schemas::none()),
+        }
     }
 
     async fn count(&self, report: &mut ReplayReport, letter: DeadLetter) -> Result<()> {
@@ -204,8 +241,11 @@ impl<S: Store> Replay<S> {
         if self.dry_run {
             if letter.state == LetterState::Waiting {
                 report.waiting += 1;
-            } else if let Err(refusal) = (handler.work)().push(&letter.event) {
-                report.failed.push((letter.id, refused(&refusal)));
+            } else {
+                let schemas = self.schemas(handler, &letter.event).await?;
+                if let Err(refusal) = (handler.work)().push(&letter.event, &schemas) {
+                    report.failed.push((letter.id, refused(&refusal)));
+                }
             }
             return Ok(());
         }
@@ -305,7 +345,9 @@ impl<S: Store> Replay<S> {
             Some(letter) => letter,
         };
         let mut work = (handler.work)();
-        let key = match work.push(&letter.event) {
+        // Within the transaction: until it was locked the event could be corrected.
+        let schemas = self.schemas(handler, &letter.event).await?;
+        let key = match work.push(&letter.event, &schemas) {
             Ok(key) => key,
             Err(refusal) => return Ok(Step::Undo(Replayed::Failed(refused(&refusal)))),
         };
@@ -319,7 +361,7 @@ impl<S: Store> Replay<S> {
             let item = Item { event: &letter.event, key: &key, slot: 0, attempt: attempts + 1 };
             let group: Arc<str> = letter.group.as_str().into();
             let timeout = handler.policy.timeout;
-            let room = Room { group: &group, states: &self.states, timeout };
+            let room = Room { group: &group, states: &self.states, schemas: &schemas, timeout };
             let ran = work.run(tx, std::slice::from_ref(&item), room).await;
             if let Err(stopped) = ran {
                 return self.judged(stopped.failure);

@@ -13,6 +13,7 @@ use futures_util::FutureExt as _;
 use crate::context::Context;
 use crate::event::{DecodeError, Event};
 use crate::failure::Failure;
+use crate::format::Schemas;
 use crate::handler::{Call, EventOf, Handler, Input, KeySource, Subscriber};
 use crate::key::{Key, KeyError};
 use crate::state::{Needs, States};
@@ -28,7 +29,7 @@ pub(crate) enum Refusal {
 /// The events of one batch for one handler, decoded.
 pub(crate) trait Work<S: Store>: Send {
     /// Decodes the event and finds its key. The n-th call that succeeds makes slot n.
-    fn push(&mut self, event: &Event) -> Result<Key, Refusal>;
+    fn push(&mut self, event: &Event, schemas: &Schemas) -> Result<Key, Refusal>;
 
     /// Runs the handler for these events, in this order, within the transaction.
     fn run<'a>(
@@ -54,6 +55,8 @@ pub(crate) struct Item<'a> {
 pub(crate) struct Room<'a> {
     pub(crate) group: &'a Arc<str>,
     pub(crate) states: &'a States,
+    /// What an event is read with that is tried again.
+    pub(crate) schemas: &'a Schemas,
     /// How long a call may take.
     pub(crate) timeout: Option<Duration>,
 }
@@ -97,11 +100,11 @@ impl<H: Subscriber> Typed<H> {
         let run = async {
             let mut events = Vec::with_capacity(if H::Input::IS_BATCH { items.len() } else { 0 });
             let input = if let [item] = items {
-                let event = self.event(item)?;
+                let event = self.event(item, room.schemas)?;
                 H::Input::next(&mut std::iter::once(event))
             } else {
                 for item in items {
-                    events.push(self.event(item)?);
+                    events.push(self.event(item, room.schemas)?);
                 }
                 H::Input::next(&mut events.into_iter())
             };
@@ -122,10 +125,10 @@ impl<H: Subscriber> Typed<H> {
         }
     }
 
-    fn event(&mut self, item: &Item<'_>) -> Result<EventOf<H>, Failure> {
+    fn event(&mut self, item: &Item<'_>, schemas: &Schemas) -> Result<EventOf<H>, Failure> {
         match self.slots[item.slot].take() {
             Some(event) => Ok(event),
-            None => Ok(H::decode(item.event)?),
+            None => Ok(H::decode(item.event, schemas)?),
         }
     }
 
@@ -138,8 +141,11 @@ impl<H: Subscriber> Typed<H> {
 
 /// Decodes an event for a handler and finds its key. Both are the user's code: what a panic in them
 /// says is not repeated, because it may quote the payload.
-pub(crate) fn decode<H: Subscriber>(event: &Event) -> Result<(EventOf<H>, Key), Refusal> {
-    let decoded = panic::catch_unwind(|| H::decode(event))
+pub(crate) fn decode<H: Subscriber>(
+    event: &Event,
+    schemas: &Schemas,
+) -> Result<(EventOf<H>, Key), Refusal> {
+    let decoded = panic::catch_unwind(AssertUnwindSafe(|| H::decode(event, schemas)))
         .unwrap_or_else(|_| Err(DecodeError::new("decoding it panicked")))
         .map_err(Refusal::Decode)?;
     let key = panic::catch_unwind(AssertUnwindSafe(|| match H::KEY {
@@ -153,8 +159,8 @@ pub(crate) fn decode<H: Subscriber>(event: &Event) -> Result<(EventOf<H>, Key), 
 }
 
 impl<S: Store, H: Subscriber<Store = S>> Work<S> for Typed<H> {
-    fn push(&mut self, event: &Event) -> Result<Key, Refusal> {
-        let (decoded, key) = decode::<H>(event)?;
+    fn push(&mut self, event: &Event, schemas: &Schemas) -> Result<Key, Refusal> {
+        let (decoded, key) = decode::<H>(event, schemas)?;
         self.slots.push(Some(decoded));
         Ok(key)
     }

@@ -8,6 +8,7 @@ use crate::group::slices;
 use crate::group::{Group, Handlers};
 use crate::kafka::Kafka;
 use crate::marker::MarkerMode;
+use crate::registry::SchemaRegistry;
 use crate::run::{GroupRunner, Runner};
 use crate::state::States;
 use crate::store::Store;
@@ -88,7 +89,12 @@ impl<S: Store> Current for With<S> {
 /// A group that is described.
 pub(super) trait Closed {
     fn facts(&self) -> Facts<'_>;
-    fn runner(self: Box<Self>, kafka: &Arc<Kafka>, states: &Arc<States>) -> Box<dyn Runner>;
+    fn runner(
+        self: Box<Self>,
+        kafka: &Arc<Kafka>,
+        states: &Arc<States>,
+        registry: Option<&SchemaRegistry>,
+    ) -> Box<dyn Runner>;
 }
 
 struct Finished<S: Store> {
@@ -112,12 +118,18 @@ impl<S: Store> Closed for Finished<S> {
                     topics: &handler.topics,
                     needs: &handler.needs.states,
                     by_offset: handler.mode() == MarkerMode::Offset,
+                    needs_schemas: handler.schema.is_some(),
                 })
                 .collect(),
         }
     }
 
-    fn runner(self: Box<Self>, kafka: &Arc<Kafka>, states: &Arc<States>) -> Box<dyn Runner> {
+    fn runner(
+        self: Box<Self>,
+        kafka: &Arc<Kafka>,
+        states: &Arc<States>,
+        registry: Option<&SchemaRegistry>,
+    ) -> Box<dyn Runner> {
         let Open { name, lanes, policy, runner, adopt, retire, .. } = self.open;
         let mut handlers = self.handlers.0;
         for handler in &mut handlers {
@@ -127,6 +139,9 @@ impl<S: Store> Closed for Finished<S> {
             group: Arc::new(Group {
                 name: name.unwrap_or_default().into(),
                 store: self.store,
+                registry: registry
+                    .filter(|_| handlers.iter().any(|handler| handler.schema.is_some()))
+                    .cloned(),
                 handlers,
                 states: Arc::clone(states),
             }),

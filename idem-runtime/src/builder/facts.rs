@@ -12,6 +12,8 @@ pub(super) struct HandlerFacts<'a> {
     pub(super) topics: &'a [Arc<str>],
     pub(super) needs: &'a [Need],
     pub(super) by_offset: bool,
+    /// Whether its events are read with schemas of a registry.
+    pub(super) needs_schemas: bool,
 }
 
 /// What can be wrong with a group.
@@ -26,6 +28,7 @@ impl Facts<'_> {
     pub(super) fn mistakes(
         &self,
         states: &States,
+        has_registry: bool,
         scopes: &mut BTreeMap<String, String>,
     ) -> Vec<String> {
         let mut mistakes = Vec::new();
@@ -33,7 +36,13 @@ impl Facts<'_> {
         if group.is_empty() || group.len() > 255 {
             mistakes.push(format!("group `{group}`: a group's name has 1 to 255 bytes"));
         }
-        for HandlerFacts { scope, topics, needs, by_offset } in &self.handlers {
+        for HandlerFacts { scope, topics, needs, by_offset, needs_schemas } in &self.handlers {
+            if *needs_schemas && !has_registry {
+                mistakes.push(format!(
+                    "the handler `{scope}` reads Avro, whose schemas are in a schema registry: add \
+                     `.schema_registry(SchemaRegistry::new(\"http://host:8081\"))`"
+                ));
+            }
             if *by_offset && self.slices > 1 {
                 mistakes.push(format!(
                     "the handler `{scope}` has `key = offset`, and group `{group}` is worked in \

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use crate::dead_letter::{Cause, DeadLetter, FailureClass};
 use crate::error::{Error, ErrorKind};
 use crate::event::Event;
+use crate::format::Schemas;
 use crate::group::{Group, Registered};
 use crate::key::Key;
 use crate::marker::MarkerMode;
@@ -23,6 +24,8 @@ pub(crate) struct Batch<S: Store> {
     /// In offset order, and in the order of the handlers for each event.
     pub(crate) tasks: Vec<Task>,
     pub(crate) kind: Kind,
+    /// What the events are read with.
+    pub(crate) schemas: Schemas,
     /// Of released events: the message keys that one of them was parked under again, in a
     /// transaction before. What comes after it waits still.
     pub(crate) parked_again: HashSet<Bytes>,
@@ -59,8 +62,8 @@ impl<S: Store> Batch<S> {
     /// Decodes events and finds their keys. What is refused there is given up on; where its handler
     /// says that this stops the lane, the batch ends before it, so that the good ones before it are
     /// worked first.
-    pub(crate) fn prepare(group: &Group<S>, events: Vec<Event>) -> Self {
-        let mut batch = Self::of(group, events, Kind::Delivered);
+    pub(crate) fn prepare(group: &Group<S>, events: Vec<Event>, schemas: Schemas) -> Self {
+        let mut batch = Self::of(group, events, Kind::Delivered, schemas);
         let mut slots = vec![0; batch.works.len()];
         let mut events = std::mem::take(&mut batch.events);
         let good = events.iter().enumerate().position(|(index, event)| {
@@ -80,10 +83,15 @@ impl<S: Store> Batch<S> {
     }
 
     /// Events that waited behind a released key, all of this handler.
-    pub(crate) fn released(group: &Group<S>, handler: usize, letters: Vec<DeadLetter>) -> Self {
+    pub(crate) fn released(
+        group: &Group<S>,
+        handler: usize,
+        letters: Vec<DeadLetter>,
+        schemas: Schemas,
+    ) -> Self {
         let ids = letters.iter().map(|letter| letter.id).collect();
         let events = letters.into_iter().map(|letter| letter.event).collect();
-        let mut batch = Self::of(group, events, Kind::Released(ids));
+        let mut batch = Self::of(group, events, Kind::Released(ids), schemas);
         let mut events = std::mem::take(&mut batch.events);
         let mut slot = 0;
         let good = events.iter().enumerate().position(|(index, event)| {
@@ -100,7 +108,7 @@ impl<S: Store> Batch<S> {
 
     /// An event that killed its process so often that it is not even decoded again.
     pub(crate) fn quarantined(group: &Group<S>, event: Event, deaths: u32) -> Self {
-        let batch = Self::of(group, Vec::new(), Kind::Delivered);
+        let batch = Self::of(group, Vec::new(), Kind::Delivered, Schemas::none());
         let handlers: Vec<_> = wanting(group, &event).map(|(handler, _)| handler).collect();
         batch.quarantine(group, event, &handlers, deaths)
     }
@@ -113,7 +121,7 @@ impl<S: Store> Batch<S> {
         deaths: u32,
     ) -> Self {
         let ids = letters.iter().map(|letter| letter.id).collect();
-        let batch = Self::of(group, Vec::new(), Kind::Released(ids));
+        let batch = Self::of(group, Vec::new(), Kind::Released(ids), Schemas::none());
         match letters.into_iter().next() {
             Some(letter) => batch.quarantine(group, letter.event, &[handler], deaths),
             None => batch,
@@ -149,12 +157,13 @@ impl<S: Store> Batch<S> {
         self
     }
 
-    fn of(group: &Group<S>, events: Vec<Event>, kind: Kind) -> Self {
+    fn of(group: &Group<S>, events: Vec<Event>, kind: Kind, schemas: Schemas) -> Self {
         Self {
             works: group.handlers.iter().map(|handler| (handler.work)()).collect(),
             tasks: Vec::with_capacity(events.len()),
             events,
             kind,
+            schemas,
             parked_again: HashSet::new(),
             end: None,
         }
@@ -168,7 +177,7 @@ impl<S: Store> Batch<S> {
         handler: &Registered<S>,
         slot: &mut usize,
     ) -> Result<(), Error> {
-        let (key, given_up) = match self.works[number].push(event) {
+        let (key, given_up) = match self.works[number].push(event, &self.schemas) {
             Ok(key) => (Some(key), None),
             Err(why) => (None, Some(Box::new(refused(event, handler, why)?))),
         };
@@ -196,7 +205,7 @@ impl<S: Store> Batch<S> {
 }
 
 /// The handlers of the event's topic, with their numbers.
-fn wanting<'a, S: Store>(
+pub(super) fn wanting<'a, S: Store>(
     group: &'a Group<S>,
     event: &'a Event,
 ) -> impl Iterator<Item = (usize, &'a Registered<S>)> {

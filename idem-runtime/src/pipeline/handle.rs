@@ -18,7 +18,8 @@ pub(crate) async fn handle<S: Store>(
 ) -> Result<(), Ended> {
     let group = trial.group;
     let range = batch.tasks_of(&trial.events);
-    let Batch { events, works, tasks, .. } = batch;
+    let Batch { events, works, tasks, schemas, .. } = batch;
+    let schemas = &*schemas;
     let is_batch = |task: &usize| group.handlers[tasks[*task].handler].is_batch;
     let mut new: Vec<usize> = range
         .zip(&done.decisions)
@@ -33,8 +34,8 @@ pub(crate) async fn handle<S: Store>(
     for run in new.chunk_by(|a, b| tasks[*a].handler == tasks[*b].handler) {
         let handler = tasks[run[0]].handler;
         let registered = &group.handlers[handler];
-        let room =
-            Room { group: &group.name, states: &group.states, timeout: registered.policy.timeout };
+        let (states, timeout) = (&*group.states, registered.policy.timeout);
+        let room = Room { group: &group.name, states, schemas, timeout };
         let calm = trial.holding.row.attempts.is_empty();
         let items: Vec<Item<'_>> = run
             .iter()

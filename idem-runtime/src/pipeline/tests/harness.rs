@@ -58,8 +58,13 @@ impl World {
         let (store, script) = (Memory::new(), Script::default());
         let mut states = States::default();
         states.insert(script.clone());
-        let group =
-            Group { name: "g".into(), store: store.clone(), handlers, states: Arc::new(states) };
+        let group = Group {
+            name: "g".into(),
+            store: store.clone(),
+            handlers,
+            states: Arc::new(states),
+            registry: None,
+        };
         Self {
             store,
             broker: Broker::new(partitions),
@@ -73,9 +78,9 @@ impl World {
 
     /// The next lanes have these handlers: a new release.
     pub(super) fn set_handlers(&mut self, handlers: Vec<Registered<Memory>>) {
-        let Group { name, store, states, .. } = &*self.group;
+        let Group { name, store, states, registry, .. } = &*self.group;
         let (name, store, states) = (Arc::clone(name), store.clone(), Arc::clone(states));
-        self.group = Arc::new(Group { name, store, handlers, states });
+        self.group = Arc::new(Group { name, store, handlers, states, registry: registry.clone() });
     }
 
     /// Starts the lane of a partition in the process `a`.
