@@ -7,6 +7,7 @@ use syn::parse::{ParseStream, Parser as _};
 use syn::{ExprPath, LitStr};
 
 use crate::errors::Errors;
+use crate::format::{self, Format};
 use crate::key::{self, Key};
 use crate::policy::{self, Isolation, OnFailure};
 use crate::retry::{self, Retry};
@@ -29,6 +30,7 @@ const WORDS: Words = Words {
         ("timeout", "timeout = \"30s\""),
         ("order_by", "order_by = \"message_key\""),
         ("slices", "slices = 8"),
+        ("format", "format = \"avro\""),
     ],
     other: &[
         ("max", "it is a part of `retry`: `retry(max = 5)`"),
@@ -43,6 +45,12 @@ const WORDS: Words = Words {
         ("park_key", "write `on_failure = \"park_key\"`"),
         ("isolation_level", "did you mean `isolation`?"),
         ("batch", "a handler whose first parameter is a `Vec<OrderPlaced>` takes batches"),
+        ("codec", "did you mean `format`?"),
+        ("encoding", "did you mean `format`?"),
+        (
+            "schema",
+            "schemas are in a registry, which the builder is told of: `.schema_registry(..)`",
+        ),
     ],
     lone: Some("key"),
 };
@@ -61,6 +69,7 @@ pub(crate) struct Attr {
     /// Where it was said that there is an order per message key.
     pub(crate) order_by: Word<Span>,
     pub(crate) slices: Word<(u16, Span)>,
+    pub(crate) format: Word<Format>,
 }
 
 impl Attr {
@@ -77,6 +86,7 @@ impl Attr {
             timeout: Word::Absent,
             order_by: Word::Absent,
             slices: Word::Absent,
+            format: Word::Absent,
         };
         let parser = |input: ParseStream<'_>| {
             WORDS.read(input, errors, |entry| attr.word(entry));
@@ -108,6 +118,7 @@ impl Attr {
             "isolation" => self.isolation = entry.value(policy::isolation),
             "timeout" => self.timeout = entry.value(policy::timeout),
             "order_by" => self.order_by = entry.value(policy::order_by),
+            "format" => self.format = entry.value(format::format),
             _ => self.slices = entry.value(policy::slices),
         }
     }

@@ -10,7 +10,7 @@ use crate::attr::Attr;
 use crate::errors::Errors;
 use crate::function::Function;
 use crate::key::Key;
-use crate::model::{Model, Policy, Rejected};
+use crate::model::{Input, Model, Policy, Rejected};
 use crate::signature;
 use crate::value::check_scope;
 use crate::words::Word;
@@ -29,12 +29,16 @@ pub(crate) fn check(
     let associated = signature::refuse_associated(&function, &mut errors);
     signature::refuse_qualifiers(&function, &mut errors);
     let input = signature::input(&function, &mut errors);
+    if let Some(input) = input.as_ref().filter(|input| input.is_optional()) {
+        optional(&attr, input, &mut errors);
+    }
     let params = signature::params(&function, &mut errors);
     let output = signature::output(&function, &mut errors);
     let scope = scope(&attr, &function, &mut errors);
 
     let slices = slices(&attr, &mut errors);
-    let Attr { key, store, topics, retry, permanent, on_failure, isolation, timeout, .. } = attr;
+    let Attr { key, store, topics, format, retry, .. } = attr;
+    let Attr { permanent, on_failure, isolation, timeout, .. } = attr;
     match (key, store, input, output) {
         (Word::Given(key), Word::Given(store), Some(input), Some(output)) if errors.len() == 0 => {
             let policy = Policy {
@@ -44,12 +48,14 @@ pub(crate) fn check(
                 timeout: timeout.given(),
                 slices,
             };
-            let (topics, permanent) = (topics.given(), permanent.given());
+            let (topics, format) = (topics.given(), format.given());
+            let permanent = permanent.given();
             let model = Model {
                 function,
                 key,
                 store,
                 topics,
+                format,
                 scope,
                 input,
                 params,
@@ -83,6 +89,13 @@ fn words(attr: &Attr, errors: &mut Errors) {
              `store = \"postgres\"`",
         );
     }
+    if let (Word::Absent, Word::Given(format)) = (&attr.topics, &attr.format) {
+        errors.at(
+            format.span(),
+            "a format is how a Kafka message is read: add `topic = \"..\"`; without one there is \
+             nothing to decode",
+        );
+    }
     if matches!(attr.topics, Word::Absent) {
         match &attr.key {
             Word::Given(Key::Header(name)) => errors.on(
@@ -111,6 +124,26 @@ fn scope(attr: &Attr, function: &Function, errors: &mut Errors) -> LitStr {
         check_scope(&text, name.span(), errors);
     }
     LitStr::new(&text, name.span())
+}
+
+/// The rules of an event that may be missing.
+fn optional(attr: &Attr, input: &Input, errors: &mut Errors) {
+    if let Word::Given(Key::Fields(fields)) = &attr.key {
+        for field in fields {
+            errors.at(
+                field.span,
+                "a message without a payload (a tombstone) has no fields, so that the key of an \
+                 `Option` event cannot be one: take it from the message, `key = header(\"..\")` or \
+                 `key = offset`",
+            );
+        }
+    } else if let (Word::Absent, Some(inside)) = (&attr.topics, &input.inside) {
+        errors.on(
+            inside,
+            "an event in an `Option` may be a Kafka message without a payload: add `topic = \"..\"`, \
+             or take the event without the `Option`",
+        );
+    }
 }
 
 /// Into how many slices a partition is divided, if it is.

@@ -12,6 +12,7 @@ mod check;
 mod errors;
 mod expand;
 mod fallback;
+mod format;
 mod forms;
 mod function;
 mod key;

@@ -4,6 +4,7 @@ use proc_macro2::TokenStream;
 use quote::{quote, quote_spanned};
 use syn::{ExprPath, LitStr, Type};
 
+use crate::format::Format;
 use crate::function::Function;
 use crate::key::Key;
 use crate::policy::{Isolation, OnFailure};
@@ -16,6 +17,8 @@ pub(crate) struct Model {
     pub(crate) key: Key,
     pub(crate) store: Store,
     pub(crate) topics: Option<Vec<LitStr>>,
+    /// How an event is read; JSON unless it is said.
+    pub(crate) format: Option<Format>,
     pub(crate) scope: LitStr,
     pub(crate) input: Input,
     /// The types of the parameters after the event.
@@ -30,8 +33,22 @@ pub(crate) struct Model {
 pub(crate) struct Input {
     /// The type of one event.
     pub(crate) event: Type,
+    /// Where an event may be missing, in an `Option<..>`: the type of one that is there.
+    pub(crate) inside: Option<Type>,
     /// Whether it is given all new events of a batch.
     pub(crate) is_batch: bool,
+}
+
+impl Input {
+    /// Whether a message without a payload is an event, too.
+    pub(crate) fn is_optional(&self) -> bool {
+        self.inside.is_some()
+    }
+
+    /// What a payload is decoded into.
+    pub(crate) fn payload(&self) -> &Type {
+        self.inside.as_ref().unwrap_or(&self.event)
+    }
 }
 
 /// What is said of failure, time and order.

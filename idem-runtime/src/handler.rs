@@ -8,7 +8,7 @@ use std::future::Future;
 use crate::context::Context;
 use crate::event::{DecodeError, Event};
 use crate::failure::Failure;
-use crate::format::{SchemaOf, Schemas};
+use crate::format::{Encoded, SchemaOf};
 use crate::group::{Handlers, Registered};
 use crate::key::{Key, KeyError};
 use crate::policy::Policy;
@@ -84,7 +84,7 @@ pub trait Subscriber: Handler {
     ///
     /// # Errors
     /// [`DecodeError`] when the payload is not such an event.
-    fn decode(event: &Event, schemas: &Schemas) -> Result<EventOf<Self>, DecodeError>;
+    fn decode(event: Encoded<'_>) -> Result<EventOf<Self>, DecodeError>;
 }
 
 /// A handler whose key is in its event, so that it can run without Kafka.

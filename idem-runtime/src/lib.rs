@@ -60,7 +60,7 @@ pub use dead_letter::{
 pub use error::{BoxError, Error, ErrorKind, Result};
 pub use event::{DecodeError, Event, Headers, TimestampKind, decode_json};
 pub use failure::{Failure, Permanent, permanent};
-pub use format::{CloudEvent, Format, Schema, SchemaOf, Schemas};
+pub use format::{CloudEvent, Encoded, Format, Schema, SchemaOf, Schemas};
 #[cfg(feature = "avro")]
 pub use format::{decode_avro, schema_of_avro};
 #[cfg(feature = "protobuf")]

@@ -13,7 +13,7 @@ use futures_util::FutureExt as _;
 use crate::context::Context;
 use crate::event::{DecodeError, Event};
 use crate::failure::Failure;
-use crate::format::Schemas;
+use crate::format::{Encoded, Schemas};
 use crate::handler::{Call, EventOf, Handler, Input, KeySource, Subscriber};
 use crate::key::{Key, KeyError};
 use crate::state::{Needs, States};
@@ -128,7 +128,7 @@ impl<H: Subscriber> Typed<H> {
     fn event(&mut self, item: &Item<'_>, schemas: &Schemas) -> Result<EventOf<H>, Failure> {
         match self.slots[item.slot].take() {
             Some(event) => Ok(event),
-            None => Ok(H::decode(item.event, schemas)?),
+            None => Ok(H::decode(Encoded::new(item.event, schemas))?),
         }
     }
 
@@ -145,7 +145,7 @@ pub(crate) fn decode<H: Subscriber>(
     event: &Event,
     schemas: &Schemas,
 ) -> Result<(EventOf<H>, Key), Refusal> {
-    let decoded = panic::catch_unwind(AssertUnwindSafe(|| H::decode(event, schemas)))
+    let decoded = panic::catch_unwind(AssertUnwindSafe(|| H::decode(Encoded::new(event, schemas))))
         .unwrap_or_else(|_| Err(DecodeError::new("decoding it panicked")))
         .map_err(Refusal::Decode)?;
     let key = panic::catch_unwind(AssertUnwindSafe(|| match H::KEY {

@@ -9,7 +9,10 @@ pub use idem_runtime::{
     Call, Event, Failure, Handler, IsolationLevel, Key, KeyError, KeyPart, KeySource, KeyedByEvent,
     Many, Needs, OnFailure, One, Param, Policy, Retry, Single, Subscriber, process,
 };
+pub mod formats;
 pub mod stores;
+
+pub use formats::{decode_json, decode_with, optional};
 
 /// A text that lives as long as the program.
 pub type Text = &'static str;
@@ -24,37 +27,12 @@ pub type Keyed = Result<Key, KeyError>;
 pub type Handled = Result<(), Failure>;
 /// What `decode` returns.
 pub type Decoded<H> = Result<idem_runtime::EventOf<H>, idem_runtime::DecodeError>;
+/// What `decode` is given.
+pub type Encoded<'a> = idem_runtime::Encoded<'a>;
+/// How the schema of an event is found.
+pub type SchemaId = Option<idem_runtime::SchemaOf>;
 /// What `process` returns.
 pub type Processed = idem_runtime::Result<idem_runtime::Outcome>;
-
-/// Decodes a JSON payload.
-///
-/// # Errors
-/// As [`idem_runtime::decode_json`].
-pub fn decode_json<E: JsonEvent>(event: &Event) -> Result<E, idem_runtime::DecodeError> {
-    E::decode(event)
-}
-
-/// An event that can be decoded from JSON.
-#[diagnostic::on_unimplemented(
-    message = "`{Self}` cannot be decoded from the payload of a Kafka message",
-    label = "not `serde::Deserialize`",
-    note = "add `#[derive(serde::Deserialize)]` to it"
-)]
-pub trait JsonEvent: Sized {
-    /// Decodes it.
-    ///
-    /// # Errors
-    /// When the payload is not the JSON of such an event.
-    fn decode(event: &Event) -> Result<Self, idem_runtime::DecodeError>;
-}
-
-#[diagnostic::do_not_recommend]
-impl<E: serde::de::DeserializeOwned> JsonEvent for E {
-    fn decode(event: &Event) -> Result<Self, idem_runtime::DecodeError> {
-        idem_runtime::decode_json(event)
-    }
-}
 
 /// The key in a header of the message.
 ///

@@ -65,12 +65,19 @@
 pub use idem_macros::idempotent;
 #[doc(inline)]
 pub use idem_runtime::{
-    BoxError, Cause, Context, DeadLetter, DeadLetters, DecodeError, Error, ErrorKind, Event,
-    EventOf, Failure, FailureClass, Handler, Headers, IntoKey, IsolationLevel, Key, KeyError,
-    KeyPart, KeySource, KeyedByEvent, LetterAction, LetterFilter, LetterNote, LetterState, Many,
-    Marker, MarkerMode, MarkerState, OnFailure, One, Origin, Outcome, Permanent, Policy, Processor,
-    Replay, ReplayReport, Result, Retry, Serves, State, Store, Subscriber, permanent,
+    BoxError, Cause, CloudEvent, Context, DeadLetter, DeadLetters, DecodeError, Encoded, Error,
+    ErrorKind, Event, EventOf, Failure, FailureClass, Format, Handler, Headers, IntoKey,
+    IsolationLevel, Key, KeyError, KeyPart, KeySource, KeyedByEvent, LetterAction, LetterFilter,
+    LetterNote, LetterState, Many, Marker, MarkerMode, MarkerState, OnFailure, One, Origin,
+    Outcome, Permanent, Policy, Processor, Replay, ReplayReport, Result, Retry, Schemas, Serves,
+    State, Store, Subscriber, TimestampKind, decode_json, permanent,
 };
+#[cfg(feature = "avro")]
+#[doc(inline)]
+pub use idem_runtime::{SchemaRegistry, decode_avro};
+#[cfg(feature = "protobuf")]
+#[doc(inline)]
+pub use idem_runtime::{decode_protobuf, decode_protobuf_registry};
 // What only the runner needs.
 #[cfg(feature = "kafka")]
 #[doc(inline)]

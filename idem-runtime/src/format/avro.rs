@@ -9,7 +9,7 @@ use std::io::{self, Read};
 use serde::de::DeserializeOwned;
 
 use crate::event::{DecodeError, Event, missing_field_in};
-use crate::format::{Schema, Schemas, framed, payload};
+use crate::format::{Encoded, Schema, framed, payload};
 
 /// Decodes an Avro event with the schema that its first bytes name.
 ///
@@ -17,12 +17,9 @@ use crate::format::{Schema, Schemas, framed, payload};
 /// A tombstone, a payload in another form, a schema that the registry does not know or that is of
 /// another kind, and data that is not of its schema or does not fit the type. The error never quotes
 /// the payload.
-pub fn decode_avro<T: DeserializeOwned>(
-    event: &Event,
-    schemas: &Schemas,
-) -> Result<T, DecodeError> {
-    let (id, body) = framed::split(payload(event)?)?;
-    let schema = match schemas.get(id) {
+pub fn decode_avro<T: DeserializeOwned>(event: Encoded<'_>) -> Result<T, DecodeError> {
+    let (id, body) = framed::split(payload(&event)?)?;
+    let schema = match event.schemas().get(id) {
         Some(Ok(schema)) => schema,
         Some(Err(why)) => return Err(DecodeError::new(&**why)),
         None => {
@@ -100,7 +97,7 @@ mod tests {
     use serde::Deserialize;
 
     use super::*;
-    use crate::format::Known;
+    use crate::format::{Known, Schemas};
 
     const ORDER: &str = r#"{"type": "record", "name": "Order", "fields": [
         {"name": "id", "type": "string"},
@@ -141,14 +138,17 @@ mod tests {
     }
 
     fn refused<T: DeserializeOwned>(event: &Event, schemas: &Schemas) -> String {
-        let error = decode_avro::<T>(event, schemas).err().expect("it is refused").to_string();
+        let error = decode_avro::<T>(Encoded::new(event, schemas))
+            .err()
+            .expect("it is refused")
+            .to_string();
         assert!(!error.contains("hunter2"), "{error}");
         error
     }
 
     #[test]
     fn a_type_takes_from_the_schema_what_it_names() {
-        let order = decode_avro::<Order>(&event(7, &body()), &known()).unwrap();
+        let order = decode_avro::<Order>(Encoded::new(&event(7, &body()), &known())).unwrap();
         assert_eq!(order, Order { id: "hunter2".into(), cents: Some(-5), new: Vec::new() });
         assert_eq!(schema_of_avro(&event(7, &body())), Some(7));
         assert_eq!(schema_of_avro(&Event::new("t".into(), 0, 0, "{}")), None);
@@ -170,7 +170,8 @@ mod tests {
             gross: Money,
         }
         let schema = Schema::parse(order, &[money.to_owned()]).unwrap();
-        let sum: Sum = decode_avro(&event(7, &[2, 4]), &schemas(Ok(Arc::new(schema)))).unwrap();
+        let sum: Sum =
+            decode_avro(Encoded::new(&event(7, &[2, 4]), &schemas(Ok(Arc::new(schema))))).unwrap();
         assert_eq!(sum, Sum { net: Money { cents: 1 }, gross: Money { cents: 2 } });
     }
 

@@ -6,6 +6,7 @@
 mod avro;
 pub(crate) mod cloud_event;
 mod data;
+mod encoded;
 #[cfg(any(feature = "avro", feature = "protobuf"))]
 mod framed;
 #[cfg(feature = "protobuf")]
@@ -15,6 +16,7 @@ mod schemas;
 #[cfg(feature = "avro")]
 pub use self::avro::{decode_avro, schema_of_avro};
 pub use self::cloud_event::CloudEvent;
+pub use self::encoded::Encoded;
 #[cfg(feature = "protobuf")]
 pub use self::protobuf::{decode_protobuf, decode_protobuf_registry};
 #[cfg(feature = "avro")]
