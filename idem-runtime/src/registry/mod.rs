@@ -7,7 +7,7 @@ mod cache;
 mod client;
 mod found;
 #[cfg(test)]
-mod server;
+pub(crate) mod server;
 #[cfg(test)]
 mod tests;
 
@@ -21,9 +21,6 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::format::{Known, Schemas};
 use crate::registry::cache::Cache;
 use crate::registry::client::{Answer, Client};
-
-#[cfg(test)]
-pub(crate) use self::server::Server;
 
 /// How often a registry has to say in a row that it does not know an id: a schema that was registered
 /// a moment ago can be unknown to the instance that is asked.

@@ -6,6 +6,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 
 /// What the server does with a request.
 #[derive(Debug, Clone)]
@@ -21,6 +22,7 @@ pub(crate) struct Server {
     shared: Arc<Shared>,
     /// One message for each request.
     asked: Mutex<Receiver<()>>,
+    accepting: Option<JoinHandle<()>>,
 }
 
 struct Shared {
@@ -56,7 +58,7 @@ impl Server {
             open: Mutex::default(),
         });
         let serving = Arc::clone(&shared);
-        std::thread::spawn(move || {
+        let accepting = std::thread::spawn(move || {
             for stream in listener.incoming() {
                 if serving.ended.load(SeqCst) {
                     return;
@@ -65,7 +67,7 @@ impl Server {
                 std::thread::spawn(move || serving.serve(stream));
             }
         });
-        Self { address, shared, asked: Mutex::new(receiver) }
+        Self { address, shared, asked: Mutex::new(receiver), accepting: Some(accepting) }
     }
 
     pub(crate) fn url(&self) -> String {
@@ -115,6 +117,9 @@ impl Drop for Server {
         }
         // Wakes the thread that accepts, which lets go of the address.
         let _ = TcpStream::connect(self.address);
+        if let Some(accepting) = self.accepting.take() {
+            let _ = accepting.join();
+        }
     }
 }
 

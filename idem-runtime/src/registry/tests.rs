@@ -1,4 +1,4 @@
-use super::server::{Reply, found, unknown};
+use super::server::{Reply, Server, found, unknown};
 use super::*;
 
 const STRING: &str = r#""string""#;

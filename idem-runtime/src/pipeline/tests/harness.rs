@@ -55,8 +55,26 @@ impl World {
     }
 
     pub(super) fn of(handlers: Vec<Registered<Memory>>, partitions: usize) -> Self {
-        let (store, script) = (Memory::new(), Script::default());
+        Self::with_states(handlers, partitions, States::default())
+    }
+
+    /// One partition, and handlers that ask for this.
+    #[cfg(feature = "avro")]
+    pub(super) fn with_state<T: Send + Sync + 'static>(
+        handlers: Vec<Registered<Memory>>,
+        state: T,
+    ) -> Self {
         let mut states = States::default();
+        states.insert(state);
+        Self::with_states(handlers, 1, states)
+    }
+
+    fn with_states(
+        handlers: Vec<Registered<Memory>>,
+        partitions: usize,
+        mut states: States,
+    ) -> Self {
+        let (store, script) = (Memory::new(), Script::default());
         states.insert(script.clone());
         let group = Group {
             name: "g".into(),
@@ -81,6 +99,15 @@ impl World {
         let Group { name, store, states, registry, .. } = &*self.group;
         let (name, store, states) = (Arc::clone(name), store.clone(), Arc::clone(states));
         self.group = Arc::new(Group { name, store, handlers, states, registry: registry.clone() });
+    }
+
+    /// The next lanes ask this registry for schemas.
+    #[cfg(feature = "avro")]
+    pub(super) fn set_registry(&mut self, registry: crate::SchemaRegistry) {
+        let Group { name, store, handlers, states, .. } = &*self.group;
+        let (name, store, handlers) = (Arc::clone(name), store.clone(), handlers.clone());
+        let (states, registry) = (Arc::clone(states), Some(registry));
+        self.group = Arc::new(Group { name, store, handlers, states, registry });
     }
 
     /// Starts the lane of a partition in the process `a`.

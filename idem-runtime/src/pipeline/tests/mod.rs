@@ -25,6 +25,8 @@ mod refused;
 mod releasing;
 mod replays;
 mod retries;
+#[cfg(feature = "avro")]
+mod schema_registry;
 mod slices;
 mod slices_went_back;
 mod starting;
