@@ -8,10 +8,12 @@
 pub mod handlers;
 pub mod kafka;
 pub mod process;
+pub mod registry;
 pub mod settings;
 pub mod world;
 
 pub use handlers::Order;
 pub use process::ConsumerProcess;
+pub use registry::Registry;
 pub use settings::{Said, Settings};
 pub use world::{World, until};

@@ -3,10 +3,12 @@
 #![expect(clippy::print_stdout, reason = "measured times are printed")]
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, and so do its helpers")]
 
+mod cloud_events;
 mod coming_back;
 mod dead_letter_topic;
 mod duplicates;
 mod failures;
+mod formats;
 mod gone_wrong;
 mod kills;
 mod logs;
