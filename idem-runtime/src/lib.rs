@@ -39,6 +39,8 @@ mod outcome;
 mod pipeline;
 mod policy;
 mod process;
+#[cfg(test)]
+mod random;
 mod replay;
 #[cfg(feature = "kafka")]
 mod run;
@@ -63,7 +65,7 @@ pub use handler::{
 };
 #[cfg(feature = "kafka")]
 pub use kafka::Kafka;
-pub use key::{IntoKey, Key, KeyError, KeyPart, NeverMissing};
+pub use key::{Content, IntoKey, Key, KeyError, KeyPart, MaybePart, NeverMissing};
 pub use letters::DeadLetters;
 pub use marker::{Marker, MarkerMode, MarkerState, Origin};
 pub use outcome::{Decision, Outcome};

@@ -5,7 +5,6 @@ mod broker;
 mod client;
 mod handlers;
 mod harness;
-mod random;
 
 mod batch_handlers;
 mod corrections;
