@@ -47,6 +47,7 @@ mod run;
 mod scope;
 mod state;
 pub mod store;
+mod unmarked;
 mod work;
 
 #[cfg(feature = "kafka")]
@@ -71,7 +72,7 @@ pub use marker::{Marker, MarkerMode, MarkerState, Origin};
 pub use outcome::{Decision, Outcome};
 pub use pipeline::policy::{DatabaseLost, LogChanged, Start};
 pub use pipeline::stats::Counts;
-pub use policy::{IsolationLevel, OnFailure, Policy, Retry};
+pub use policy::{IsolationLevel, MissingKey, OnFailure, Policy, Retry};
 pub use process::{Processor, process};
 pub use replay::{Replay, ReplayReport};
 #[cfg(feature = "kafka")]

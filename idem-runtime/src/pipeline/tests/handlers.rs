@@ -278,9 +278,12 @@ macro_rules! handler {
                 <&Context as Param<'_, Self>>::needs(needs);
             }
 
-            fn key(event: &EventOf<Self>, _source: Option<&Event>) -> Result<Key, KeyError> {
+            fn key(event: &EventOf<Self>, source: Option<&Event>) -> Result<Key, KeyError> {
                 assert_ne!(event.id, "panic", "the test made the key panic");
-                Key::of(&event.id)
+                match Self::KEY {
+                    KeySource::Offset => Key::offset(source.unwrap()),
+                    _ => Key::of(&event.id),
+                }
             }
 
             async fn handle(
