@@ -197,6 +197,20 @@ pub struct Always;
 #[derive(Debug)]
 pub struct Sometimes;
 
+/// Tells a [`MaybePart`] that is what a key function returns that can fail.
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct Fallible;
+
+impl<P: KeyPart> MaybePart<Fallible> for Result<Option<P>, KeyError> {
+    fn part(&self) -> Result<&dyn KeyPart, KeyError> {
+        match self {
+            Ok(part) => part.part(),
+            Err(error) => Err(error.clone()),
+        }
+    }
+}
+
 impl<P: KeyPart> MaybePart<Always> for P {
     fn part(&self) -> Result<&dyn KeyPart, KeyError> {
         Ok(self)
