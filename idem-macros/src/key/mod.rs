@@ -123,6 +123,7 @@ pub(crate) fn tenant(input: ParseStream<'_>, errors: &mut Errors) -> syn::Result
             tuple,
             "a tenant is one thing; what else makes the event is in the key: `key = (\"a\", \"b\")`",
         )),
+        Expr::Lit(_) if literal(&expr).is_none() => Err(syn::Error::new_spanned(&expr, FORM)),
         other => match source(other, errors)? {
             Source::Content(content) => Err(syn::Error::new(
                 content.span,
