@@ -342,7 +342,14 @@ impl Handler for Bulk {
         let tx = <&mut MemoryConnection as Param<'_, Self>>::take(&mut call)?;
         let ids: Vec<_> = orders.iter().map(|order| order.id.clone()).collect();
         let keys: Vec<_> = contexts.iter().map(|cx| cx.key().to_string()).collect();
-        assert_eq!(keys, ids, "a context for each event, in order");
+        for ((key, id), cx) in keys.iter().zip(&ids).zip(contexts) {
+            // Without a key, its place.
+            let expected = match (id.as_str(), cx.partition(), cx.offset()) {
+                ("", Some(partition), Some(offset)) => format!("{TOPIC}/{partition}/{offset}"),
+                _ => id.clone(),
+            };
+            assert_eq!(*key, expected, "a context for each event, in order");
+        }
         script.0.lock().unwrap().calls.push(ids);
         for (order, cx) in orders.into_iter().zip(contexts) {
             let effect = order.id.clone();
