@@ -66,8 +66,8 @@ pub use idem_macros::idempotent;
 #[doc(inline)]
 pub use idem_runtime::{
     BoxError, Cause, Content, Context, DeadLetter, DeadLetters, DecodeError, Error, ErrorKind,
-    Event, EventOf, Failure, FailureClass, Handler, Headers, IntoKey, IsolationLevel, Key,
-    KeyError, KeyPart, KeySource, KeyedByEvent, LetterAction, LetterFilter, LetterNote,
+    Event, EventOf, Failure, FailureClass, Fingerprint, Handler, Headers, IntoKey, IsolationLevel,
+    Key, KeyError, KeyPart, KeySource, KeyedByEvent, LetterAction, LetterFilter, LetterNote,
     LetterState, Many, Marker, MarkerMode, MarkerState, MissingKey, OnFailure, One, Origin,
     Outcome, Permanent, Policy, Processor, Replay, ReplayReport, Result, Retry, Serves, State,
     Store, Subscriber, permanent,

@@ -76,7 +76,7 @@ pub async fn a_dead_letter_comes_back_as_it_was<H: Harness>(harness: &H) {
 
 pub async fn a_long_key_comes_back_as_it_is_written<H: Harness>(harness: &H) {
     let held = held(harness).await;
-    let (event, cause) = (event(1, "e1"), cause("e1"));
+    let (event, cause) = (event(1, "e1"), cause());
     let key = key(&"x".repeat(300));
     let new = NewLetter { key: Some(&key), ..dead(&event, &cause) };
     give_up(harness, &held, &[new]).await;
