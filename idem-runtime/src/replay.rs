@@ -18,7 +18,7 @@ use crate::marker::MarkerMode;
 use crate::process::failed;
 use crate::state::States;
 use crate::store::{Claim, Claimed, Settlement, Store, Terms, Writer};
-use crate::work::{Item, Refusal, Room};
+use crate::work::{Item, Room};
 
 /// How often a replay that met a passing failure of the database is tried again.
 const TRIES: u32 = 5;
@@ -204,8 +204,10 @@ impl<S: Store> Replay<S> {
         if self.dry_run {
             if letter.state == LetterState::Waiting {
                 report.waiting += 1;
-            } else if let Err(refusal) = (handler.work)().push(&letter.event) {
-                report.failed.push((letter.id, refused(&refusal)));
+            } else if let Err(refusal) =
+                (handler.work)().push(&letter.event, handler.policy.missing_key)
+            {
+                report.failed.push((letter.id, refusal.to_string()));
             }
             return Ok(());
         }
@@ -305,18 +307,27 @@ impl<S: Store> Replay<S> {
             Some(letter) => letter,
         };
         let mut work = (handler.work)();
-        let key = match work.push(&letter.event) {
-            Ok(key) => key,
-            Err(refusal) => return Ok(Step::Undo(Replayed::Failed(refused(&refusal)))),
+        let identity = match work.push(&letter.event, handler.policy.missing_key) {
+            Ok(identity) => identity,
+            Err(refusal) => return Ok(Step::Undo(Replayed::Failed(refusal.to_string()))),
         };
-        let new = self.claim(handler, &letter, &key, writer, tx).await?;
+        let new = match identity.key() {
+            Some(key) => self.claim(handler, &letter, key, writer, tx).await?,
+            // The letter itself is the marker.
+            None => true,
+        };
         let action = if new { LetterAction::Replayed } else { LetterAction::Superseded };
         let settlement = Settlement { action, by: &self.by, note: None, edit: None };
         // Before the handler: should it end the transaction by itself, the letter is settled with it.
         store.settle_letter(tx, id, &settlement).await?;
         if new {
             let attempts = letter.cause.as_ref().map_or(0, |cause| cause.attempts);
-            let item = Item { event: &letter.event, key: &key, slot: 0, attempt: attempts + 1 };
+            let item = Item {
+                event: &letter.event,
+                key: identity.shown(),
+                slot: 0,
+                attempt: attempts + 1,
+            };
             let group: Arc<str> = letter.group.as_str().into();
             let timeout = handler.policy.timeout;
             let room = Room { group: &group, states: &self.states, timeout };
@@ -378,11 +389,4 @@ enum Step {
     Commit(Replayed),
     Undo(Replayed),
     Abandon(Replayed),
-}
-
-fn refused(refusal: &Refusal) -> String {
-    match refusal {
-        Refusal::Decode(error) => format!("the event cannot be decoded: {error}"),
-        Refusal::Key(error) => format!("the event has no usable key: {error}"),
-    }
 }

@@ -285,9 +285,12 @@ macro_rules! handler {
                 <&Context as Param<'_, Self>>::needs(needs);
             }
 
-            fn key(event: &EventOf<Self>, _source: Option<&Event>) -> Result<Key, KeyError> {
+            fn key(event: &EventOf<Self>, source: Option<&Event>) -> Result<Key, KeyError> {
                 assert_ne!(event.id, "panic", "the test made the key panic");
-                Key::of(&event.id)
+                match Self::KEY {
+                    KeySource::Offset => Key::offset(source.unwrap()),
+                    _ => Key::of(&event.id),
+                }
             }
 
             async fn handle(
@@ -346,7 +349,14 @@ impl Handler for Bulk {
         let tx = <&mut MemoryConnection as Param<'_, Self>>::take(&mut call)?;
         let ids: Vec<_> = orders.iter().map(|order| order.id.clone()).collect();
         let keys: Vec<_> = contexts.iter().map(|cx| cx.key().to_string()).collect();
-        assert_eq!(keys, ids, "a context for each event, in order");
+        for ((key, id), cx) in keys.iter().zip(&ids).zip(contexts) {
+            // Without a key, its place.
+            let expected = match (id.as_str(), cx.partition(), cx.offset()) {
+                ("", Some(partition), Some(offset)) => format!("{TOPIC}/{partition}/{offset}"),
+                _ => id.clone(),
+            };
+            assert_eq!(*key, expected, "a context for each event, in order");
+        }
         let names = {
             let mut lines = script.0.lock().unwrap();
             lines.calls.push(ids);
