@@ -3,14 +3,17 @@
 //!
 //! Not here: the function's own rules (`signature.rs`).
 
+use proc_macro2::Span;
 use syn::LitStr;
 use syn::ext::IdentExt as _;
 
 use crate::attr::Attr;
 use crate::errors::Errors;
 use crate::function::Function;
-use crate::key::Key;
+use crate::key::{self, Key, Selected, Source};
+use crate::lint::lint;
 use crate::model::{Input, Model, Policy, Rejected};
+use crate::policy::MissingKey;
 use crate::signature;
 use crate::value::check_scope;
 use crate::words::Word;
@@ -37,8 +40,18 @@ pub(crate) fn check(
     let scope = scope(&attr, &function, &mut errors);
 
     let slices = slices(&attr, &mut errors);
+    keys(&attr, &mut errors);
+    content_of_format(&attr, &mut errors);
     let Attr { key, store, topics, format, retry, .. } = attr;
     let Attr { permanent, on_failure, isolation, timeout, .. } = attr;
+    let (tenant, missing_key) = (attr.tenant.given(), attr.missing_key.given());
+    let key = match (key, tenant) {
+        (Word::Given(Key::Sources(own)), tenant) => {
+            let sources: Vec<_> = tenant.into_iter().chain(own).collect();
+            Word::Given(Key::Sources(sources))
+        }
+        (key, _) => key,
+    };
     match (key, store, input, output) {
         (Word::Given(key), Word::Given(store), Some(input), Some(output)) if errors.len() == 0 => {
             let policy = Policy {
@@ -47,12 +60,14 @@ pub(crate) fn check(
                 isolation: isolation.given(),
                 timeout: timeout.given(),
                 slices,
+                missing_key: missing_key.map(|(answer, _)| answer),
             };
             let (topics, format) = (topics.given(), format.given());
             let permanent = permanent.given();
             let model = Model {
                 function,
                 key,
+                allow: attr.allow.given(),
                 store,
                 topics,
                 format,
@@ -74,7 +89,7 @@ pub(crate) fn check(
 
 /// The rules of the words.
 fn words(attr: &Attr, errors: &mut Errors) {
-    let here = proc_macro2::Span::call_site();
+    let here = Span::call_site();
     if matches!(attr.key, Word::Absent) {
         errors.at(
             here,
@@ -97,19 +112,97 @@ fn words(attr: &Attr, errors: &mut Errors) {
         );
     }
     if matches!(attr.topics, Word::Absent) {
-        match &attr.key {
-            Word::Given(Key::Header(name)) => errors.on(
-                name,
-                "a header is a part of a Kafka message: add `topic = \"..\"`, or take the key from \
-                 a field of the event",
+        without_topic(attr, errors);
+    }
+}
+
+/// What needs a message, where there are none.
+fn without_topic(attr: &Attr, errors: &mut Errors) {
+    if let Word::Given(Key::Offset(span)) = &attr.key {
+        errors.at(
+            *span,
+            "`offset` is the place of a Kafka message: add `topic = \"..\"`, or take the key from a \
+             field of the event (a field called `offset` is `key = \"offset\"`)",
+        );
+    }
+    for source in sources(attr).filter(|it| it.needs_message()) {
+        let what = match source {
+            Source::Header(_) => "a header is",
+            Source::MessageKey(_) => "the message key is",
+            _ => "what is hashed is the payload,",
+        };
+        errors.at(
+            source.span(),
+            format!(
+                "{what} a part of a Kafka message: add `topic = \"..\"`, or take the key from a \
+                 field of the event"
             ),
-            Word::Given(Key::Offset(span)) => errors.at(
-                *span,
-                "`offset` is the place of a Kafka message: add `topic = \"..\"`, or take the key \
-                 from a field of the event (a field called `offset` is `key = \"offset\"`)",
-            ),
-            _ => {}
+        );
+    }
+    if let Word::Given((MissingKey::CONTENT_HASH, span)) = &attr.missing_key {
+        errors.at(
+            *span,
+            "what is hashed is the payload, a part of a Kafka message: add `topic = \"..\"`, or \
+             choose another answer",
+        );
+    }
+}
+
+/// The rules of what the key is made of.
+fn keys(attr: &Attr, errors: &mut Errors) {
+    let tenant = match &attr.tenant {
+        Word::Given(tenant) => Some(tenant),
+        _ => None,
+    };
+    match &attr.key {
+        Word::Given(Key::Offset(_)) => {
+            if let Some(tenant) = tenant {
+                errors.at(
+                    tenant.span(),
+                    "`key = offset` tells each event from every other already; leave `tenant` out",
+                );
+            }
+            if let Word::Given((_, span)) = &attr.missing_key {
+                errors.at(*span, "no event is without an offset; leave `missing_key` out");
+            }
         }
+        Word::Given(Key::Sources(own)) => {
+            let sources: Vec<&Source> = tenant.into_iter().chain(own).collect();
+            if tenant.is_some() {
+                key::refuse_twice(&sources, errors);
+            }
+            if let Word::Given((MissingKey::CONTENT_HASH, span)) = &attr.missing_key {
+                content_instead(own, tenant.is_some(), *span, errors);
+            }
+            match &attr.allow {
+                Word::Given(allow) => lint(&sources, tenant.is_some(), Some(allow), errors),
+                Word::Absent => lint(&sources, tenant.is_some(), None, errors),
+                Word::Broken => {}
+            }
+            return;
+        }
+        _ => return,
+    }
+    if let Word::Given(allow) = &attr.allow {
+        lint(&[], false, Some(allow), errors);
+    }
+}
+
+/// The rules of a content hash in the place of a missing key.
+fn content_instead(own: &[Source], tenant: bool, span: Span, errors: &mut Errors) {
+    if own.iter().any(|source| matches!(source, Source::Content(_))) {
+        errors.at(
+            span,
+            "the key is a content hash already: where it is missing there is no content; choose \
+             another answer",
+        );
+    } else if tenant {
+        errors.at(
+            span,
+            "the hash of what an event says would leave the tenant out, so that equal events of two \
+             tenants would be one; choose another answer, or put the hash beside the tenant: \
+             `key = content_hash`",
+        );
     }
 }
 
@@ -126,18 +219,55 @@ fn scope(attr: &Attr, function: &Function, errors: &mut Errors) -> LitStr {
     LitStr::new(&text, name.span())
 }
 
-/// The rules of an event that may be missing.
-fn optional(attr: &Attr, input: &Input, errors: &mut Errors) {
-    if let Word::Given(Key::Fields(fields)) = &attr.key {
-        for field in fields {
+/// What the key is made of, with the tenant.
+fn sources(attr: &Attr) -> impl Iterator<Item = &Source> {
+    let tenant = match &attr.tenant {
+        Word::Given(tenant) => Some(tenant),
+        _ => None,
+    };
+    let own = match &attr.key {
+        Word::Given(Key::Sources(sources)) => sources.as_slice(),
+        _ => &[],
+    };
+    tenant.into_iter().chain(own)
+}
+
+/// The rules of a hash of what a message in another format than JSON says.
+fn content_of_format(attr: &Attr, errors: &mut Errors) {
+    let Word::Given(format) = &attr.format else { return };
+    if format.is_json() {
+        return;
+    }
+    for source in sources(attr) {
+        if let Source::Content(content) = source
+            && !matches!(content.selected, Selected::All)
+        {
             errors.at(
-                field.span,
-                "a message without a payload (a tombstone) has no fields, so that the key of an \
-                 `Option` event cannot be one: take it from the message, `key = header(\"..\")` or \
-                 `key = offset`",
+                source.span(),
+                "fields can be chosen of JSON only: of another format the bytes of the payload are \
+                 hashed, `key = content_hash`; or take fields of the event, \
+                 `key = (\"a\", \"order.id\")`",
             );
         }
-    } else if let (Word::Absent, Some(inside)) = (&attr.topics, &input.inside) {
+    }
+}
+
+/// The rules of an event that may be missing.
+fn optional(attr: &Attr, input: &Input, errors: &mut Errors) {
+    let fields: Vec<_> = sources(attr).filter(|it| matches!(it, Source::Field(_))).collect();
+    for field in &fields {
+        errors.at(
+            field.span(),
+            "a message without a payload (a tombstone) has no fields, so that the key of an \
+             `Option` event cannot be one: take it from the message, `key = header(\"..\")` or \
+             `key = offset`; `message_key` is not enough, because later messages about the same \
+             thing have it, too",
+        );
+    }
+    if !fields.is_empty() {
+        return;
+    }
+    if let (Word::Absent, Some(inside)) = (&attr.topics, &input.inside) {
         errors.on(
             inside,
             "an event in an `Option` may be a Kafka message without a payload: add `topic = \"..\"`, \

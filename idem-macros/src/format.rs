@@ -33,6 +33,10 @@ const PLACE: Words = Words {
 };
 
 impl Format {
+    pub(crate) fn is_json(&self) -> bool {
+        matches!(self, Self::Known { name: JSON, .. })
+    }
+
     pub(crate) fn span(&self) -> Span {
         match self {
             Self::Known { span, .. } | Self::Framed { span, .. } => *span,

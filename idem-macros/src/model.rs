@@ -4,10 +4,11 @@ use proc_macro2::TokenStream;
 use quote::{quote, quote_spanned};
 use syn::{ExprPath, LitStr, Type};
 
+use crate::allow::Allow;
 use crate::format::Format;
 use crate::function::Function;
 use crate::key::Key;
-use crate::policy::{Isolation, OnFailure};
+use crate::policy::{Isolation, MissingKey, OnFailure};
 use crate::retry::Retry;
 use crate::time::Time;
 use crate::value::Store;
@@ -15,6 +16,7 @@ use crate::value::Store;
 pub(crate) struct Model {
     pub(crate) function: Function,
     pub(crate) key: Key,
+    pub(crate) allow: Option<Allow>,
     pub(crate) store: Store,
     pub(crate) topics: Option<Vec<LitStr>>,
     /// How an event is read; JSON unless it is said.
@@ -39,6 +41,13 @@ pub(crate) struct Input {
     pub(crate) is_batch: bool,
 }
 
+impl Model {
+    /// Whether the payload is JSON, whose content has one form to compare.
+    pub(crate) fn is_json(&self) -> bool {
+        self.format.as_ref().is_none_or(Format::is_json)
+    }
+}
+
 impl Input {
     /// Whether a message without a payload is an event, too.
     pub(crate) fn is_optional(&self) -> bool {
@@ -59,6 +68,7 @@ pub(crate) struct Policy {
     pub(crate) isolation: Option<Isolation>,
     pub(crate) timeout: Option<Time>,
     pub(crate) slices: Option<u16>,
+    pub(crate) missing_key: Option<MissingKey>,
 }
 
 /// What is known of a handler that has mistakes.

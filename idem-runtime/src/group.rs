@@ -116,6 +116,9 @@ impl<S: Store> Registered<S> {
     pub(crate) fn of<H: Subscriber<Store = S>>() -> Self {
         let mut needs = Needs::default();
         H::needs(&mut needs);
+        for (lint, reason) in H::ALLOWED {
+            tracing::debug!(scope = H::SCOPE, lint, reason, "the handler's attribute allows this");
+        }
         Self {
             scope: H::SCOPE,
             topics: H::TOPICS.iter().map(|topic| Arc::from(*topic)).collect(),
@@ -131,7 +134,7 @@ impl<S: Store> Registered<S> {
     pub(crate) fn mode(&self) -> MarkerMode {
         match self.key {
             KeySource::Offset => MarkerMode::Offset,
-            KeySource::Event | KeySource::Header(_) => MarkerMode::Rows,
+            KeySource::Event | KeySource::Message => MarkerMode::Rows,
         }
     }
 

@@ -22,7 +22,7 @@ use crate::process::failed;
 use crate::registry::SchemaRegistry;
 use crate::state::States;
 use crate::store::{Claim, Claimed, Settlement, Store, Terms, Writer};
-use crate::work::{Item, Refusal, Room};
+use crate::work::{Item, Room};
 
 /// How often a replay that met a passing failure of the database is tried again.
 const TRIES: u32 = 5;
@@ -243,8 +243,9 @@ impl<S: Store> Replay<S> {
                 report.waiting += 1;
             } else {
                 let schemas = self.schemas(handler, &letter.event).await?;
-                if let Err(refusal) = (handler.work)().push(&letter.event, &schemas) {
-                    report.failed.push((letter.id, refused(&refusal)));
+                let missing = handler.policy.missing_key;
+                if let Err(refusal) = (handler.work)().push(&letter.event, &schemas, missing) {
+                    report.failed.push((letter.id, refusal.to_string()));
                 }
             }
             return Ok(());
@@ -347,18 +348,27 @@ impl<S: Store> Replay<S> {
         let mut work = (handler.work)();
         // Within the transaction: until it was locked the event could be corrected.
         let schemas = self.schemas(handler, &letter.event).await?;
-        let key = match work.push(&letter.event, &schemas) {
-            Ok(key) => key,
-            Err(refusal) => return Ok(Step::Undo(Replayed::Failed(refused(&refusal)))),
+        let identity = match work.push(&letter.event, &schemas, handler.policy.missing_key) {
+            Ok(identity) => identity,
+            Err(refusal) => return Ok(Step::Undo(Replayed::Failed(refusal.to_string()))),
         };
-        let new = self.claim(handler, &letter, &key, writer, tx).await?;
+        let new = match identity.key() {
+            Some(key) => self.claim(handler, &letter, key, writer, tx).await?,
+            // The letter itself is the marker.
+            None => true,
+        };
         let action = if new { LetterAction::Replayed } else { LetterAction::Superseded };
         let settlement = Settlement { action, by: &self.by, note: None, edit: None };
         // Before the handler: should it end the transaction by itself, the letter is settled with it.
         store.settle_letter(tx, id, &settlement).await?;
         if new {
             let attempts = letter.cause.as_ref().map_or(0, |cause| cause.attempts);
-            let item = Item { event: &letter.event, key: &key, slot: 0, attempt: attempts + 1 };
+            let item = Item {
+                event: &letter.event,
+                key: identity.shown(),
+                slot: 0,
+                attempt: attempts + 1,
+            };
             let group: Arc<str> = letter.group.as_str().into();
             let timeout = handler.policy.timeout;
             let room = Room { group: &group, states: &self.states, schemas: &schemas, timeout };
@@ -420,11 +430,4 @@ enum Step {
     Commit(Replayed),
     Undo(Replayed),
     Abandon(Replayed),
-}
-
-fn refused(refusal: &Refusal) -> String {
-    match refusal {
-        Refusal::Decode(error) => format!("the event cannot be decoded: {error}"),
-        Refusal::Key(error) => format!("the event has no usable key: {error}"),
-    }
 }

@@ -65,12 +65,12 @@
 pub use idem_macros::idempotent;
 #[doc(inline)]
 pub use idem_runtime::{
-    BoxError, Cause, CloudEvent, Context, DeadLetter, DeadLetters, DecodeError, Encoded, Error,
-    ErrorKind, Event, EventOf, Failure, FailureClass, Format, Handler, Headers, IntoKey,
-    IsolationLevel, Key, KeyError, KeyPart, KeySource, KeyedByEvent, LetterAction, LetterFilter,
-    LetterNote, LetterState, Many, Marker, MarkerMode, MarkerState, OnFailure, One, Origin,
-    Outcome, Permanent, Policy, Processor, Replay, ReplayReport, Result, Retry, Schemas, Serves,
-    State, Store, Subscriber, TimestampKind, decode_json, permanent,
+    BoxError, Cause, CloudEvent, Content, Context, DeadLetter, DeadLetters, DecodeError, Encoded,
+    Error, ErrorKind, Event, EventOf, Failure, FailureClass, Fingerprint, Format, Handler, Headers,
+    IntoKey, IsolationLevel, Key, KeyError, KeyPart, KeySource, KeyedByEvent, LetterAction,
+    LetterFilter, LetterNote, LetterState, Many, Marker, MarkerMode, MarkerState, MissingKey,
+    OnFailure, One, Origin, Outcome, Permanent, Policy, Processor, Replay, ReplayReport, Result,
+    Retry, Schemas, Serves, State, Store, Subscriber, TimestampKind, decode_json, permanent,
 };
 #[cfg(feature = "avro")]
 #[doc(inline)]

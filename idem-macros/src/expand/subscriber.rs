@@ -7,6 +7,7 @@ use syn::{Ident, LitStr};
 use super::{here, mixed, type_name};
 use crate::format::Format;
 use crate::model::Model;
+use crate::policy::MissingKey;
 
 pub(super) fn subscriber(model: &Model, topics: &[LitStr]) -> TokenStream {
     let (cfgs, name) = (model.function.cfgs(), type_name(&model.function));
@@ -16,6 +17,14 @@ pub(super) fn subscriber(model: &Model, topics: &[LitStr]) -> TokenStream {
         }),
         _ => None,
     };
+    let content = (!model.is_json() && model.policy.missing_key == Some(MissingKey::CONTENT_HASH))
+        .then(|| {
+            quote_spanned! {here()=>
+                fn content_key(event: &::idem::__private::Event) -> ::idem::__private::Keyed {
+                    ::idem::__private::Key::payload(event)
+                }
+            }
+        });
     let decode = decode(model);
     quote_spanned! {here()=>
         #(#cfgs)*
@@ -25,6 +34,7 @@ pub(super) fn subscriber(model: &Model, topics: &[LitStr]) -> TokenStream {
             fn decode(event: ::idem::__private::Encoded) -> ::idem::__private::Decoded<Self> {
                 #decode
             }
+            #content
         }
     }
 }

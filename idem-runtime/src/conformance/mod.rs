@@ -100,6 +100,8 @@ macro_rules! conformance {
         claims::a_concurrent_duplicate_waits_and_loses
         claims::a_concurrent_duplicate_wins_when_the_first_rolls_back
         claims::a_concurrent_duplicate_wins_when_the_first_is_dropped
+        claims::of_many_keys_those_that_another_lane_commits_are_known
+        claims::of_many_keys_those_that_another_lane_gives_back_are_new
         claims::batches_that_overlap_do_not_deadlock
         fences::a_claim_with_another_token_is_fenced_and_inserts_nothing
         fences::a_claim_for_a_lane_that_is_gone_is_fenced
@@ -137,6 +139,10 @@ macro_rules! conformance {
         markers::a_marker_of_a_lane_tells_its_origin
         markers::a_marker_without_kafka_tells_its_attempt
         markers::metadata_comes_back_as_it_was
+        markers::what_is_said_of_an_event_is_beside_its_marker
+        markers::known_markers_are_told_within_the_transaction
+        markers::results_are_kept_in_the_transaction_that_claimed
+        markers::an_attempt_that_was_begun_is_taken_over
         markers::a_key_that_was_never_claimed_has_no_marker
         keys::keys_that_look_alike_are_different
         keys::any_text_that_fits_is_a_key
@@ -161,6 +167,7 @@ macro_rules! conformance {
         direct::marking_says_whether_the_key_was_new
         direct::a_marked_key_is_processed
         direct::what_is_no_key_is_refused
+        direct::a_long_key_is_known_by_how_it_is_written
         direct::ten_concurrent_calls_for_a_key_have_one_effect
         direct::ten_concurrent_calls_for_ten_keys_have_ten_effects
         slice_seals::a_seal_moves_one_slice_and_not_its_lane
@@ -195,6 +202,7 @@ macro_rules! conformance {
         attempts::an_owner_that_fell_silent_has_died
         attempts::progress_is_what_makes_a_lane_calm
         dead_letters::a_dead_letter_comes_back_as_it_was
+        dead_letters::a_long_key_comes_back_as_it_is_written
         dead_letters::an_event_with_nothing_in_it_comes_back_with_nothing
         dead_letters::what_is_empty_is_not_what_is_missing
         dead_letters::every_class_and_a_long_error_come_back

@@ -203,7 +203,7 @@ impl State {
     pub(super) fn deliver(&self) {
         for (seat, _) in self.seats.iter().filter(|(_, flows)| *flows) {
             let log = &self.logs[usize::try_from(seat.id.partition).unwrap()];
-            let next = seat.queue.next().unwrap_or(i64::MAX);
+            let next = seat.queue.next().map_or(i64::MAX, |it| it.offset);
             let from = log.events.partition_point(|event| event.offset < next);
             seat.queue.push(log.events[from..].iter().cloned());
         }

@@ -1,4 +1,6 @@
-use idem::{CloudEvent, DecodeError, Encoded, Event, Format, Schemas, Subscriber, idempotent};
+use idem::{
+    CloudEvent, DecodeError, Encoded, Event, Format, Handler, Schemas, Subscriber, idempotent,
+};
 use idem_ui_tests::*;
 use prost::Message as _;
 
@@ -42,6 +44,25 @@ handlers! {
     backwards(OrderPlaced) = [, format = codec::Backwards]
 }
 
+#[idempotent(key = content_hash, store = Stub, topic = "orders", format = "protobuf")]
+async fn by_its_bytes(event: Proto, tx: &mut StubConnection) -> Result<(), std::io::Error> {
+    tx.execute(&event.event_id).await
+}
+
+#[idempotent(
+    key = header("id"),
+    store = Stub,
+    topic = "orders",
+    format = "protobuf",
+    missing_key = "content_hash"
+)]
+async fn by_its_bytes_instead(
+    event: Proto,
+    tx: &mut StubConnection,
+) -> Result<(), std::io::Error> {
+    tx.execute(&event.event_id).await
+}
+
 #[idempotent(key = ("source", "id"), store = Stub, topic = "orders", format = "cloudevents")]
 async fn cloud(
     event: CloudEvent<OrderPlaced>,
@@ -75,6 +96,13 @@ fn main() {
     assert_eq!(decode::<inside>(&framed(&[4, 2, 0])).unwrap(), message);
     assert!(decode::<inside>(&framed(&[2, 2])).is_err());
 
+    let other = event(Proto { event_id: "e2".into() }.encode_to_vec());
+    let bare = event(message.encode_to_vec());
+    let key = |event: &Event| <by_its_bytes as Handler>::key(&message, Some(event)).unwrap();
+    assert_eq!(key(&bare), key(&bare));
+    assert_ne!(key(&bare), key(&other));
+    assert_eq!(by_its_bytes_instead::content_key(&bare).unwrap(), key(&bare));
+
     let mut event = event(*json);
     assert!(decode::<cloud>(&event).is_err());
     event.headers = [("specversion", "1.0"), ("id", "7"), ("source", "/shop"), ("type", "placed")]
@@ -82,6 +110,6 @@ fn main() {
         .into_iter()
         .collect();
     let event = decode::<cloud>(&event).unwrap();
-    let key = <cloud as idem::Handler>::key(&event, None).unwrap();
+    let key = <cloud as Handler>::key(&event, None).unwrap();
     assert_eq!(key.as_str(), "5:/shop,1:7");
 }
