@@ -41,6 +41,7 @@
 //! - [`Processor`], and `process` beside each handler: the same without Kafka.
 //! - [`Store`]: `process_if_new`, `is_processed` and `mark_processed`, for code without a handler.
 //! - `postgres::Postgres`, `sqlite::Sqlite`: the stores, each behind the feature of its name.
+//! - [`CloudEvent`], [`Format`], `SchemaRegistry` (feature `avro`): events in other formats than JSON.
 //! - [`permanent`], [`Retry`], [`OnFailure`]: what becomes of an event that fails.
 //! - [`Error`], [`ErrorKind`]: what can go wrong.
 //!
@@ -52,6 +53,8 @@
 //! | `kafka-ssl` | | TLS and SASL/SCRAM to the broker; needs OpenSSL's headers |
 //! | `postgres` | yes | the PostgreSQL store |
 //! | `sqlite` | | the SQLite store |
+//! | `protobuf` | | events in Protobuf, by the crate `prost` 0.14 |
+//! | `avro` | | events in Avro, and the client of a schema registry (HTTP with rustls) |
 //!
 //! # What is not promised
 //!
@@ -70,11 +73,12 @@ pub use idem_runtime::{
     IntoKey, IsolationLevel, Key, KeyError, KeyPart, KeySource, KeyedByEvent, LetterAction,
     LetterFilter, LetterNote, LetterState, Many, Marker, MarkerMode, MarkerState, MissingKey,
     OnFailure, One, Origin, Outcome, Permanent, Policy, Processor, Replay, ReplayReport, Result,
-    Retry, Schemas, Serves, State, Store, Subscriber, TimestampKind, decode_json, permanent,
+    Retry, SchemaOf, Schemas, Serves, State, Store, Subscriber, TimestampKind, decode_json,
+    permanent,
 };
 #[cfg(feature = "avro")]
 #[doc(inline)]
-pub use idem_runtime::{SchemaRegistry, decode_avro};
+pub use idem_runtime::{SchemaRegistry, decode_avro, schema_of_avro};
 #[cfg(feature = "protobuf")]
 #[doc(inline)]
 pub use idem_runtime::{decode_protobuf, decode_protobuf_registry};

@@ -199,3 +199,24 @@ async fn a_replay_asks_for_the_schema_and_keeps_the_letter_while_the_registry_is
     assert_eq!(replay.run(&all).await.unwrap().processed, 1);
     assert_eq!(shipped(&world), ["e0"]);
 }
+
+#[cfg(feature = "kafka")]
+#[test]
+fn without_a_registry_a_handler_of_avro_is_a_mistake() {
+    use crate::{Builder, Kafka};
+
+    let build = |registry: Option<SchemaRegistry>| {
+        let mut builder = Builder::new().kafka(Kafka::new("127.0.0.1:1")).group("g");
+        if let Some(registry) = registry {
+            builder = builder.schema_registry(registry);
+        }
+        let builder = builder.store(Memory::new()).state(Failures::default()).handler::<Ship>();
+        builder.build().map(|_| ()).map_err(|error| (error.kind(), error.to_string()))
+    };
+    let (kind, text) = build(None).unwrap_err();
+    assert!(kind == ErrorKind::Config && text.contains("`ship`"), "{text}");
+    assert!(text.contains(".schema_registry(SchemaRegistry::new("), "{text}");
+    let (kind, text) = build(Some(SchemaRegistry::new("registry:8081"))).unwrap_err();
+    assert!(kind == ErrorKind::Config && text.contains("http://"), "{text}");
+    assert_eq!(build(Some(SchemaRegistry::new("http://registry:8081"))), Ok(()));
+}
