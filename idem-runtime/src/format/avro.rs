@@ -3,12 +3,17 @@
 //!
 //! Fields are found by name, in any order; those that the type does not have are passed over, and
 //! those that the schema does not have need a `#[serde(default)]` or an `Option`.
+//!
+//! A `uuid` is text as serde's `Uuid` reads it, a time is its number, a `decimal` its unscaled bytes, a
+//! union whatever is in it: `null` is `None`. Which of several records a union holds is told by their
+//! fields (`#[serde(untagged)]`), because the value has lost their names.
 
 use std::io::{self, Read};
 
 use serde::de::DeserializeOwned;
 
 use crate::event::{DecodeError, Event, missing_field_in};
+use crate::format::avro_value::AvroValue;
 use crate::format::{Encoded, Schema, framed, payload};
 
 /// Decodes an Avro event with the schema that its first bytes name.
@@ -32,16 +37,13 @@ pub fn decode_avro<T: DeserializeOwned>(event: Encoded<'_>) -> Result<T, DecodeE
     let value = schema.read(body).ok_or_else(|| {
         DecodeError::new(format!("the payload is not of the schema that it names, {id}"))
     })?;
-    apache_avro::from_value(&value).map_err(|error| {
-        let text = error.to_string();
-        let text = text.strip_prefix("Failed to deserialize Avro value into value: ");
-        let why = match text.and_then(missing_field_in) {
+    T::deserialize(AvroValue(&value)).map_err(|error| {
+        DecodeError::new(match missing_field_in(&error.to_string()) {
             Some(field) => format!("the schema of the event, {id}, has no field {field}"),
             None => format!(
                 "the event, whose schema is {id}, does not have the shape of the handler's event"
             ),
-        };
-        DecodeError::new(why)
+        })
     })
 }
 
@@ -152,6 +154,76 @@ mod tests {
         assert_eq!(order, Order { id: "hunter2".into(), cents: Some(-5), new: Vec::new() });
         assert_eq!(schema_of_avro(&event(7, &body())), Some(7));
         assert_eq!(schema_of_avro(&Event::new("t".into(), 0, 0, "{}")), None);
+    }
+
+    #[test]
+    fn the_types_of_avro_become_those_of_serde() {
+        #[derive(Debug, PartialEq, Deserialize)]
+        enum Kind {
+            Card,
+            Cash,
+        }
+        #[derive(Debug, PartialEq, Deserialize)]
+        struct Line {
+            sku: String,
+        }
+        #[derive(Debug, PartialEq, Deserialize)]
+        struct All {
+            text_id: uuid::Uuid,
+            logical_id: uuid::Uuid,
+            at: i64,
+            kind: Kind,
+            lines: Vec<Line>,
+            tags: HashMap<String, i32>,
+            parent: Option<Line>,
+            price: f64,
+            bytes: Vec<u8>,
+            total: Vec<u8>,
+        }
+        let id = uuid::Uuid::from_u128(0x1234_5678_9abc_def0_1234_5678_9abc_def0);
+        let schema = r#"{"type": "record", "name": "All", "fields": [
+            {"name": "text_id", "type": "string"},
+            {"name": "logical_id", "type": {"type": "string", "logicalType": "uuid"}},
+            {"name": "at", "type": {"type": "long", "logicalType": "timestamp-millis"}},
+            {"name": "kind", "type": {"type": "enum", "name": "Kind", "symbols": ["Card", "Cash"]}},
+            {"name": "lines", "type": {"type": "array", "items":
+                {"type": "record", "name": "Line", "fields": [{"name": "sku", "type": "string"}]}}},
+            {"name": "tags", "type": {"type": "map", "values": "int"}},
+            {"name": "parent", "type": ["null", "Line"]},
+            {"name": "price", "type": "double"}, {"name": "bytes", "type": ["null", "bytes"]},
+            {"name": "total", "type":
+                {"type": "bytes", "logicalType": "decimal", "precision": 9, "scale": 2}}]}"#;
+        let line = |sku: &str| Value::Record(vec![("sku".into(), Value::String(sku.into()))]);
+        let written = Value::Record(vec![
+            ("text_id".into(), Value::String(id.to_string())),
+            ("logical_id".into(), Value::Uuid(id)),
+            ("at".into(), Value::TimestampMillis(7)),
+            ("kind".into(), Value::Enum(1, "Cash".into())),
+            ("lines".into(), Value::Array(vec![line("a"), line("b")])),
+            ("tags".into(), Value::Map(HashMap::from([("x".to_owned(), Value::Int(1))]))),
+            ("parent".into(), Value::Union(1, Box::new(line("p")))),
+            ("price".into(), Value::Double(1.5)),
+            ("bytes".into(), Value::Union(1, Box::new(Value::Bytes(vec![0, 255])))),
+            ("total".into(), Value::Decimal(vec![1, 44].into())),
+        ]);
+        let avro = apache_avro::Schema::parse_str(schema).unwrap();
+        let body = apache_avro::to_avro_datum(&avro, written).unwrap();
+        let known = schemas(Ok(Arc::new(Schema::parse(schema, &[]).unwrap())));
+        let line = |sku: &str| Line { sku: sku.into() };
+        let expected = All {
+            text_id: id,
+            logical_id: id,
+            at: 7,
+            kind: Kind::Cash,
+            lines: vec![line("a"), line("b")],
+            tags: HashMap::from([("x".to_owned(), 1)]),
+            parent: Some(line("p")),
+            price: 1.5,
+            bytes: vec![0, 255],
+            total: vec![1, 44],
+        };
+        let read = decode_avro::<All>(Encoded::new(&event(7, &body), &known));
+        assert_eq!(read.unwrap(), expected);
     }
 
     #[test]

@@ -11,7 +11,8 @@ use crate::format::Schemas;
 /// use idem_runtime::{Encoded, Event, Schemas};
 ///
 /// let event = Event::new("orders".into(), 0, 7, "{}");
-/// let encoded = Encoded::new(&event, &Schemas::none());
+/// let schemas = Schemas::none();
+/// let encoded = Encoded::new(&event, &schemas);
 /// assert_eq!(encoded.offset, 7);
 /// ```
 #[derive(Debug, Clone, Copy)]

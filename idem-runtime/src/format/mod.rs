@@ -4,6 +4,8 @@
 
 #[cfg(feature = "avro")]
 mod avro;
+#[cfg(feature = "avro")]
+mod avro_value;
 pub(crate) mod cloud_event;
 mod data;
 mod encoded;
