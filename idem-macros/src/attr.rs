@@ -10,7 +10,7 @@ use crate::allow::{self, Allow};
 use crate::errors::Errors;
 use crate::format::{self, Format};
 use crate::key::{self, Key, Source};
-use crate::policy::{self, Isolation, MissingKey, OnFailure};
+use crate::policy::{self, Isolation, MissingKey, OnFailure, PayloadCheck};
 use crate::retry::{self, Retry};
 use crate::time::Time;
 use crate::value::{self, Store};
@@ -34,6 +34,8 @@ const WORDS: Words = Words {
         ("tenant", "tenant = \"tenant_id\""),
         ("missing_key", "missing_key = \"dead_letter\""),
         ("allow", "allow(timestamp_key, reason = \"one reading a second\")"),
+        ("store_result", "store_result"),
+        ("payload_check", "payload_check = \"warn\""),
         ("format", "format = \"avro\""),
     ],
     other: &[
@@ -57,6 +59,8 @@ const WORDS: Words = Words {
         ("secret_key", "write `allow(secret_key, reason = \"..\")`"),
         ("reason", "it is a part of `allow`: `allow(timestamp_key, reason = \"..\")`"),
         ("expect", "did you mean `allow`?"),
+        ("result", "write `store_result`"),
+        ("fingerprint", "write `payload_check = \"warn\"`"),
         ("codec", "did you mean `format`?"),
         ("encoding", "did you mean `format`?"),
         (
@@ -84,6 +88,9 @@ pub(crate) struct Attr {
     pub(crate) tenant: Word<Source>,
     pub(crate) missing_key: Word<(MissingKey, Span)>,
     pub(crate) allow: Word<Allow>,
+    /// How many bytes of a result are stored at most.
+    pub(crate) store_result: Word<(usize, Span)>,
+    pub(crate) payload_check: Word<(PayloadCheck, Span)>,
     pub(crate) format: Word<Format>,
 }
 
@@ -104,6 +111,8 @@ impl Attr {
             tenant: Word::Absent,
             missing_key: Word::Absent,
             allow: Word::Absent,
+            store_result: Word::Absent,
+            payload_check: Word::Absent,
             format: Word::Absent,
         };
         let parser = |input: ParseStream<'_>| {
@@ -139,6 +148,11 @@ impl Attr {
             "slices" => self.slices = entry.value(policy::slices),
             "tenant" => self.tenant = entry.value(key::tenant),
             "missing_key" => self.missing_key = entry.value(policy::missing_key),
+            "store_result" => {
+                let alone = (policy::RESULT_BYTES, entry.span());
+                self.store_result = entry.value_or_alone(alone, policy::store_result);
+            }
+            "payload_check" => self.payload_check = entry.value(policy::payload_check),
             "allow" => self.allow = entry.list_or_value(allow::list, allow::value),
             _ => self.format = entry.value(format::format),
         }

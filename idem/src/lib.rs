@@ -68,13 +68,13 @@
 pub use idem_macros::idempotent;
 #[doc(inline)]
 pub use idem_runtime::{
-    BoxError, Cause, CloudEvent, Content, Context, DeadLetter, DeadLetters, DecodeError, Encoded,
-    Error, ErrorKind, Event, EventOf, Failure, FailureClass, Fingerprint, Format, Handler, Headers,
-    IntoKey, IsolationLevel, Key, KeyError, KeyPart, KeySource, KeyedByEvent, LetterAction,
-    LetterFilter, LetterNote, LetterState, Many, Marker, MarkerMode, MarkerState, MissingKey,
-    OnFailure, One, Origin, Outcome, Permanent, Policy, Processor, Replay, ReplayReport, Result,
-    Retry, SchemaOf, Schemas, Serves, State, Store, Subscriber, TimestampKind, decode_json,
-    permanent,
+    Answer, Answers, BoxError, Cause, CloudEvent, Content, Context, DeadLetter, DeadLetters,
+    DecodeError, Encoded, Error, ErrorKind, Event, EventOf, Failure, FailureClass, Fingerprint,
+    Format, Handler, Headers, IntoKey, IsolationLevel, Key, KeyError, KeyPart, KeySource,
+    KeyedByEvent, LetterAction, LetterFilter, LetterNote, LetterState, Many, Marker, MarkerMode,
+    MarkerState, MissingKey, OnFailure, One, Origin, Outcome, PayloadCheck, Permanent, Policy,
+    Processor, Replay, ReplayReport, Result, Retry, SchemaOf, Schemas, Serves, State, Store,
+    Subscriber, TimestampKind, decode_json, permanent,
 };
 #[cfg(feature = "avro")]
 #[doc(inline)]

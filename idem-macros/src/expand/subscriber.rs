@@ -17,14 +17,15 @@ pub(super) fn subscriber(model: &Model, topics: &[LitStr]) -> TokenStream {
         }),
         _ => None,
     };
-    let content = (!model.is_json() && model.policy.missing_key == Some(MissingKey::CONTENT_HASH))
-        .then(|| {
-            quote_spanned! {here()=>
-                fn content_key(event: &::idem::__private::Event) -> ::idem::__private::Keyed {
-                    ::idem::__private::Key::payload(event)
-                }
+    let hashed = model.policy.missing_key == Some(MissingKey::CONTENT_HASH)
+        || model.policy.payload_check.is_some();
+    let content = (hashed && !model.is_json()).then(|| {
+        quote_spanned! {here()=>
+            fn content_key(event: &::idem::__private::Event) -> ::idem::__private::Keyed {
+                ::idem::__private::Key::payload(event)
             }
-        });
+        }
+    });
     let decode = decode(model);
     quote_spanned! {here()=>
         #(#cfgs)*

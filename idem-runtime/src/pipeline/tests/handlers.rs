@@ -165,7 +165,7 @@ impl Script {
     }
 }
 
-async fn perform(
+pub(super) async fn perform(
     scope: &'static str,
     order: Order,
     effect: String,
@@ -262,7 +262,7 @@ impl Gate {
 
 #[derive(Debug, Deserialize)]
 pub(super) struct Order {
-    id: String,
+    pub(super) id: String,
 }
 
 impl Order {

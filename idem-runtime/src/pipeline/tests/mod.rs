@@ -15,6 +15,7 @@ mod fence;
 mod group_commit;
 mod handler_broke;
 mod isolation;
+mod key_reuse;
 mod log_changed;
 mod missing_keys;
 mod model;
@@ -24,6 +25,7 @@ mod parking;
 mod refused;
 mod releasing;
 mod replays;
+mod results;
 mod retries;
 #[cfg(feature = "avro")]
 mod schema_registry;
