@@ -220,10 +220,13 @@ impl<S: Store, H: Subscriber<Store = S>> Work<S> for Typed<H> {
     ) -> Pin<Box<dyn Future<Output = Result<(), Stopped>> + Send + 'a>> {
         Box::pin(async move {
             if H::Input::IS_BATCH {
-                // Alone in its call, an event is to blame.
-                let at = (items.len() == 1).then_some(0);
                 let called = self.call(tx, items, room).await;
-                return called.map_err(|failure| Stopped { at, failure });
+                return called.map_err(|failure| {
+                    let named = failure.event().filter(|index| *index < items.len());
+                    // Alone in its call, an event is to blame.
+                    let at = if items.len() == 1 { Some(0) } else { named };
+                    Stopped { at, failure }
+                });
             }
             for (at, item) in items.iter().enumerate() {
                 let called = self.call(tx, std::slice::from_ref(item), room).await;

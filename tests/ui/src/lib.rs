@@ -108,6 +108,20 @@ macro_rules! stub {
             ) -> Result<Vec<Option<GivenUp>>, Error> {
                 unimplemented!()
             }
+            async fn known(
+                &self,
+                _: &mut $connection,
+                _: &[(&str, &Key)],
+            ) -> Result<Vec<Option<Marker>>, Error> {
+                unimplemented!()
+            }
+            async fn keep_results(
+                &self,
+                _: &mut $connection,
+                _: &[(&str, &Key, &serde_json::Value)],
+            ) -> Result<(), Error> {
+                unimplemented!()
+            }
             async fn give_up(
                 &self,
                 _: &mut $connection,

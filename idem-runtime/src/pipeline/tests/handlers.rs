@@ -73,6 +73,8 @@ struct Lines {
     ran: Vec<Ran>,
     /// How many calls of a batch handler there were, with the ids of each.
     calls: Vec<Vec<String>>,
+    /// Whether a batch handler says which event failed; off by how much.
+    names: Option<usize>,
     running: usize,
     most_running: usize,
 }
@@ -110,6 +112,11 @@ impl Script {
     /// What it does at every further run.
     pub(super) fn always(&self, scope: &'static str, id: &str, act: Do) {
         self.0.lock().unwrap().always.insert((scope, id.to_owned()), act);
+    }
+
+    /// A batch handler says which event failed, or one that stands so much behind it.
+    pub(super) fn name_events(&self, off: usize) {
+        self.0.lock().unwrap().names = Some(off);
     }
 
     /// From now on it works.
@@ -350,10 +357,18 @@ impl Handler for Bulk {
             };
             assert_eq!(*key, expected, "a context for each event, in order");
         }
-        script.0.lock().unwrap().calls.push(ids);
-        for (order, cx) in orders.into_iter().zip(contexts) {
+        let names = {
+            let mut lines = script.0.lock().unwrap();
+            lines.calls.push(ids);
+            lines.names
+        };
+        for (index, (order, cx)) in orders.into_iter().zip(contexts).enumerate() {
             let effect = order.id.clone();
-            perform("bulk", order, effect, (&script, cx, &mut *tx)).await?;
+            let done = perform("bulk", order, effect, (&script, cx, &mut *tx)).await;
+            done.map_err(|failure| match names {
+                Some(off) => failure.of_event(index + off),
+                None => failure,
+            })?;
         }
         Ok(())
     }
