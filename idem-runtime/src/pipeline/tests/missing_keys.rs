@@ -154,6 +154,24 @@ async fn one_that_fails_for_good_is_a_dead_letter_and_is_replayed_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_replay_without_a_key_that_ends_its_transaction_keeps_nothing() {
+    for act in [Do::Commit, Do::Rollback] {
+        let world = World::with(UNMARKED);
+        world.script.on("", [Do::FailForGood, act]);
+        world.broker.produce(0, [""]);
+        world.drain(0).await;
+        let report = replay(&world, UNMARKED).await;
+        assert!(report.failed[0].1.contains("COMMIT or ROLLBACK"), "{report:?}");
+        assert_eq!(
+            (world.bills(), world.letters_in(LetterState::Dead)),
+            (ids(0), vec![String::new()])
+        );
+        assert_eq!(replay(&world, UNMARKED).await.processed, 1);
+        assert_eq!(world.bills(), [""]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn it_waits_behind_a_parked_event_of_its_message_key_and_is_worked_once() {
     let world = World::with(UNMARKED.on_failure(OnFailure::PARK_KEY));
     world.script.always("bill", "e0", Do::Fail);
