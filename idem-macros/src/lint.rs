@@ -1,6 +1,8 @@
 //! What a key should better not be, told by the names of what it is made of. What its types tell is
 //! said by the compiler (`idem_runtime::KeyPart`).
 
+use syn::LitStr;
+
 use crate::allow::{Allow, Lint};
 use crate::errors::Errors;
 use crate::key::{Content, Selected, Source};
@@ -123,8 +125,10 @@ fn shown(source: &Source) -> String {
     match source {
         Source::Field(field) => field.names().collect::<Vec<_>>().join("."),
         Source::Header(name) => name.value(),
-        Source::Content(_) => "content_hash".to_owned(),
-        Source::MessageKey(_) | Source::With(_) => String::new(),
+        Source::Content(Content { selected: Selected::Only(fields), .. }) => {
+            fields.iter().map(LitStr::value).collect::<Vec<_>>().join(", ")
+        }
+        Source::MessageKey(_) | Source::Content(_) | Source::With(_) => String::new(),
     }
 }
 
