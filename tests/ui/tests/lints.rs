@@ -87,9 +87,9 @@ pub async fn number_orders(
     tx.execute(&event.event_id).await
 }
 
-/// The order's number.
+/// Its number, if it has one.
 fn number(event: &OrderPlaced) -> Option<i64> {
-    Some(event.order_id)
+    (event.order_id > 0).then_some(event.order_id)
 }
 
 /// Its number, always.
