@@ -1,6 +1,6 @@
 //! What becomes of events without a key. An empty id is a missing key here; its effect is an empty row.
 
-use super::handlers::{Audit, Bill, Bulk, Do};
+use super::handlers::{Audit, Bill, Bulk, Do, Gate};
 use super::harness::{World, ids, until};
 use super::parking;
 use crate::dead_letter::{FailureClass, LetterFilter, LetterState};
@@ -102,6 +102,24 @@ async fn a_restart_does_not_work_an_event_without_a_guarantee_again() {
     world.broker.produce(0, ["e3", ""]);
     world.drain(0).await;
     assert_eq!((world.bills().len(), empty(&world.bills())), (7, 3));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_process_that_dies_does_not_work_an_event_without_a_guarantee_twice() {
+    let mut world = World::with(UNMARKED);
+    world.settings.max_batch = 2;
+    let gate = Gate::new();
+    world.script.on("e1", [Do::Wait(gate.clone())]);
+    world.script.on("", [Do::Nap, Do::Wait(gate.clone())]);
+    world.broker.produce(0, SOME);
+    for _ in 0..2 {
+        let lane = world.start(0);
+        gate.reached().await;
+        lane.kill().await;
+    }
+    world.drain(0).await;
+    assert_eq!(world.bills(), ["e0", "", "e1", "", "e2"]);
+    assert!(world.script.ids().len() > 5, "it was run again, and had its effect once");
 }
 
 #[tokio::test(start_paused = true)]
