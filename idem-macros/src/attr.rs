@@ -9,7 +9,7 @@ use syn::{ExprPath, LitStr};
 use crate::allow::{self, Allow};
 use crate::errors::Errors;
 use crate::key::{self, Key, Source};
-use crate::policy::{self, Isolation, MissingKey, OnFailure};
+use crate::policy::{self, Isolation, MissingKey, OnFailure, PayloadCheck};
 use crate::retry::{self, Retry};
 use crate::time::Time;
 use crate::value::{self, Store};
@@ -33,6 +33,8 @@ const WORDS: Words = Words {
         ("tenant", "tenant = \"tenant_id\""),
         ("missing_key", "missing_key = \"dead_letter\""),
         ("allow", "allow(timestamp_key, reason = \"one reading a second\")"),
+        ("store_result", "store_result"),
+        ("payload_check", "payload_check = \"warn\""),
     ],
     other: &[
         ("max", "it is a part of `retry`: `retry(max = 5)`"),
@@ -55,6 +57,8 @@ const WORDS: Words = Words {
         ("secret_key", "write `allow(secret_key, reason = \"..\")`"),
         ("reason", "it is a part of `allow`: `allow(timestamp_key, reason = \"..\")`"),
         ("expect", "did you mean `allow`?"),
+        ("result", "write `store_result`"),
+        ("fingerprint", "write `payload_check = \"warn\"`"),
     ],
     lone: Some("key"),
 };
@@ -76,6 +80,9 @@ pub(crate) struct Attr {
     pub(crate) tenant: Word<Source>,
     pub(crate) missing_key: Word<(MissingKey, Span)>,
     pub(crate) allow: Word<Allow>,
+    /// How many bytes of a result are stored at most.
+    pub(crate) store_result: Word<(usize, Span)>,
+    pub(crate) payload_check: Word<(PayloadCheck, Span)>,
 }
 
 impl Attr {
@@ -95,6 +102,8 @@ impl Attr {
             tenant: Word::Absent,
             missing_key: Word::Absent,
             allow: Word::Absent,
+            store_result: Word::Absent,
+            payload_check: Word::Absent,
         };
         let parser = |input: ParseStream<'_>| {
             WORDS.read(input, errors, |entry| attr.word(entry));
@@ -129,6 +138,11 @@ impl Attr {
             "slices" => self.slices = entry.value(policy::slices),
             "tenant" => self.tenant = entry.value(key::tenant),
             "missing_key" => self.missing_key = entry.value(policy::missing_key),
+            "store_result" => {
+                let alone = (policy::RESULT_BYTES, entry.span());
+                self.store_result = entry.value_or_alone(alone, policy::store_result);
+            }
+            "payload_check" => self.payload_check = entry.value(policy::payload_check),
             _ => self.allow = entry.list_or_value(allow::list, allow::value),
         }
     }

@@ -14,6 +14,7 @@
     )
 )]
 
+mod answer;
 mod backoff;
 #[cfg(feature = "kafka")]
 mod builder;
@@ -50,6 +51,7 @@ pub mod store;
 mod unmarked;
 mod work;
 
+pub use answer::{Answer, Answers, Slot};
 #[cfg(feature = "kafka")]
 pub use builder::{Builder, Current, NoStore, With};
 pub use context::Context;
@@ -72,8 +74,8 @@ pub use marker::{Fingerprint, Marker, MarkerMode, MarkerState, Origin};
 pub use outcome::{Decision, Outcome};
 pub use pipeline::policy::{DatabaseLost, LogChanged, Start};
 pub use pipeline::stats::Counts;
-pub use policy::{IsolationLevel, MissingKey, OnFailure, Policy, Retry};
-pub use process::{Processor, process};
+pub use policy::{IsolationLevel, MissingKey, OnFailure, PayloadCheck, Policy, Retry};
+pub use process::{Processor, answer, process};
 pub use replay::{Replay, ReplayReport};
 #[cfg(feature = "kafka")]
 pub use run::{Idem, RunHandle};

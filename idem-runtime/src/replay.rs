@@ -328,8 +328,12 @@ impl<S: Store> Replay<S> {
             let timeout = handler.policy.timeout;
             let room = Room { group: &group, states: &self.states, timeout };
             let ran = work.run(tx, std::slice::from_ref(&item), room).await;
-            if let Err(stopped) = ran {
-                return self.judged(stopped.failure);
+            let answers = match ran {
+                Ok(answers) => answers,
+                Err(stopped) => return self.judged(stopped.failure),
+            };
+            if let (Some(key), Some((_, answer))) = (identity.key(), answers.first()) {
+                store.keep_results(tx, &[(handler.scope, key, answer)]).await?;
             }
         }
         match sealed(store, tx, writer).await {

@@ -12,6 +12,7 @@ use crate::outcome::Decision;
 use crate::pipeline::attempt::{Done, Ended, Trial};
 use crate::pipeline::batch::{Batch, Kind, Task};
 use crate::pipeline::plan::{Intent, asked, intents};
+use crate::pipeline::reuse::reused;
 use crate::policy::OnFailure;
 use crate::store::{Claim, Claimed, Store, Writer};
 
@@ -158,6 +159,7 @@ pub(crate) async fn claim<S: Store>(
         .map(|&(index, key)| Claim {
             offset: Some(offset(index)),
             state: state(done.intents[index]),
+            fingerprint: all[index].fingerprint,
             reclaim: released,
             ..Claim::new(scope(index), key)
         })
@@ -176,6 +178,9 @@ pub(crate) async fn claim<S: Store>(
     }
     for index in &done.corrections {
         done.decisions[*index] = Decision::DeadLettered;
+    }
+    if !released && all.iter().any(|task| task.fingerprint.is_some()) {
+        reused(trial, (all, &batch.events), tx, done, (&keyed, &twins)).await?;
     }
     Ok(())
 }

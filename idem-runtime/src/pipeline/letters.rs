@@ -28,6 +28,9 @@ pub(crate) async fn letters<S: Store>(
         let is_correction = done.corrections.contains(&index);
         let (state, cause) = match (done.decisions[index], done.intents[index]) {
             (_, _) if is_correction => (LetterState::Dead, correction.as_ref()),
+            (Decision::DeadLettered, _) if reused(done, index).is_some() => {
+                (LetterState::Dead, reused(done, index))
+            }
             (Decision::DeadLettered, _) => (LetterState::Dead, task.given_up.as_deref()),
             (Decision::Parked, Intent::Park) => (LetterState::Parked, task.given_up.as_deref()),
             (Decision::Parked, Intent::Wait) => (LetterState::Waiting, None),
@@ -94,6 +97,11 @@ async fn behind<S: Store>(
         Some((event, _)) => Err(Ended::Apart(*event)),
         None => Ok(()),
     }
+}
+
+/// Why it is given up on, if its key belongs to another payload.
+fn reused(done: &Done, index: usize) -> Option<&Cause> {
+    done.reused.iter().find(|it| it.index == index)?.cause.as_ref()
 }
 
 fn correction() -> Cause {
