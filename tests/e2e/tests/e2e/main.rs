@@ -8,6 +8,7 @@ mod dead_letter_topic;
 mod duplicates;
 mod failures;
 mod gone_wrong;
+mod keys;
 mod kills;
 mod logs;
 mod memory;
