@@ -1,9 +1,11 @@
 //! What a key should better not be, told by the names of what it is made of. What its types tell is
 //! said by the compiler (`idem_runtime::KeyPart`).
 
+use syn::LitStr;
+
 use crate::allow::{Allow, Lint};
 use crate::errors::Errors;
-use crate::key::Source;
+use crate::key::{Content, Selected, Source};
 
 /// Names of times, and how such names end.
 const TIMES: &[&str] = &["timestamp", "ts", "time", "date", "datetime"];
@@ -41,14 +43,14 @@ pub(crate) fn lint(sources: &[&Source], tenant: bool, allow: Option<&Allow>, err
     let mut found = Vec::new();
     let own = &sources[usize::from(tenant).min(sources.len())..];
     if let Some(first) = own.first()
-        && own.iter().all(|source| name(source).is_some_and(|name| is_time(&name)))
+        && own.iter().all(is_times)
     {
         found.push(Lint::TimestampKey);
         if !allowed(Lint::TimestampKey) {
             errors.at(
                 first.span(),
                 format!(
-                    "`{}` is named like a time: two events can have the same one, and an event that \
+                    "`{}` is a time by its name: two events can have the same one, and an event that \
                      is sent again can have another; choose an identifier, or add one \
                      (`key = (\"order_id\", ..)`); if it does tell events apart, say why: \
                      `allow(timestamp_key, reason = \"..\")`",
@@ -95,9 +97,16 @@ fn names(source: &Source) -> impl Iterator<Item = String> {
     names.into_iter().map(|name| name.to_lowercase().replace(['-', '.'], "_"))
 }
 
-/// The last of them: what the source itself is called.
-fn name(source: &Source) -> Option<String> {
-    names(source).last()
+/// Whether it has nothing but times.
+fn is_times(source: &&Source) -> bool {
+    match source {
+        // What it is called itself.
+        Source::Field(_) | Source::Header(_) => names(source).last().is_some_and(|it| is_time(&it)),
+        Source::Content(Content { selected: Selected::Only(fields), .. }) => {
+            fields.iter().all(|it| it.value().rsplit('.').next().is_some_and(is_time))
+        }
+        Source::Content(_) | Source::MessageKey(_) | Source::With(_) => false,
+    }
 }
 
 fn is_time(name: &str) -> bool {
@@ -116,6 +125,9 @@ fn shown(source: &Source) -> String {
     match source {
         Source::Field(field) => field.names().collect::<Vec<_>>().join("."),
         Source::Header(name) => name.value(),
+        Source::Content(Content { selected: Selected::Only(fields), .. }) => {
+            fields.iter().map(LitStr::value).collect::<Vec<_>>().join(", ")
+        }
         Source::MessageKey(_) | Source::Content(_) | Source::With(_) => String::new(),
     }
 }

@@ -90,7 +90,8 @@ from guarded
 /// How many keys are many.
 const MANY: usize = 8;
 
-/// No guard and no transaction id when all keys were known: there is nothing to run then.
+/// No guard and no transaction id when all keys were known: there is nothing to run then. Without any
+/// key there is a guard: what runs then has no marker.
 pub(crate) const DIRECT: &str = r#"
 with claims as (
     select c.*
@@ -106,7 +107,8 @@ with claims as (
     returning marker_id
 ), guarded as (
     insert into {schema}.open_batches (batch)
-    select pg_current_xact_id() where exists (select from inserted)
+    select pg_current_xact_id()
+    where exists (select from inserted) or cardinality($2::uuid[]) = 0
     returning batch, ctid
 )
 select (select batch::text from guarded), (select ctid::text from guarded),

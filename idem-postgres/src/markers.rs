@@ -5,6 +5,7 @@ use serde_json::Value;
 use sqlx::postgres::PgRow;
 use sqlx::types::Json;
 use sqlx::{FromRow, Row};
+use uuid::Uuid;
 
 use crate::error::failed;
 use crate::marker_id::{marker_id, marker_ids};
@@ -39,6 +40,9 @@ pub(crate) const KNOWN: &str = select_markers!(
          limit 1
      ) as known"
 );
+
+pub(crate) const TAKE_BACK: &str =
+    "delete from {schema}.markers where marker_id = $1 and state = 3 and attempt = $2";
 
 pub(crate) const KEEP_RESULTS: &str = "
 update {schema}.markers marker
@@ -100,6 +104,16 @@ pub(crate) async fn find(store: &Inner, scope: &str, key: &Key) -> Result<Option
         session.optional(find).await.map_err(|error| failed(DOING, error))?;
     session.finish(DOING).await?;
     found.map(Found::marker).transpose()
+}
+
+/// Removes the marker of an attempt that was begun and has failed.
+pub(crate) async fn take_back(store: &Inner, scope: &str, key: &Key, attempt: Uuid) -> Result<()> {
+    const DOING: &str = "taking an attempt back";
+    let mut session = store.pools.write().await?;
+    let take_back =
+        sqlx::query(store.sql.take_back.clone()).bind(marker_id(scope, key.as_str())).bind(attempt);
+    session.execute(take_back).await.map_err(|error| failed(DOING, error))?;
+    session.finish(DOING).await
 }
 
 /// For each key in order: its marker, as the transaction sees it.

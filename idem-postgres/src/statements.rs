@@ -74,6 +74,7 @@ statements! {
     marker: markers::FIND,
     known_markers: markers::KNOWN,
     keep_results: markers::KEEP_RESULTS,
+    take_back: markers::TAKE_BACK,
     has_ledger: migrate::HAS_LEDGER,
     applied: migrate::APPLIED,
     record_migration: migrate::RECORD,

@@ -114,6 +114,10 @@ impl Store for Postgres {
         markers::keep_results(&self.inner, tx, results).await
     }
 
+    async fn take_back(&self, scope: &str, key: &Key, attempt: Uuid) -> Result<()> {
+        markers::take_back(&self.inner, scope, key, attempt).await
+    }
+
     async fn give_up(&self, tx: &mut Tx, held: &Held, letters: &[NewLetter<'_>]) -> Result<()> {
         dead_letters::give_up(&self.inner, tx, held, letters).await
     }

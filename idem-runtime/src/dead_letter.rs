@@ -70,11 +70,13 @@ pub enum FailureClass {
     Correction,
     /// An event with another payload arrived under the key of one that was processed.
     KeyReuse,
+    /// An attempt with effects outside of the database was begun, and its end is not known.
+    UnknownEnd,
 }
 
 impl FailureClass {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Handler,
         Self::Panic,
         Self::Timeout,
@@ -85,6 +87,7 @@ impl FailureClass {
         Self::Key,
         Self::Correction,
         Self::KeyReuse,
+        Self::UnknownEnd,
     ];
 
     /// The word in the database.
@@ -100,6 +103,7 @@ impl FailureClass {
             Self::Key => "key",
             Self::Correction => "correction",
             Self::KeyReuse => "key_reuse",
+            Self::UnknownEnd => "unknown_end",
         }
     }
 

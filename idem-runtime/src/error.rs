@@ -37,6 +37,8 @@ pub enum ErrorKind {
     Stopped,
     /// The key's event was given up on: it is a dead letter, or waits behind one.
     GivenUp,
+    /// An attempt with effects outside of the database was begun, and its end is not known.
+    UnknownEnd,
     /// The handler ended or broke the transaction it was lent. That is a bug in the handler;
     /// nothing of the attempt was kept.
     HandlerBroke,

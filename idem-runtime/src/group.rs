@@ -50,6 +50,11 @@ impl<S: Store> Group<S> {
         topics
     }
 
+    /// Whether a handler has effects outside of the database, so that each event is a batch.
+    pub(crate) fn is_outside(&self) -> bool {
+        self.handlers.iter().any(|handler| handler.policy.unknown_end.is_some())
+    }
+
     /// Into how many slices each partition is divided; 0 or 1: into none.
     pub(crate) fn slices(&self) -> u16 {
         slices(&self.handlers)

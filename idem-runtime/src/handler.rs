@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::answer::Slot;
 use crate::context::Context;
+use crate::effects::{Begun, Probed};
 use crate::event::{DecodeError, Event};
 use crate::failure::Failure;
 use crate::format::{Encoded, SchemaOf};
@@ -62,6 +63,18 @@ pub trait Handler: Sized + Send + Sync + 'static {
     /// [`KeyError`] when the event has no key that could be kept; when the key is missing and not
     /// malformed, [`is_missing`](KeyError::is_missing) says so.
     fn key(event: &EventOf<Self>, source: Option<&Event>) -> Result<Key, KeyError>;
+
+    /// Finds out what became of an attempt whose end is not known, for handlers whose effects are
+    /// outside of the database.
+    ///
+    /// # Errors
+    /// [`Failure`] when it could not ask: it is asked again, as after a failure of the handler.
+    fn probe(
+        _event: &EventOf<Self>,
+        _begun: &Begun,
+    ) -> impl Future<Output = Result<Probed, Failure>> + Send {
+        std::future::ready(Ok(Probed::Unknown))
+    }
 
     /// Runs the handler.
     ///

@@ -22,6 +22,7 @@ mod builder;
 pub mod conformance;
 mod context;
 mod dead_letter;
+mod effects;
 mod error;
 mod event;
 mod failure;
@@ -62,6 +63,7 @@ pub use dead_letter::{
     Cause, DeadLetter, FailureClass, LetterAction, LetterFilter, LetterNote, LetterState,
     MAX_ERROR_LEN, NewLetter,
 };
+pub use effects::{Begun, Probed, UnknownEnd};
 pub use error::{BoxError, Error, ErrorKind, Result};
 pub use event::{DecodeError, Event, Headers, TimestampKind, decode_json};
 pub use failure::{Failure, Permanent, permanent};

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use crate::backoff;
+use crate::effects::UnknownEnd;
 
 /// How a failed event is tried again.
 ///
@@ -214,6 +215,10 @@ pub struct Policy {
     pub missing_key: Option<MissingKey>,
     /// Whether payloads under one key are compared, and what becomes of one that differs.
     pub payload_check: Option<PayloadCheck>,
+    /// That the handler's effects are outside of the database, and what is done with an attempt whose
+    /// end is not known. Each event is a transaction of its own then, and another one that writes down
+    /// that it is begun.
+    pub unknown_end: Option<UnknownEnd>,
 }
 
 impl Policy {
@@ -227,6 +232,7 @@ impl Policy {
             slices: None,
             missing_key: None,
             payload_check: None,
+            unknown_end: None,
         }
     }
 
@@ -280,6 +286,14 @@ impl Policy {
         self
     }
 
+    /// Says that the handler's effects are outside of the database, and what is done with an attempt
+    /// whose end is not known.
+    #[must_use]
+    pub const fn unknown_end(mut self, unknown: UnknownEnd) -> Self {
+        self.unknown_end = Some(unknown);
+        self
+    }
+
     /// This, and where it is silent, `other`.
     #[must_use]
     pub fn or(self, other: Self) -> Self {
@@ -291,6 +305,7 @@ impl Policy {
             slices: self.slices.or(other.slices),
             missing_key: self.missing_key.or(other.missing_key),
             payload_check: self.payload_check.or(other.payload_check),
+            unknown_end: self.unknown_end.or(other.unknown_end),
         }
     }
 }

@@ -352,11 +352,7 @@ impl<S: Store> Replay<S> {
             Ok(identity) => identity,
             Err(refusal) => return Ok(Step::Undo(Replayed::Failed(refusal.to_string()))),
         };
-        let new = match identity.key() {
-            Some(key) => self.claim(handler, &letter, key, writer, tx).await?,
-            // The letter itself is the marker.
-            None => true,
-        };
+        let new = self.claim(handler, &letter, identity.key(), writer, tx).await?;
         let action = if new { LetterAction::Replayed } else { LetterAction::Superseded };
         let settlement = Settlement { action, by: &self.by, note: None, edit: None };
         // Before the handler: should it end the transaction by itself, the letter is settled with it.
@@ -396,18 +392,17 @@ impl<S: Store> Replay<S> {
         &self,
         handler: &Registered<S>,
         letter: &DeadLetter,
-        key: &Key,
+        key: Option<&Key>,
         writer: &Writer<'_>,
         tx: &mut S::Tx,
     ) -> Result<bool> {
-        if handler.mode() == MarkerMode::Offset {
-            // The letter itself is the marker.
-            return Ok(true);
-        }
+        let key = key.filter(|_| handler.mode() != MarkerMode::Offset);
         let offset = Some(letter.event.offset);
-        let claim = Claim { offset, reclaim: true, ..Claim::new(handler.scope, key) };
-        match self.store.claim(tx, writer, &[claim]).await? {
-            Claimed::Keys(new) => Ok(new.first() == Some(&true)),
+        let claim =
+            key.map(|key| Claim { offset, reclaim: true, ..Claim::new(handler.scope, key) });
+        match self.store.claim(tx, writer, claim.as_slice()).await? {
+            // Without a key the letter itself is the marker; the claim has set the guard.
+            Claimed::Keys(new) => Ok(claim.is_none() || new.first() == Some(&true)),
             Claimed::Fenced => {
                 Err(Error::new(ErrorKind::Fenced, "the replay's claim was refused as a lane's"))
             }

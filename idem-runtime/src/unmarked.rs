@@ -10,7 +10,7 @@ use crate::outcome::Outcome;
 use crate::process::{failed, handler_broke};
 use crate::store::{Sealed, Store, Terms, Writer};
 
-/// Begin, run, seal, commit.
+/// Begin, guard, run, seal, commit.
 pub(crate) async fn unmarked<S: Store, T>(
     store: &S,
     scope: &str,
@@ -20,6 +20,11 @@ pub(crate) async fn unmarked<S: Store, T>(
     let writer = Writer::Direct { attempt: Uuid::new_v4() };
     let place = |error: Error| error.context(format_args!("scope {scope}, without a key"));
     let mut tx = store.begin(&writer, terms).await.map_err(place)?;
+    // Of no key: it also sets the guard, which a handler's own COMMIT fails at.
+    if let Err(error) = store.claim(&mut tx, &writer, &[]).await {
+        store.rollback(tx).await;
+        return Err(place(error));
+    }
     let value = match effects(&mut tx).await {
         Ok(value) => value,
         Err(failure) => {

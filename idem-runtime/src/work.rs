@@ -13,6 +13,7 @@ use futures_util::FutureExt as _;
 use serde_json::Value;
 
 use crate::context::Context;
+use crate::effects::{Begun, Probed};
 use crate::event::{DecodeError, Event};
 use crate::failure::Failure;
 use crate::format::{Encoded, Schemas};
@@ -77,6 +78,14 @@ pub(crate) trait Work<S: Store>: Send {
 
     /// What tells this payload from others.
     fn fingerprint(&self, event: &Event) -> Fingerprint;
+
+    /// Asks the handler's probe about an attempt whose end is not known.
+    fn probe<'a>(
+        &'a mut self,
+        event: Encoded<'a>,
+        begun: Begun,
+        timeout: Option<Duration>,
+    ) -> Pin<Box<dyn Future<Output = Result<Probed, Failure>> + Send + 'a>>;
 
     /// Runs the handler for these events, in this order, within the transaction.
     fn run<'a>(
@@ -160,14 +169,7 @@ impl<H: Subscriber> Typed<H> {
                 H::Input::next(&mut events.into_iter())
             };
             let input = input.ok_or_else(|| Failure::new("the handler takes no event"))?;
-            let handled = H::handle(input, call);
-            match room.timeout {
-                None => handled.await,
-                Some(limit) => match tokio::time::timeout(limit, handled).await {
-                    Ok(result) => result,
-                    Err(_) => Err(Failure::timeout(limit)),
-                },
-            }
+            bounded(room.timeout, H::handle(input, call)).await
         };
         // The transaction is rolled back after a panic, so nothing half-done is seen again.
         match AssertUnwindSafe(run).catch_unwind().await {
@@ -188,6 +190,15 @@ impl<H: Subscriber> Typed<H> {
             .with_event(Arc::clone(room.group), item.event.clone())
             .with_attempt(item.attempt)
     }
+}
+
+/// Waits for what users wrote, but not longer than this.
+pub(crate) async fn bounded<T>(
+    timeout: Option<Duration>,
+    call: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    let Some(limit) = timeout else { return call.await };
+    tokio::time::timeout(limit, call).await.unwrap_or_else(|_| Err(Failure::timeout(limit)))
 }
 
 /// Decodes an event for a handler and finds its key. Both are the user's code: what a panic in them
@@ -245,6 +256,24 @@ impl<S: Store, H: Subscriber<Store = S>> Work<S> for Typed<H> {
             _ => u128::from(event.digest().cast_unsigned()),
         };
         number.to_be_bytes()
+    }
+
+    fn probe<'a>(
+        &'a mut self,
+        event: Encoded<'a>,
+        begun: Begun,
+        timeout: Option<Duration>,
+    ) -> Pin<Box<dyn Future<Output = Result<Probed, Failure>> + Send + 'a>> {
+        Box::pin(async move {
+            let asked = async move {
+                let event = H::decode(event)?;
+                bounded(timeout, H::probe(&event, &begun)).await
+            };
+            match AssertUnwindSafe(asked).catch_unwind().await {
+                Ok(probed) => probed,
+                Err(panic) => Err(Failure::panic(panic)),
+            }
+        })
     }
 
     fn run<'a>(

@@ -5,6 +5,8 @@ use serde_json::Value;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{FromRow, Row};
 
+use uuid::Uuid;
+
 use crate::error::{failed, undecodable};
 use crate::lane_row::uuid;
 use crate::{Inner, Tx, time};
@@ -66,6 +68,21 @@ pub(crate) async fn find(store: &Inner, scope: &str, key: &Key) -> Result<Option
         .await
         .map_err(|error| failed("reading a marker", error))?;
     Ok(found.map(|found| found.0))
+}
+
+pub(crate) const TAKE_BACK: &str = "
+delete from {schema}markers where scope = ?1 and event_key = ?2 and state = 3 and attempt = ?3
+";
+
+/// Removes the marker of an attempt that was begun and has failed.
+pub(crate) async fn take_back(store: &Inner, scope: &str, key: &Key, attempt: Uuid) -> Result<()> {
+    let mut tx = Tx::begin(&store.writers).await?;
+    let taken = sqlx::query(store.sql.take_back.clone())
+        .bind(scope)
+        .bind(key.as_str())
+        .bind(attempt.to_string());
+    let taken = taken.execute(tx.connection()).await.map(drop);
+    tx.end(taken, "taking an attempt back").await
 }
 
 /// For each key in order: its marker, as the transaction sees it.

@@ -86,6 +86,7 @@ statements! {
     revive_scopes: scopes::REVIVE,
     marker: markers::FIND,
     keep_result: markers::KEEP_RESULT,
+    take_back: markers::TAKE_BACK,
     has_ledger: migrate::HAS_LEDGER,
     applied: migrate::APPLIED,
     record_migration: migrate::RECORD,

@@ -25,6 +25,49 @@ async fn mail(
     Ok(tx.insert("mails", row).await?)
 }
 
+struct Payment {
+    tenant: &'static str,
+    reference: Option<&'static str>,
+}
+
+impl Payment {
+    fn key(&self) -> Option<String> {
+        self.reference.map(str::to_lowercase)
+    }
+}
+
+#[idempotent(
+    key = with(Payment::key),
+    tenant = "tenant",
+    store = Memory,
+    missing_key = "process_without_guarantee",
+)]
+async fn book(
+    event: Payment,
+    cx: &idem::Context,
+    tx: &mut MemoryConnection,
+) -> Result<(), Failure> {
+    let key = if event.reference.is_some() { cx.key().as_str() } else { "none" };
+    Ok(tx.insert("payments", key).await?)
+}
+
+#[tokio::test]
+async fn what_a_function_makes_of_the_event_is_its_key_within_its_tenant() {
+    let store = Memory::new();
+    for (tenant, reference, new) in [
+        ("a", Some("R1"), true),
+        ("a", Some("r1"), false),
+        ("b", Some("r1"), true),
+        ("b", None, true),
+        ("b", None, true),
+    ] {
+        let outcome = book::process(&store, Payment { tenant, reference }).await.unwrap();
+        assert_eq!(outcome.is_processed(), new, "{tenant} {reference:?}");
+    }
+    assert_eq!(store.rows("payments"), ["1:a,2:r1", "1:b,2:r1", "none", "none"]);
+    assert!(store.is_processed("book", "1:a,2:r1").await.unwrap());
+}
+
 #[tokio::test]
 async fn a_second_call_with_the_same_key_is_a_duplicate() {
     let store = Memory::new();

@@ -4,12 +4,12 @@ use std::future::Future;
 
 use futures_util::future::join_all;
 
-use super::Harness;
 use super::support::*;
+use super::{ConnectionOf, Harness, Misbehaviour};
 use crate::error::{ErrorKind, Result};
 use crate::failure::Failure;
 use crate::outcome::Outcome;
-use crate::store::Store as _;
+use crate::store::{Store as _, Terms};
 
 fn once<'a, H: Harness>(
     harness: &'a H,
@@ -93,6 +93,47 @@ pub async fn a_long_key_is_known_by_how_it_is_written<H: Harness>(harness: &H) {
     assert!(!store.is_processed(SCOPE, other.as_str()).await.unwrap());
     // Its text as a key is another key: nobody can write it.
     assert!(!store.is_processed(SCOPE, written.as_str()).await.unwrap());
+}
+
+/// Runs something without a marker.
+async fn unmarked<H: Harness, T>(
+    harness: &H,
+    effects: impl AsyncFnOnce(&mut ConnectionOf<H>) -> Result<T, Failure>,
+) -> Result<Outcome<T>> {
+    let terms = Terms::default();
+    let effects = async |tx: &mut TxOf<H>| effects(lend::<H>(tx)).await;
+    crate::unmarked::unmarked(harness.store(), SCOPE, &terms, effects).await
+}
+
+pub async fn without_a_marker_effects_are_kept_each_time<H: Harness>(harness: &H) {
+    for effect in ["e1", "e2"] {
+        let done = unmarked(harness, async |connection| H::write(connection, effect).await);
+        assert!(done.await.unwrap().is_processed());
+    }
+    let failed = unmarked(harness, async |connection| {
+        H::write(connection, "half").await?;
+        Err::<(), _>(Failure::new("the card was declined"))
+    });
+    assert_eq!(failed.await.unwrap_err().kind(), ErrorKind::Handler);
+    assert_eq!(effects(harness).await, ["e1", "e2"]);
+}
+
+pub async fn without_a_marker_a_transaction_that_was_ended_is_noticed<H: Harness>(harness: &H) {
+    use Misbehaviour::{Commit, CommitAndBegin, Rollback, RollbackAndBegin};
+    for how in [Commit, CommitAndBegin, Rollback, RollbackAndBegin] {
+        let mut known = true;
+        let ended = unmarked(harness, async |connection| {
+            H::write(connection, "before").await?;
+            known = H::misbehave(connection, how).await;
+            let _ = H::write(connection, "after").await;
+            if known { Ok(()) } else { Err("unknown".into()) }
+        });
+        let error = ended.await.unwrap_err();
+        if known {
+            assert_eq!(error.kind(), ErrorKind::HandlerBroke, "{how:?}: {error:?}");
+        }
+        assert!(effects(harness).await.is_empty(), "{how:?}");
+    }
 }
 
 pub async fn ten_concurrent_calls_for_a_key_have_one_effect<H: Harness>(harness: &H) {

@@ -168,6 +168,8 @@ macro_rules! conformance {
         direct::a_marked_key_is_processed
         direct::what_is_no_key_is_refused
         direct::a_long_key_is_known_by_how_it_is_written
+        direct::without_a_marker_effects_are_kept_each_time
+        direct::without_a_marker_a_transaction_that_was_ended_is_noticed
         direct::ten_concurrent_calls_for_a_key_have_one_effect
         direct::ten_concurrent_calls_for_ten_keys_have_ten_effects
         slice_seals::a_seal_moves_one_slice_and_not_its_lane

@@ -97,6 +97,7 @@ impl<S: Store> Keeper<S> {
             settings: self.settings,
             stats: Arc::clone(&self.stats),
             care: Arc::clone(&self.care),
+            outside: Mutex::default(),
             stop,
         };
         let stopped = Arc::clone(&self.stopped);

@@ -75,7 +75,8 @@ impl Key {
     }
 
     /// A key as it is written: what [`as_str`](Self::as_str) gives, a marker's row has and a log
-    /// shows. Of a key that is not a hash it is the same as [`Key::new`].
+    /// shows. Of a key that is not a hash it is the same as [`Key::new`]. Not for the text of an event,
+    /// which could be the hash that is another one's key.
     ///
     /// # Errors
     /// [`KeyError`] when no key is written like this: the text is empty, too long, or has a NUL.

@@ -14,6 +14,7 @@ fn pieces<T: Clone>(random: &mut Random, pieces: &[T]) -> Vec<T> {
 }
 
 /// Calls this with many different seeds, and says which one it failed with.
+#[expect(clippy::print_stdout, reason = "shown when the test fails")]
 pub(super) fn with_seeds(each: impl Fn(Random)) {
     let seeds = std::env::var("IDEM_SEEDS").map_or(20, |it| it.parse().unwrap());
     for seed in 0..seeds {

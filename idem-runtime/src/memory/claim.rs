@@ -98,6 +98,14 @@ impl State {
         Ok(())
     }
 
+    /// Removes the marker of an attempt that was begun and has failed.
+    pub(super) fn take_back(&mut self, key: &(String, Key), attempt: uuid::Uuid) {
+        let begun = |it: &Marker| it.state == MarkerState::Begun && it.attempt == Some(attempt);
+        if self.data.markers.get(key).is_some_and(begun) {
+            self.data.markers.remove(key);
+        }
+    }
+
     /// The marker as the transaction sees it.
     fn marker(&mut self, id: u64, key: &(String, Key)) -> Result<Option<Marker>, Error> {
         let own = self.staged(id)?.markers.get(key).cloned();

@@ -47,6 +47,8 @@ pub enum Point {
     Known,
     /// [`Store::keep_results`](crate::Store::keep_results).
     KeepResults,
+    /// [`Store::take_back`](crate::Store::take_back).
+    TakeBack,
     /// [`Store::give_up`](crate::Store::give_up).
     GiveUp,
     /// [`Store::parked`](crate::Store::parked).

@@ -208,6 +208,12 @@ impl Store for Memory {
         self.shared.statement(id, |state| state.keep_results(id, results).map(Some)).await
     }
 
+    async fn take_back(&self, scope: &str, key: &Key, attempt: Uuid) -> Result<()> {
+        self.enter(Point::TakeBack).await?;
+        self.shared.change(|state| state.take_back(&(scope.to_owned(), key.clone()), attempt));
+        Ok(())
+    }
+
     async fn give_up(
         &self,
         tx: &mut MemoryTx,

@@ -13,6 +13,7 @@ use crate::format::Schemas;
 use crate::group::{Group, Registered};
 use crate::key::Key;
 use crate::marker::{Fingerprint, MarkerMode};
+use crate::pipeline::outside::Outside;
 use crate::policy::{MissingKey, OnFailure};
 use crate::store::Store;
 use crate::work::{Identity, Refusal, Work};
@@ -31,6 +32,8 @@ pub(crate) struct Batch<S: Store> {
     pub(crate) parked_again: HashSet<Bytes>,
     /// Whether one of the tasks is worked without a marker.
     pub(crate) unmarked: bool,
+    /// Whether a handler was run in the last attempt.
+    pub(crate) ran: bool,
     /// What the lane stops with when the events are done: one after them cannot be given up on.
     pub(crate) end: Option<Error>,
 }
@@ -58,6 +61,8 @@ pub(crate) struct Task {
     pub(crate) mode: MarkerMode,
     /// Of its payload, if the handler compares payloads.
     pub(crate) fingerprint: Option<Fingerprint>,
+    /// What is known of its attempt, if its effects are outside of the database.
+    pub(crate) outside: Outside,
     /// Why it was given up on.
     pub(crate) given_up: Option<Box<Cause>>,
 }
@@ -167,6 +172,7 @@ impl<S: Store> Batch<S> {
                 identity: None,
                 mode: registered.mode(),
                 fingerprint: None,
+                outside: Outside::No,
                 given_up: Some(Box::new(cause)),
             });
         }
@@ -183,6 +189,7 @@ impl<S: Store> Batch<S> {
             schemas,
             parked_again: HashSet::new(),
             unmarked: false,
+            ran: false,
             end: None,
         }
     }
@@ -211,6 +218,7 @@ impl<S: Store> Batch<S> {
             identity,
             mode: handler.mode(),
             fingerprint,
+            outside: Outside::No,
             given_up,
         };
         *slot += usize::from(task.given_up.is_none());

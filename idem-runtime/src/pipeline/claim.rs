@@ -11,6 +11,7 @@ use crate::marker::{MarkerMode, MarkerState};
 use crate::outcome::Decision;
 use crate::pipeline::attempt::{Done, Ended, Trial};
 use crate::pipeline::batch::{Batch, Kind, Task};
+use crate::pipeline::outside::Outside;
 use crate::pipeline::plan::{Intent, asked, intents};
 use crate::pipeline::reuse::reused;
 use crate::policy::OnFailure;
@@ -160,7 +161,7 @@ pub(crate) async fn claim<S: Store>(
             offset: Some(offset(index)),
             state: state(done.intents[index]),
             fingerprint: all[index].fingerprint,
-            reclaim: released,
+            reclaim: released || all[index].outside != Outside::No,
             ..Claim::new(scope(index), key)
         })
         .collect();

@@ -5,6 +5,7 @@ use crate::outcome::Decision;
 use crate::pipeline::attempt::{Done, Ended, Passing, Trial};
 use crate::pipeline::batch::Batch;
 use crate::pipeline::failed::Failed;
+use crate::pipeline::outside::Outside;
 use crate::process::handler_broke;
 use crate::store::{Fault, Store};
 use crate::work::{Item, Room, Stopped};
@@ -18,12 +19,15 @@ pub(crate) async fn handle<S: Store>(
 ) -> Result<(), Ended> {
     let group = trial.group;
     let range = batch.tasks_of(&trial.events);
-    let Batch { events, works, tasks, schemas, .. } = batch;
+    let Batch { events, works, tasks, ran, schemas, .. } = batch;
     let schemas = &*schemas;
     let is_batch = |task: &usize| group.handlers[tasks[*task].handler].is_batch;
     let mut new: Vec<usize> = range
         .zip(&done.decisions)
-        .filter(|(_, decision)| **decision == Decision::Processed)
+        .filter(|(task, decision)| {
+            // What has happened already is marked, and not run.
+            **decision == Decision::Processed && tasks[*task].outside != Outside::Done
+        })
         .map(|(task, _)| task)
         .collect();
     if group.handlers.len() > 1 {
@@ -49,6 +53,7 @@ pub(crate) async fn handle<S: Store>(
                 Some(Item { event, key, slot: task.slot, attempt: failures + 1 })
             })
             .collect();
+        *ran = true;
         let answers = works[handler].run(tx, &items, room).await.map_err(|stopped| {
             let at = stopped.at.map(|at| tasks[run[at]].event);
             judged::<S>(stopped, at, handler, registered.scope)

@@ -1,12 +1,14 @@
 //! The life of a lane: take it, work batches, leave it; and take it again when it was lost.
 
+use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use tokio::time::Instant;
 use tracing::Instrument as _;
+use uuid::Uuid;
 
 use crate::backoff::Backoff;
 use crate::error::{Error, ErrorKind};
@@ -40,6 +42,8 @@ pub(crate) struct Lane<S: Store> {
     pub(crate) stats: Arc<Stats>,
     /// What is in flight in this process.
     pub(crate) care: Arc<Care>,
+    /// The numbers of attempts with effects outside of the database, by offset.
+    pub(crate) outside: Mutex<HashMap<i64, Uuid>>,
     pub(crate) stop: StopSignal,
 }
 

@@ -109,8 +109,21 @@ impl<S: Store> Lane<S> {
                 },
                 None => self.among().await,
             };
-            let trial = Trial { group: &self.group, holding, events: range.clone(), calm };
-            let ended = attempt(trial, &mut batch).await;
+            let before = match self.begin_outside(holding, &mut batch, &range).await {
+                Ok(before) => before,
+                Err(end) => return Some(end),
+            };
+            let ended = match before {
+                Some(ended) => ended,
+                None => {
+                    let group = &self.group;
+                    let trial = Trial { group, holding, events: range.clone(), calm };
+                    attempt(trial, &mut batch).await
+                }
+            };
+            if self.group.is_outside() {
+                self.ended_outside(holding, &mut batch, &range, &ended).await;
+            }
             // What may have been committed has forgotten what is known of the event.
             let unknown = matches!(ended, Attempt::Unknown(..)) || course.unknown.is_some();
             let mut flying = Some(flying).filter(|_| !matches!(ended, Attempt::Committed(_)));

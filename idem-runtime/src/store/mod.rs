@@ -214,6 +214,18 @@ pub trait Store: Lends<Self::Connection> + Clone + Send + Sync + 'static {
         results: &[(&str, &Key, &Value)],
     ) -> impl Future<Output = Result<(), Error>> + Send;
 
+    /// In a transaction of its own: removes the marker of an attempt that was begun and has failed, if
+    /// it is still that attempt's.
+    ///
+    /// # Errors
+    /// When the database fails.
+    fn take_back(
+        &self,
+        scope: &str,
+        key: &Key,
+        attempt: Uuid,
+    ) -> impl Future<Output = Result<(), Error>> + Send;
+
     /// Writes dead letters of a lane, and what waits behind them, within its transaction. One that
     /// is there already (the same scope, log, partition, offset and [digest](crate::Event::digest))
     /// stays as it is, but for one that waits and is now given up on itself, which takes over the

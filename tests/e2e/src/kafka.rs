@@ -25,6 +25,19 @@ pub struct Kafka {
     pub bootstrap: String,
 }
 
+/// A message to be written.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NewMessage<'a> {
+    /// Its partition.
+    pub partition: i32,
+    /// Its message key.
+    pub key: Option<&'a [u8]>,
+    /// Its headers.
+    pub headers: &'a [(&'a str, &'a [u8])],
+    /// Its payload.
+    pub payload: &'a str,
+}
+
 impl Kafka {
     fn config(&self) -> ClientConfig {
         let mut config = ClientConfig::new();
@@ -186,6 +199,30 @@ impl Kafka {
         };
         producer.send(record).map_err(|(error, _)| error).expect("it is queued");
         producer.flush(TIMEOUT).expect("it is acknowledged");
+    }
+
+    /// Writes messages as they are.
+    ///
+    /// # Panics
+    /// When not all are acknowledged.
+    pub fn produce_messages<'a>(
+        &self,
+        topic: &str,
+        messages: impl IntoIterator<Item = NewMessage<'a>>,
+    ) {
+        let producer = self.producer();
+        for message in messages {
+            let header = |(key, value): &(&'a str, &'a [u8])| Header { key, value: Some(*value) };
+            let headers = message.headers.iter().map(header);
+            let headers = headers.fold(OwnedHeaders::new(), |all, header| all.insert(header));
+            let mut record: BaseRecord<'_, [u8], [u8]> = BaseRecord::to(topic)
+                .partition(message.partition)
+                .payload(message.payload.as_bytes())
+                .headers(headers);
+            record.key = message.key;
+            producer.send(record).map_err(|(error, _)| error).expect("there is room for it");
+        }
+        producer.flush(TIMEOUT).expect("all are acknowledged");
     }
 
     /// The group's committed offsets with their metadata, by partition.

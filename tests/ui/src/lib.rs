@@ -122,6 +122,9 @@ macro_rules! stub {
             ) -> Result<(), Error> {
                 unimplemented!()
             }
+            async fn take_back(&self, _: &str, _: &Key, _: Uuid) -> Result<(), Error> {
+                unimplemented!()
+            }
             async fn give_up(
                 &self,
                 _: &mut $connection,

@@ -51,6 +51,52 @@ pub async fn audit_orders(
     Ok(())
 }
 
+/// One with a key of every kind.
+///
+/// # Errors
+/// When the connection fails.
+#[idempotent(
+    key = ("event_id", header("id"), message_key, content_hash(except("sent_at")), with(number)),
+    tenant = order_id,
+    missing_key = "dead_letter",
+    store = Stub,
+    topic = "orders"
+)]
+pub async fn keep_orders(
+    event: OrderPlaced,
+    tx: &mut StubConnection,
+) -> Result<(), std::io::Error> {
+    tx.execute(&event.event_id).await
+}
+
+/// One with a key made by a function, which is allowed what is not needed.
+///
+/// # Errors
+/// When the connection fails.
+#[idempotent(
+    key = with(always),
+    tenant = header("authorization"),
+    store = Stub,
+    topic = "orders",
+    allow(secret_key, reason = "a test has no secrets")
+)]
+pub async fn number_orders(
+    event: OrderPlaced,
+    tx: &mut StubConnection,
+) -> Result<(), std::io::Error> {
+    tx.execute(&event.event_id).await
+}
+
+/// Its number, if it has one.
+fn number(event: &OrderPlaced) -> Option<i64> {
+    (event.order_id > 0).then_some(event.order_id)
+}
+
+/// Its number, always.
+fn always(event: &OrderPlaced) -> i64 {
+    event.order_id
+}
+
 /// Whether trying again is of no use.
 fn is_permanent(error: &std::io::Error) -> bool {
     error.kind() == std::io::ErrorKind::InvalidData

@@ -1,7 +1,7 @@
 //! A world in which lanes run: a store and a broker in memory, and handlers with a script.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
@@ -136,6 +136,7 @@ impl World {
             settings: self.settings,
             stats: Arc::clone(&self.stats),
             care: Arc::clone(&process.care),
+            outside: Mutex::default(),
             stop,
         };
         let task = tokio::spawn(lane.run());

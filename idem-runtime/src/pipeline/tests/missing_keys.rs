@@ -1,6 +1,6 @@
 //! What becomes of events without a key. An empty id is a missing key here; its effect is an empty row.
 
-use super::handlers::{Audit, Bill, Bulk, Do};
+use super::handlers::{Audit, Bill, Bulk, Do, Gate};
 use super::harness::{World, ids, until};
 use super::parking;
 use crate::dead_letter::{FailureClass, LetterFilter, LetterState};
@@ -105,6 +105,24 @@ async fn a_restart_does_not_work_an_event_without_a_guarantee_again() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_process_that_dies_does_not_work_an_event_without_a_guarantee_twice() {
+    let mut world = World::with(UNMARKED);
+    world.settings.max_batch = 2;
+    let gate = Gate::new();
+    world.script.on("e1", [Do::Wait(gate.clone())]);
+    world.script.on("", [Do::Nap, Do::Wait(gate.clone())]);
+    world.broker.produce(0, SOME);
+    for _ in 0..2 {
+        let lane = world.start(0);
+        gate.reached().await;
+        lane.kill().await;
+    }
+    world.drain(0).await;
+    assert_eq!(world.bills(), ["e0", "", "e1", "", "e2"]);
+    assert!(world.script.ids().len() > 5, "it was run again, and had its effect once");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_failure_beside_it_does_not_work_an_event_without_a_guarantee_twice() {
     let world = World::with(UNMARKED.retry(Retry::new().max(2)));
     world.script.on("e1", [Do::Fail]);
@@ -151,6 +169,24 @@ async fn one_that_fails_for_good_is_a_dead_letter_and_is_replayed_once() {
     assert_eq!(replay(&world, UNMARKED).await.processed, 1);
     assert_eq!(replay(&world, UNMARKED).await.processed, 0);
     assert_eq!((world.bills().len(), empty(&world.bills())), (3, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_replay_without_a_key_that_ends_its_transaction_keeps_nothing() {
+    for act in [Do::Commit, Do::Rollback] {
+        let world = World::with(UNMARKED);
+        world.script.on("", [Do::FailForGood, act]);
+        world.broker.produce(0, [""]);
+        world.drain(0).await;
+        let report = replay(&world, UNMARKED).await;
+        assert!(report.failed[0].1.contains("ended the transaction"), "{report:?}");
+        assert_eq!(
+            (world.bills(), world.letters_in(LetterState::Dead)),
+            (ids(0), vec![String::new()])
+        );
+        assert_eq!(replay(&world, UNMARKED).await.processed, 1);
+        assert_eq!(world.bills(), [""]);
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -10,6 +10,7 @@ mod duplicates;
 mod failures;
 mod formats;
 mod gone_wrong;
+mod keys;
 mod kills;
 mod logs;
 mod memory;
