@@ -7,6 +7,7 @@ use syn::parse::{ParseStream, Parser as _};
 use syn::{ExprPath, LitStr};
 
 use crate::allow::{self, Allow};
+use crate::effects::{self, UnknownEnd};
 use crate::errors::Errors;
 use crate::key::{self, Key, Source};
 use crate::policy::{self, Isolation, MissingKey, OnFailure, PayloadCheck};
@@ -35,6 +36,7 @@ const WORDS: Words = Words {
         ("allow", "allow(timestamp_key, reason = \"one reading a second\")"),
         ("store_result", "store_result"),
         ("payload_check", "payload_check = \"warn\""),
+        ("effects", "effects = external(unknown = \"retry\")"),
     ],
     other: &[
         ("max", "it is a part of `retry`: `retry(max = 5)`"),
@@ -58,6 +60,8 @@ const WORDS: Words = Words {
         ("reason", "it is a part of `allow`: `allow(timestamp_key, reason = \"..\")`"),
         ("expect", "did you mean `allow`?"),
         ("result", "write `store_result`"),
+        ("external", "write `effects = external(unknown = \"retry\")`"),
+        ("probe", "write `effects = external(probe = was_charged)`"),
         ("fingerprint", "write `payload_check = \"warn\"`"),
     ],
     lone: Some("key"),
@@ -83,6 +87,7 @@ pub(crate) struct Attr {
     /// How many bytes of a result are stored at most.
     pub(crate) store_result: Word<(usize, Span)>,
     pub(crate) payload_check: Word<(PayloadCheck, Span)>,
+    pub(crate) effects: Word<(UnknownEnd, Span)>,
 }
 
 impl Attr {
@@ -104,6 +109,7 @@ impl Attr {
             allow: Word::Absent,
             store_result: Word::Absent,
             payload_check: Word::Absent,
+            effects: Word::Absent,
         };
         let parser = |input: ParseStream<'_>| {
             WORDS.read(input, errors, |entry| attr.word(entry));
@@ -142,6 +148,7 @@ impl Attr {
                 let alone = (policy::RESULT_BYTES, entry.span());
                 self.store_result = entry.value_or_alone(alone, policy::store_result);
             }
+            "effects" => self.effects = entry.value(effects::effects),
             "payload_check" => self.payload_check = entry.value(policy::payload_check),
             _ => self.allow = entry.list_or_value(allow::list, allow::value),
         }

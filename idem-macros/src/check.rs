@@ -13,7 +13,7 @@ use crate::function::Function;
 use crate::key::{self, Key, Source};
 use crate::lint::lint;
 use crate::model::{Input, Model, Policy, Rejected};
-use crate::policy::MissingKey;
+use crate::policy::{MissingKey, OnFailure};
 use crate::signature;
 use crate::value::check_scope;
 use crate::words::Word;
@@ -72,6 +72,7 @@ pub(crate) fn check(
                 output,
                 policy,
                 permanent,
+                effects: attr.effects.given().map(|(effects, _)| effects),
                 store_result: attr.store_result.given().map(|(bytes, _)| bytes),
             };
             Ok(model)
@@ -227,6 +228,30 @@ fn beside(attr: &Attr, input: Option<&Input>, output: Option<&Type>, errors: &mu
                 *span,
                 "a result whose type has no name cannot be read again; write the type in \
                  place of `impl`",
+            );
+        }
+    }
+    if let Word::Given((_, span)) = &attr.effects {
+        if offset {
+            errors.at(
+                *span,
+                "an attempt is written down in the marker of its key, and `key = offset` \
+                 keeps no markers; take the key from the event",
+            );
+        }
+        if input.is_some_and(|input| input.is_batch) {
+            errors.at(
+                *span,
+                "effects outside of the database are made one by one, each with an \
+                 attempt of its own; take one event a call",
+            );
+        }
+        if matches!(attr.on_failure, Word::Given(OnFailure::ParkKey(_))) {
+            errors.at(
+                *span,
+                "what waits behind a parked event is worked in batches, which events with \
+                 effects outside of the database are not; choose \"dead_letter\" or \"stop\" for \
+                 `on_failure`",
             );
         }
     }

@@ -10,6 +10,7 @@
 mod allow;
 mod attr;
 mod check;
+mod effects;
 mod errors;
 mod expand;
 mod fallback;

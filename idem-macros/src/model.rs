@@ -5,6 +5,7 @@ use quote::{quote, quote_spanned};
 use syn::{ExprPath, LitStr, Type};
 
 use crate::allow::Allow;
+use crate::effects::UnknownEnd;
 use crate::function::Function;
 use crate::key::Key;
 use crate::policy::{Isolation, MissingKey, OnFailure, PayloadCheck};
@@ -28,6 +29,8 @@ pub(crate) struct Model {
     pub(crate) permanent: Option<ExprPath>,
     /// How many bytes of its result are stored at most, if results are.
     pub(crate) store_result: Option<usize>,
+    /// What is done with an attempt whose end is not known, if its effects are outside.
+    pub(crate) effects: Option<UnknownEnd>,
 }
 
 /// What the handler is given at once.

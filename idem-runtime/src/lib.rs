@@ -38,6 +38,7 @@ mod marker;
 pub mod memory;
 pub mod migration;
 mod outcome;
+mod outside;
 mod pipeline;
 mod policy;
 mod process;

@@ -6,9 +6,9 @@
 pub use std::time::Duration;
 
 pub use idem_runtime::{
-    Answer, Answers, Call, Content, Event, Failure, Handler, IsolationLevel, Key, KeyError,
+    Answer, Answers, Begun, Call, Content, Event, Failure, Handler, IsolationLevel, Key, KeyError,
     KeyPart, KeySource, KeyedByEvent, Many, MaybePart, MissingKey, Needs, OnFailure, One, Param,
-    PayloadCheck, Policy, Retry, Single, Subscriber, answer, process,
+    PayloadCheck, Policy, Retry, Single, Subscriber, UnknownEnd, answer, process,
 };
 pub mod stores;
 
@@ -25,6 +25,8 @@ pub type Msg<'a> = Option<&'a Event>;
 pub type Keyed = Result<Key, KeyError>;
 /// What `handle` returns.
 pub type Handled = Result<(), Failure>;
+/// What `probe` returns.
+pub type Asked = Result<idem_runtime::Probed, Failure>;
 /// What `decode` returns.
 pub type Decoded<H> = Result<idem_runtime::EventOf<H>, idem_runtime::DecodeError>;
 /// What `process` returns.
@@ -181,6 +183,14 @@ impl<E: HandlerError> Returned for Result<(), E> {
     fn result(self) -> Self {
         self
     }
+}
+
+/// What a probe found out.
+///
+/// # Errors
+/// The probe's.
+pub fn probed<E: HandlerError>(answer: Result<idem_runtime::Probed, E>) -> Asked {
+    answer.map_err(HandlerError::into_failure)
 }
 
 /// What a handler whose results are stored can return.

@@ -65,12 +65,13 @@
 pub use idem_macros::idempotent;
 #[doc(inline)]
 pub use idem_runtime::{
-    Answer, Answers, BoxError, Cause, Content, Context, DeadLetter, DeadLetters, DecodeError,
-    Error, ErrorKind, Event, EventOf, Failure, FailureClass, Fingerprint, Handler, Headers,
-    IntoKey, IsolationLevel, Key, KeyError, KeyPart, KeySource, KeyedByEvent, LetterAction,
-    LetterFilter, LetterNote, LetterState, Many, Marker, MarkerMode, MarkerState, MissingKey,
-    OnFailure, One, Origin, Outcome, PayloadCheck, Permanent, Policy, Processor, Replay,
-    ReplayReport, Result, Retry, Serves, State, Store, Subscriber, permanent,
+    Answer, Answers, Begun, BoxError, Cause, Content, Context, DeadLetter, DeadLetters,
+    DecodeError, Error, ErrorKind, Event, EventOf, Failure, FailureClass, Fingerprint, Handler,
+    Headers, IntoKey, IsolationLevel, Key, KeyError, KeyPart, KeySource, KeyedByEvent,
+    LetterAction, LetterFilter, LetterNote, LetterState, Many, Marker, MarkerMode, MarkerState,
+    MissingKey, OnFailure, One, Origin, Outcome, PayloadCheck, Permanent, Policy, Probed,
+    Processor, Replay, ReplayReport, Result, Retry, Serves, State, Store, Subscriber, UnknownEnd,
+    permanent,
 };
 // What only the runner needs.
 #[cfg(feature = "kafka")]

@@ -8,6 +8,7 @@ use crate::group::slices;
 use crate::group::{Group, Handlers};
 use crate::kafka::Kafka;
 use crate::marker::MarkerMode;
+use crate::policy::OnFailure;
 use crate::run::{GroupRunner, Runner};
 use crate::state::States;
 use crate::store::Store;
@@ -112,6 +113,11 @@ impl<S: Store> Closed for Finished<S> {
                     topics: &handler.topics,
                     needs: &handler.needs.states,
                     by_offset: handler.mode() == MarkerMode::Offset,
+                    outside: handler.policy.or(self.open.policy).unknown_end.is_some(),
+                    parks: matches!(
+                        handler.policy.or(self.open.policy).on_failure,
+                        Some(OnFailure::ParkKey { .. })
+                    ),
                 })
                 .collect(),
         }

@@ -12,6 +12,9 @@ pub(super) struct HandlerFacts<'a> {
     pub(super) topics: &'a [Arc<str>],
     pub(super) needs: &'a [Need],
     pub(super) by_offset: bool,
+    /// Whether its effects are outside of the database.
+    pub(super) outside: bool,
+    pub(super) parks: bool,
 }
 
 /// What can be wrong with a group.
@@ -33,7 +36,21 @@ impl Facts<'_> {
         if group.is_empty() || group.len() > 255 {
             mistakes.push(format!("group `{group}`: a group's name has 1 to 255 bytes"));
         }
-        for HandlerFacts { scope, topics, needs, by_offset } in &self.handlers {
+        for HandlerFacts { scope, topics, needs, by_offset, outside, parks } in &self.handlers {
+            if *outside && self.handlers.len() > 1 {
+                mistakes.push(format!(
+                    "the handler `{scope}` has effects outside of the database, and shares group \
+                     `{group}` with others, whose failures would undo its transaction and repeat \
+                     those effects: put it into a group of its own"
+                ));
+            }
+            if *outside && *parks {
+                mistakes.push(format!(
+                    "the handler `{scope}` has effects outside of the database, and its events are \
+                     parked (`on_failure`): what waits behind a parked event is worked in batches, \
+                     which such events are not; choose a dead letter or stop"
+                ));
+            }
             if *by_offset && self.slices > 1 {
                 mistakes.push(format!(
                     "the handler `{scope}` has `key = offset`, and group `{group}` is worked in \

@@ -71,6 +71,21 @@ impl World {
         }
     }
 
+    /// With one more thing that handlers ask for.
+    pub(super) fn with_state<T: Send + Sync + 'static>(
+        handlers: Vec<Registered<Memory>>,
+        partitions: usize,
+        state: T,
+    ) -> Self {
+        let mut world = Self::of(handlers, partitions);
+        let Group { name, store, handlers, states } = &*world.group;
+        let mut states = (**states).clone();
+        states.insert(state);
+        let (name, store, handlers) = (Arc::clone(name), store.clone(), handlers.clone());
+        world.group = Arc::new(Group { name, store, handlers, states: Arc::new(states) });
+        world
+    }
+
     /// The next lanes have these handlers: a new release.
     pub(super) fn set_handlers(&mut self, handlers: Vec<Registered<Memory>>) {
         let Group { name, store, states, .. } = &*self.group;

@@ -21,6 +21,7 @@ mod missing_keys;
 mod model;
 mod model_failures;
 mod offset_mode;
+mod outside;
 mod parking;
 mod refused;
 mod releasing;
