@@ -68,11 +68,13 @@ pub enum FailureClass {
     Key,
     /// An event with another payload arrived under the key of a dead letter.
     Correction,
+    /// No handler of the group wants an event of this type.
+    Unmatched,
 }
 
 impl FailureClass {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Handler,
         Self::Panic,
         Self::Timeout,
@@ -82,6 +84,7 @@ impl FailureClass {
         Self::Decode,
         Self::Key,
         Self::Correction,
+        Self::Unmatched,
     ];
 
     /// The word in the database.
@@ -96,6 +99,7 @@ impl FailureClass {
             Self::Decode => "decode",
             Self::Key => "key",
             Self::Correction => "correction",
+            Self::Unmatched => "unmatched",
         }
     }
 

@@ -40,6 +40,7 @@ mod pipeline;
 mod policy;
 mod process;
 mod replay;
+mod routing;
 #[cfg(feature = "kafka")]
 mod run;
 mod scope;
@@ -72,6 +73,7 @@ pub use pipeline::stats::Counts;
 pub use policy::{IsolationLevel, OnFailure, Policy, Retry};
 pub use process::{Processor, process};
 pub use replay::{Replay, ReplayReport};
+pub use routing::{Correlation, EventType, EventTypes, Unmatched};
 #[cfg(feature = "kafka")]
 pub use run::{Idem, RunHandle};
 pub use scope::{MAX_SCOPE_LEN, Registration, ScopePlan, ScopeRow};

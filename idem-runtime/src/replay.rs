@@ -7,8 +7,11 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use crate::backoff::Backoff;
-use crate::dead_letter::{DeadLetter, LetterAction, LetterFilter, LetterState, error_text};
+use crate::dead_letter::{
+    DeadLetter, FailureClass, LetterAction, LetterFilter, LetterState, error_text,
+};
 use crate::error::{Error, ErrorKind, Result};
+use crate::event::Event;
 use crate::failure::Failure;
 use crate::group::{Handlers, Registered};
 use crate::handler::{Serves, Subscriber};
@@ -16,12 +19,17 @@ use crate::key::Key;
 use crate::letters::{is_open, sealed, settle};
 use crate::marker::MarkerMode;
 use crate::process::failed;
+use crate::routing::{Correlation, EventType, Rules, Wish};
 use crate::state::States;
 use crate::store::{Claim, Claimed, Settlement, Store, Terms, Writer};
-use crate::work::{Item, Refusal, Room};
+use crate::work::{Item, Refusal, Room, Work};
 
 /// How often a replay that met a passing failure of the database is tried again.
 const TRIES: u32 = 5;
+
+/// What is said of an event that still no handler wants.
+const NOBODY: &str = "no handler wanted the event, and none of this replay reads its topic and wants its \
+                      type: register one that does, or drop the letter";
 
 /// How many letters are read at once.
 const PAGE: u32 = 200;
@@ -51,6 +59,7 @@ pub struct Replay<S: Store> {
     by: String,
     states: States,
     handlers: Vec<Registered<S>>,
+    rules: Rules,
     pause: Option<Duration>,
     dry_run: bool,
 }
@@ -62,6 +71,7 @@ impl<S: Store> Clone for Replay<S> {
             by: self.by.clone(),
             states: self.states.clone(),
             handlers: self.handlers.clone(),
+            rules: self.rules.clone(),
             pause: self.pause,
             dry_run: self.dry_run,
         }
@@ -105,6 +115,7 @@ impl<S: Store> Replay<S> {
             by: by.into(),
             states: States::default(),
             handlers: Vec::new(),
+            rules: Rules::default(),
             pause: None,
             dry_run: false,
         }
@@ -129,6 +140,21 @@ impl<S: Store> Replay<S> {
         self
     }
 
+    /// Where the type of an event is, if the handlers' group says so on its builder.
+    #[must_use]
+    pub fn event_type(mut self, event_type: EventType) -> Self {
+        self.rules.event_type = event_type;
+        self
+    }
+
+    /// Where an event's correlation and causation ids are, if the handlers' group says so on its
+    /// builder.
+    #[must_use]
+    pub fn correlation(mut self, correlation: Correlation) -> Self {
+        self.rules.correlation = Arc::new(correlation);
+        self
+    }
+
     /// Replays at most so many letters a second.
     #[must_use]
     pub fn per_second(mut self, letters: f64) -> Self {
@@ -144,6 +170,10 @@ impl<S: Store> Replay<S> {
     }
 
     /// Replays the letters of the filter that are not settled, in the order of their numbers.
+    ///
+    /// An event that no handler wanted ([`Unmatched::DeadLetter`](crate::Unmatched)) goes to all
+    /// handlers of this replay that read its topic and want its type, in one transaction; without
+    /// any it fails, and the report says so.
     ///
     /// # Errors
     /// [`ErrorKind::Config`] when a handler needs state that was not given. Otherwise the database
@@ -175,7 +205,14 @@ impl<S: Store> Replay<S> {
     }
 
     fn check(&self) -> Result<()> {
+        let mistake = |it: String| Err(Error::new(ErrorKind::Config, it));
+        if let Some(wrong) = self.rules.event_type.mistake() {
+            return mistake(wrong);
+        }
         for handler in &self.handlers {
+            if let Some(wrong) = handler.mistakes().next() {
+                return mistake(format!("the handler `{}`: {wrong}", handler.scope));
+            }
             if let Some(need) = handler.needs.states.iter().find(|need| !self.states.has(need)) {
                 return Err(Error::new(
                     ErrorKind::Config,
@@ -193,23 +230,33 @@ impl<S: Store> Replay<S> {
         if !is_open(letter.state) {
             return Ok(());
         }
-        let handler = self.handlers.iter().find(|handler| handler.scope == letter.scope);
-        let Some(handler) = handler else {
+        let unmatched =
+            letter.cause.as_ref().is_some_and(|cause| cause.class == FailureClass::Unmatched);
+        let handlers = match unmatched {
+            true => self.wanting(&letter.event),
+            false => self.handlers.iter().filter(|it| it.scope == letter.scope).collect(),
+        };
+        if handlers.is_empty() && !unmatched {
             if !report.unknown_scopes.contains(&letter.scope) {
                 report.unknown_scopes.push(letter.scope);
             }
             return Ok(());
-        };
+        }
         report.matched += 1;
+        if handlers.is_empty() {
+            report.failed.push((letter.id, NOBODY.to_owned()));
+            return Ok(());
+        }
         if self.dry_run {
+            let mut refusals = handlers.iter().map(|it| self.push(it, &letter.event));
             if letter.state == LetterState::Waiting {
                 report.waiting += 1;
-            } else if let Err(refusal) = (handler.work)().push(&letter.event) {
+            } else if let Some(refusal) = refusals.find_map(|it| it.err()) {
                 report.failed.push((letter.id, refused(&refusal)));
             }
             return Ok(());
         }
-        match self.one(handler, letter.id).await? {
+        match self.one(&handlers, letter.id).await? {
             Replayed::Processed => report.processed += 1,
             Replayed::Superseded => report.superseded += 1,
             Replayed::Settled => report.settled += 1,
@@ -222,12 +269,39 @@ impl<S: Store> Replay<S> {
         Ok(())
     }
 
+    /// The handlers that want an event which nobody wanted, in the order of their scopes: two replays
+    /// take markers in the same order.
+    fn wanting(&self, event: &Event) -> Vec<&Registered<S>> {
+        let default = &self.rules.event_type;
+        let wants =
+            |it: &Registered<S>| it.wishes(event, default, |wish| !matches!(wish, Wish::No));
+        let mut handlers: Vec<_> =
+            self.handlers.iter().filter(|it| it.reads(&event.topic) && wants(it)).collect();
+        handlers.sort_unstable_by_key(|handler| handler.scope);
+        handlers
+    }
+
+    /// The event for this handler, decoded, and its key.
+    fn push(
+        &self,
+        handler: &Registered<S>,
+        event: &Event,
+    ) -> std::result::Result<(Box<dyn Work<S>>, Key), Refusal> {
+        let mut work = (handler.work)();
+        let key = handler.wishes(event, &self.rules.event_type, |wish| match wish {
+            Wish::Unreadable(error) => Err(Refusal::Decode(error)),
+            Wish::Yes(event_type) => work.push(event, event_type),
+            Wish::No => work.push(event, None),
+        })?;
+        Ok((work, key))
+    }
+
     /// Replays one letter, as often as the database fails in a way that passes.
-    async fn one(&self, handler: &Registered<S>, id: i64) -> Result<Replayed> {
+    async fn one(&self, handlers: &[&Registered<S>], id: i64) -> Result<Replayed> {
         let mut backoff = Backoff::for_store();
         let mut unknown = false;
         loop {
-            let error = match self.attempt(handler, id, unknown).await {
+            let error = match self.attempt(handlers, id, unknown).await {
                 Ok(Replayed::Failed(error)) => {
                     let action = LetterAction::ReplayFailed;
                     let note = Settlement { action, by: &self.by, note: Some(&error), edit: None };
@@ -246,13 +320,19 @@ impl<S: Store> Replay<S> {
     }
 
     /// One transaction. `unknown`: an earlier one of this call may have been committed.
-    async fn attempt(&self, handler: &Registered<S>, id: i64, unknown: bool) -> Result<Replayed> {
+    async fn attempt(
+        &self,
+        handlers: &[&Registered<S>],
+        id: i64,
+        unknown: bool,
+    ) -> Result<Replayed> {
         let store = &self.store;
         let writer = Writer::Direct { attempt: Uuid::new_v4() };
-        let isolation = handler.policy.isolation.unwrap_or_default();
+        let isolations = handlers.iter().map(|it| it.policy.isolation.unwrap_or_default());
+        let isolation = isolations.max().unwrap_or_default();
         let terms = Terms { isolation, statement_timeout: None };
         let mut tx = store.begin(&writer, &terms).await?;
-        let result = self.steps(handler, id, unknown, &writer, &mut tx).await;
+        let result = self.steps(handlers, id, unknown, &writer, &mut tx).await;
         match result {
             Ok(Step::Commit(replayed)) => {
                 let error = match store.commit(tx).await {
@@ -285,7 +365,7 @@ impl<S: Store> Replay<S> {
 
     async fn steps(
         &self,
-        handler: &Registered<S>,
+        handlers: &[&Registered<S>],
         id: i64,
         unknown: bool,
         writer: &Writer<'_>,
@@ -304,22 +384,31 @@ impl<S: Store> Replay<S> {
             Some(letter) if !is_open(letter.state) => return Ok(Step::Undo(Replayed::Settled)),
             Some(letter) => letter,
         };
-        let mut work = (handler.work)();
-        let key = match work.push(&letter.event) {
-            Ok(key) => key,
-            Err(refusal) => return Ok(Step::Undo(Replayed::Failed(refused(&refusal)))),
-        };
-        let new = self.claim(handler, &letter, &key, writer, tx).await?;
-        let action = if new { LetterAction::Replayed } else { LetterAction::Superseded };
+        let mut new = Vec::with_capacity(handlers.len());
+        for handler in handlers {
+            let (work, key) = match self.push(handler, &letter.event) {
+                Ok(pushed) => pushed,
+                Err(refusal) => return Ok(Step::Undo(Replayed::Failed(refused(&refusal)))),
+            };
+            if self.claim(handler, &letter, &key, writer, tx).await? {
+                new.push((*handler, work, key));
+            }
+        }
+        let superseded = new.is_empty();
+        let action = if superseded { LetterAction::Superseded } else { LetterAction::Replayed };
         let settlement = Settlement { action, by: &self.by, note: None, edit: None };
         // Before the handler: should it end the transaction by itself, the letter is settled with it.
         store.settle_letter(tx, id, &settlement).await?;
-        if new {
+        let group: Arc<str> = letter.group.as_str().into();
+        for (handler, mut work, key) in new {
             let attempts = letter.cause.as_ref().map_or(0, |cause| cause.attempts);
             let item = Item { event: &letter.event, key: &key, slot: 0, attempt: attempts + 1 };
-            let group: Arc<str> = letter.group.as_str().into();
-            let timeout = handler.policy.timeout;
-            let room = Room { group: &group, states: &self.states, timeout };
+            let room = Room {
+                group: &group,
+                states: &self.states,
+                timeout: handler.policy.timeout,
+                correlation: &self.rules.correlation,
+            };
             let ran = work.run(tx, std::slice::from_ref(&item), room).await;
             if let Err(stopped) = ran {
                 return self.judged(stopped.failure);
@@ -332,7 +421,7 @@ impl<S: Store> Replay<S> {
             }
             Err(error) => return Err(error),
         }
-        Ok(Step::Commit(if new { Replayed::Processed } else { Replayed::Superseded }))
+        Ok(Step::Commit(if superseded { Replayed::Superseded } else { Replayed::Processed }))
     }
 
     /// Takes the key; answers whether nobody had processed it.

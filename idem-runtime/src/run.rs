@@ -1,7 +1,7 @@
 //! Running: start everything, wait, drain, leave.
 
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -287,6 +287,7 @@ impl<S: Store> Runner for GroupRunner<S> {
             bound: settings.drain,
             stopped: Arc::clone(&process.stopped),
             lanes: Mutex::default(),
+            at_start: OnceLock::new(),
         });
         let keeping: Arc<dyn Keeping> = Arc::clone(&keeper) as _;
         let reader = Reader::new(&kafka, keeping, mark, settings.commit_interval).map_err(named)?;
@@ -294,12 +295,16 @@ impl<S: Store> Runner for GroupRunner<S> {
         let bootstrap = kafka.bootstrap().to_owned();
         let topics = group.topics();
         let subscribed = tokio::task::spawn_blocking(move || {
-            reader.subscribe(&topics, &bootstrap).map(|()| reader)
+            reader.subscribe(&topics, &bootstrap).map(|named| (reader, named))
         });
         let subscribed = subscribed.await.unwrap_or_else(|error| {
             Err(Error::new(ErrorKind::Kafka, "the Kafka client did not start").with_source(error))
         });
-        let reader = subscribed.map_err(named)?;
+        let (reader, at_start) = subscribed.map_err(named)?;
+        if let Some(topics) = at_start {
+            // Before the source is set, and so before any lane starts.
+            let _ = keeper.at_start.set(topics);
+        }
 
         // From here on the consumer lives until the keeper is closed, which the thread does: nothing
         // is awaited in between, where this could be dropped.

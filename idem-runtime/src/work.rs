@@ -15,6 +15,7 @@ use crate::event::{DecodeError, Event};
 use crate::failure::Failure;
 use crate::handler::{Call, EventOf, Handler, Input, KeySource, Subscriber};
 use crate::key::{Key, KeyError};
+use crate::routing::Correlation;
 use crate::state::{Needs, States};
 use crate::store::Store;
 
@@ -27,8 +28,9 @@ pub(crate) enum Refusal {
 
 /// The events of one batch for one handler, decoded.
 pub(crate) trait Work<S: Store>: Send {
-    /// Decodes the event and finds its key. The n-th call that succeeds makes slot n.
-    fn push(&mut self, event: &Event) -> Result<Key, Refusal>;
+    /// Decodes the event, of this type if the handler decodes by it, and finds its key. The n-th call
+    /// that succeeds makes slot n.
+    fn push(&mut self, event: &Event, event_type: Option<&str>) -> Result<Key, Refusal>;
 
     /// Runs the handler for these events, in this order, within the transaction.
     fn run<'a>(
@@ -56,6 +58,8 @@ pub(crate) struct Room<'a> {
     pub(crate) states: &'a States,
     /// How long a call may take.
     pub(crate) timeout: Option<Duration>,
+    /// Where an event's correlation and causation ids are.
+    pub(crate) correlation: &'a Arc<Correlation>,
 }
 
 /// A handler failed.
@@ -71,6 +75,8 @@ pub(crate) struct Typed<H: Handler> {
     scope: Arc<str>,
     /// Taken by the first attempt; decoded again for another.
     slots: Vec<Option<EventOf<H>>>,
+    /// For each slot the event's type; empty when the handler does not decode by it.
+    types: Vec<Box<str>>,
     /// Whether the handler asks for contexts.
     contexts: bool,
 }
@@ -79,7 +85,12 @@ impl<H: Subscriber> Typed<H> {
     pub(crate) fn new() -> Self {
         let mut needs = Needs::default();
         H::needs(&mut needs);
-        Self { scope: H::SCOPE.into(), slots: Vec::new(), contexts: needs.contexts }
+        Self {
+            scope: H::SCOPE.into(),
+            slots: Vec::new(),
+            types: Vec::new(),
+            contexts: needs.contexts,
+        }
     }
 
     /// One call of the handler, for one event or for all.
@@ -125,7 +136,10 @@ impl<H: Subscriber> Typed<H> {
     fn event(&mut self, item: &Item<'_>) -> Result<EventOf<H>, Failure> {
         match self.slots[item.slot].take() {
             Some(event) => Ok(event),
-            None => Ok(H::decode(item.event)?),
+            None => {
+                let event_type = self.types.get(item.slot).map(|it| &**it);
+                Ok(decoded::<H>(item.event, event_type)?)
+            }
         }
     }
 
@@ -133,13 +147,17 @@ impl<H: Subscriber> Typed<H> {
         Context::new(Arc::clone(&self.scope), item.key.clone())
             .with_event(Arc::clone(room.group), item.event.clone())
             .with_attempt(item.attempt)
+            .with_correlation(Arc::clone(room.correlation))
     }
 }
 
 /// Decodes an event for a handler and finds its key. Both are the user's code: what a panic in them
 /// says is not repeated, because it may quote the payload.
-pub(crate) fn decode<H: Subscriber>(event: &Event) -> Result<(EventOf<H>, Key), Refusal> {
-    let decoded = panic::catch_unwind(|| H::decode(event))
+pub(crate) fn decode<H: Subscriber>(
+    event: &Event,
+    event_type: Option<&str>,
+) -> Result<(EventOf<H>, Key), Refusal> {
+    let decoded = panic::catch_unwind(|| decoded::<H>(event, event_type))
         .unwrap_or_else(|_| Err(DecodeError::new("decoding it panicked")))
         .map_err(Refusal::Decode)?;
     let key = panic::catch_unwind(AssertUnwindSafe(|| match H::KEY {
@@ -152,10 +170,23 @@ pub(crate) fn decode<H: Subscriber>(event: &Event) -> Result<(EventOf<H>, Key), 
     Ok((decoded, key))
 }
 
+fn decoded<H: Subscriber>(
+    event: &Event,
+    event_type: Option<&str>,
+) -> Result<EventOf<H>, DecodeError> {
+    match event_type {
+        Some(event_type) if H::BY_TYPE => H::decode_as(event, event_type),
+        _ => H::decode(event),
+    }
+}
+
 impl<S: Store, H: Subscriber<Store = S>> Work<S> for Typed<H> {
-    fn push(&mut self, event: &Event) -> Result<Key, Refusal> {
-        let (decoded, key) = decode::<H>(event)?;
+    fn push(&mut self, event: &Event, event_type: Option<&str>) -> Result<Key, Refusal> {
+        let (decoded, key) = decode::<H>(event, event_type)?;
         self.slots.push(Some(decoded));
+        if H::BY_TYPE {
+            self.types.push(event_type.unwrap_or_default().into());
+        }
         Ok(key)
     }
 

@@ -8,6 +8,7 @@ use crate::group::slices;
 use crate::group::{Group, Handlers};
 use crate::kafka::Kafka;
 use crate::marker::MarkerMode;
+use crate::routing::{Told, Topic};
 use crate::run::{GroupRunner, Runner};
 use crate::state::States;
 use crate::store::Store;
@@ -77,8 +78,8 @@ impl<S: Store> Current for With<S> {
     fn close(&mut self, open: Open) -> Option<Box<dyn Closed>> {
         let mut handlers = std::mem::take(&mut self.handlers);
         for topic in handlers.0.iter_mut().flat_map(|handler| &mut handler.topics) {
-            if let Some(name) = open.names.get(&**topic) {
-                *topic = name.as_str().into();
+            if let Some(name) = open.names.get(&*topic.text) {
+                *topic = Topic::new(name);
             }
         }
         Some(Box::new(Finished { store: self.store.clone(), handlers, open }))
@@ -103,6 +104,7 @@ impl<S: Store> Closed for Finished<S> {
             name: self.open.name.clone().unwrap_or_default(),
             topics: self.open.topics.as_deref(),
             slices: slices(&self.handlers.0),
+            rules: &self.open.rules,
             handlers: self
                 .handlers
                 .0
@@ -112,13 +114,14 @@ impl<S: Store> Closed for Finished<S> {
                     topics: &handler.topics,
                     needs: &handler.needs.states,
                     by_offset: handler.mode() == MarkerMode::Offset,
+                    mistakes: handler.mistakes().collect(),
                 })
                 .collect(),
         }
     }
 
     fn runner(self: Box<Self>, kafka: &Arc<Kafka>, states: &Arc<States>) -> Box<dyn Runner> {
-        let Open { name, lanes, policy, runner, adopt, retire, .. } = self.open;
+        let Open { name, lanes, policy, runner, rules, adopt, retire, .. } = self.open;
         let mut handlers = self.handlers.0;
         for handler in &mut handlers {
             handler.policy = handler.policy.or(policy);
@@ -129,6 +132,8 @@ impl<S: Store> Closed for Finished<S> {
                 store: self.store,
                 handlers,
                 states: Arc::clone(states),
+                rules,
+                told: Told::default(),
             }),
             kafka: Arc::clone(kafka),
             lanes,

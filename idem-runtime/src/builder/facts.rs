@@ -1,17 +1,18 @@
 //! What can be found wrong before anything is started.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
-
-use crate::scope::check_scope;
+use crate::routing::{Rules, Topic, Unmatched, unmatched_scope};
+use crate::scope::{MAX_SCOPE_LEN, check_scope};
 use crate::state::{Need, States};
+use std::collections::BTreeMap;
 
 /// What can be wrong with a handler.
 pub(super) struct HandlerFacts<'a> {
     pub(super) scope: &'static str,
-    pub(super) topics: &'a [Arc<str>],
+    pub(super) topics: &'a [Topic],
     pub(super) needs: &'a [Need],
     pub(super) by_offset: bool,
+    /// What is wrong with its topics and types.
+    pub(super) mistakes: Vec<String>,
 }
 
 /// What can be wrong with a group.
@@ -19,6 +20,7 @@ pub(super) struct Facts<'a> {
     pub(super) name: String,
     pub(super) topics: Option<&'a [String]>,
     pub(super) slices: u16,
+    pub(super) rules: &'a Rules,
     pub(super) handlers: Vec<HandlerFacts<'a>>,
 }
 
@@ -33,7 +35,12 @@ impl Facts<'_> {
         if group.is_empty() || group.len() > 255 {
             mistakes.push(format!("group `{group}`: a group's name has 1 to 255 bytes"));
         }
-        for HandlerFacts { scope, topics, needs, by_offset } in &self.handlers {
+        mistakes.extend(
+            self.rules.event_type.mistake().map(|wrong| format!("group `{group}`: {wrong}")),
+        );
+        mistakes.extend(self.unmatched_scope_mistake());
+        for HandlerFacts { scope, topics, needs, by_offset, mistakes: its } in &self.handlers {
+            mistakes.extend(its.iter().map(|wrong| format!("the handler `{scope}`: {wrong}")));
             if *by_offset && self.slices > 1 {
                 mistakes.push(format!(
                     "the handler `{scope}` has `key = offset`, and group `{group}` is worked in \
@@ -57,10 +64,10 @@ impl Facts<'_> {
                     need.name
                 ));
             }
-            let unnamed = |topic: &&Arc<str>| {
-                self.topics.is_some_and(|it| !it.iter().any(|name| **name == ***topic))
+            let unnamed = |topic: &&str| {
+                self.topics.is_some_and(|it| !it.iter().any(|name| *name == **topic))
             };
-            for topic in topics.iter().filter(unnamed) {
+            for topic in topics.iter().map(|topic| &*topic.text).filter(unnamed) {
                 mistakes.push(format!(
                     "the handler `{scope}` reads topic `{topic}`, which `.topics(..)` of group \
                      `{group}` does not name: add it there, or correct the handler"
@@ -68,7 +75,8 @@ impl Facts<'_> {
             }
         }
         for topic in self.topics.unwrap_or_default() {
-            if !self.handlers.iter().any(|it| it.topics.iter().any(|it| **it == **topic)) {
+            let is_its = |it: &Topic| *it.text == **topic || it.names(topic);
+            if !self.handlers.iter().any(|it| it.topics.iter().any(is_its)) {
                 mistakes.push(format!(
                     "topic `{topic}` of group `{group}` has no handler: register one with `topic = \
                      \"{topic}\"`, or remove it from `.topics(..)`"
@@ -76,5 +84,28 @@ impl Facts<'_> {
             }
         }
         mistakes
+    }
+
+    /// What is wrong with the scope of events that no handler wants.
+    fn unmatched_scope_mistake(&self) -> Option<String> {
+        if self.rules.unmatched != Unmatched::DeadLetter {
+            return None;
+        }
+        let scope = unmatched_scope(&self.name);
+        if self.handlers.iter().any(|handler| handler.scope == scope) {
+            return Some(format!(
+                "the handler `{scope}` has the scope that events of group `{}` have which no handler \
+                 wants: give it another `scope = \"..\"`",
+                self.name
+            ));
+        }
+        let wrong = scope.len() > MAX_SCOPE_LEN;
+        wrong.then(|| {
+            format!(
+                "group `{}`: its events that no handler wants have the scope `{scope}`, which is \
+                 longer than {MAX_SCOPE_LEN} bytes: shorten the group's name",
+                self.name
+            )
+        })
     }
 }
