@@ -23,7 +23,10 @@ pub(crate) struct Types {
 impl Types {
     /// The types of a handler, unless it takes all events of its topics.
     pub(crate) fn of<H: Subscriber>() -> Option<Self> {
-        let texts = H::TYPES?;
+        H::TYPES.map(|texts| Self { by_type: H::BY_TYPE, ..Self::new(texts, H::event_type()) })
+    }
+
+    pub(crate) fn new(texts: &[&str], from: Option<EventType>) -> Self {
         let mut mistakes = Vec::new();
         let mut patterns = Vec::new();
         for text in texts {
@@ -35,9 +38,8 @@ impl Types {
         if texts.is_empty() {
             mistakes.push("it takes no event type: name one".to_owned());
         }
-        let from = H::event_type();
         mistakes.extend(from.as_ref().and_then(EventType::mistake));
-        Some(Self { from, patterns, mistakes, by_type: H::BY_TYPE })
+        Self { from, patterns, mistakes, by_type: false }
     }
 
     fn takes(&self, event_type: &str) -> bool {
