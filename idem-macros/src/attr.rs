@@ -11,6 +11,7 @@ use crate::key::{self, Key};
 use crate::policy::{self, Isolation, OnFailure};
 use crate::retry::{self, Retry};
 use crate::time::Time;
+use crate::types::{self, TypeFrom, Types};
 use crate::value::{self, Store};
 use crate::words::{Entry, Word, Words};
 
@@ -29,6 +30,8 @@ const WORDS: Words = Words {
         ("timeout", "timeout = \"30s\""),
         ("order_by", "order_by = \"message_key\""),
         ("slices", "slices = 8"),
+        ("types", "types = \"order.*\""),
+        ("type_from", "type_from = header(\"event-type\")"),
     ],
     other: &[
         ("max", "it is a part of `retry`: `retry(max = 5)`"),
@@ -43,6 +46,18 @@ const WORDS: Words = Words {
         ("park_key", "write `on_failure = \"park_key\"`"),
         ("isolation_level", "did you mean `isolation`?"),
         ("batch", "a handler whose first parameter is a `Vec<OrderPlaced>` takes batches"),
+        ("type", "did you mean `types`?"),
+        ("event_type", "did you mean `types`, or `type_from = header(\"event-type\")`?"),
+        ("event_types", "did you mean `types`?"),
+        ("pattern", "patterns are values: `types = \"order.*\"`, `topic = regex(\"^orders\")`"),
+        ("regex", "it is a value of `topic`: `topic = regex(\"^orders\")`"),
+        ("topic_pattern", "write `topic = regex(\"^orders\")`"),
+        ("unmatched", "it is the group's: `.unmatched(Unmatched::DeadLetter)` on the builder"),
+        (
+            "correlation",
+            "it is the group's: `.correlation(Correlation::headers(..))` on the builder",
+        ),
+        ("broadcast", "it is the group's: `.broadcast(..)` on the builder"),
     ],
     lone: Some("key"),
 };
@@ -61,6 +76,8 @@ pub(crate) struct Attr {
     /// Where it was said that there is an order per message key.
     pub(crate) order_by: Word<Span>,
     pub(crate) slices: Word<(u16, Span)>,
+    pub(crate) types: Word<Types>,
+    pub(crate) type_from: Word<TypeFrom>,
 }
 
 impl Attr {
@@ -77,6 +94,8 @@ impl Attr {
             timeout: Word::Absent,
             order_by: Word::Absent,
             slices: Word::Absent,
+            types: Word::Absent,
+            type_from: Word::Absent,
         };
         let parser = |input: ParseStream<'_>| {
             WORDS.read(input, errors, |entry| attr.word(entry));
@@ -108,7 +127,9 @@ impl Attr {
             "isolation" => self.isolation = entry.value(policy::isolation),
             "timeout" => self.timeout = entry.value(policy::timeout),
             "order_by" => self.order_by = entry.value(policy::order_by),
-            _ => self.slices = entry.value(policy::slices),
+            "slices" => self.slices = entry.value(policy::slices),
+            "types" => self.types = entry.value(types::types),
+            _ => self.type_from = entry.value(types::type_from),
         }
     }
 }

@@ -34,7 +34,19 @@ pub(crate) fn check(
     let scope = scope(&attr, &function, &mut errors);
 
     let slices = slices(&attr, &mut errors);
-    let Attr { key, store, topics, retry, permanent, on_failure, isolation, timeout, .. } = attr;
+    let Attr {
+        key,
+        store,
+        topics,
+        types,
+        type_from,
+        retry,
+        permanent,
+        on_failure,
+        isolation,
+        timeout,
+        ..
+    } = attr;
     match (key, store, input, output) {
         (Word::Given(key), Word::Given(store), Some(input), Some(output)) if errors.len() == 0 => {
             let policy = Policy {
@@ -50,6 +62,8 @@ pub(crate) fn check(
                 key,
                 store,
                 topics,
+                types: types.given(),
+                type_from: type_from.given(),
                 scope,
                 input,
                 params,
@@ -97,6 +111,22 @@ fn words(attr: &Attr, errors: &mut Errors) {
             ),
             _ => {}
         }
+    }
+    types(attr, errors);
+}
+
+/// The rules of types and where they are.
+fn types(attr: &Attr, errors: &mut Errors) {
+    if let (Word::Absent, Word::Given(types)) = (&attr.topics, &attr.types) {
+        errors.at(
+            types.span(),
+            "a handler that reads no topic is given its events by its caller, so their types choose \
+             nothing: add `topic = \"..\"`, or remove `types`",
+        );
+    }
+    if let (Word::Absent, Word::Given(from)) = (&attr.types, &attr.type_from) {
+        errors
+            .at(from.span, "nobody asks for the type: add `types = \"..\"`, or remove `type_from`");
     }
 }
 

@@ -4,11 +4,12 @@
 //! the compiler are asked on the user's tokens, so that its answers are shown there.
 
 mod policy;
+mod subscriber;
 
 use proc_macro2::{Span, TokenStream};
 use quote::{quote, quote_spanned};
 use syn::spanned::Spanned as _;
-use syn::{Ident, LitStr, Type};
+use syn::{Ident, Type};
 
 use crate::function::Function;
 use crate::key::{Field, Key};
@@ -19,7 +20,7 @@ pub(crate) fn expand(model: &Model) -> TokenStream {
     let function = model.function.item();
     let kind = handler_type(&model.function);
     let handler = handler(model);
-    let subscriber = model.topics.as_ref().map(|topics| subscriber(model, topics));
+    let subscriber = model.topics.as_ref().map(|topics| subscriber::subscriber(model, topics));
     let direct = direct(model);
     let connections = one_connection(model);
     quote!(#function #kind #handler #subscriber #direct #connections)
@@ -183,22 +184,6 @@ fn handle(model: &Model) -> TokenStream {
         #signature {
             #(#takes)*
             #finish
-        }
-    }
-}
-
-fn subscriber(model: &Model, topics: &[LitStr]) -> TokenStream {
-    let event = &model.input.event;
-    let (cfgs, name) = (model.function.cfgs(), type_name(&model.function));
-    quote_spanned! {here()=>
-        #(#cfgs)*
-        impl ::idem::__private::Subscriber for #name {
-            const TOPICS: ::idem::__private::Texts = &[#(#topics),*];
-            fn decode(
-                event: &::idem::__private::Event,
-            ) -> ::idem::__private::Decoded<Self> {
-                ::idem::__private::decode_json::<#event>(event)
-            }
         }
     }
 }

@@ -58,6 +58,9 @@
 //! Effects outside the transaction (a request, an e-mail) happen at least once: give the remote
 //! service the key ([`Context::key`]), if it understands one.
 
+#[doc = include_str!("../docs/event_types.md")]
+#[doc(inline)]
+pub use idem_macros::EventTypes;
 #[doc = include_str!("../docs/idempotent.md")]
 #[doc = ""]
 #[doc = include_str!("../docs/function.md")]
@@ -65,16 +68,19 @@
 pub use idem_macros::idempotent;
 #[doc(inline)]
 pub use idem_runtime::{
-    BoxError, Cause, Context, DeadLetter, DeadLetters, DecodeError, Error, ErrorKind, Event,
-    EventOf, Failure, FailureClass, Handler, Headers, IntoKey, IsolationLevel, Key, KeyError,
-    KeyPart, KeySource, KeyedByEvent, LetterAction, LetterFilter, LetterNote, LetterState, Many,
-    Marker, MarkerMode, MarkerState, OnFailure, One, Origin, Outcome, Permanent, Policy, Processor,
-    Replay, ReplayReport, Result, Retry, Serves, State, Store, Subscriber, permanent,
+    BoxError, Cause, Context, Correlation, DeadLetter, DeadLetters, DecodeError, Error, ErrorKind,
+    Event, EventOf, EventType, EventTypes, Failure, FailureClass, Handler, Headers, IntoKey,
+    IsolationLevel, Key, KeyError, KeyPart, KeySource, KeyedByEvent, LetterAction, LetterFilter,
+    LetterNote, LetterState, Many, Marker, MarkerMode, MarkerState, OnFailure, One, Origin,
+    Outcome, Permanent, Policy, Processor, Replay, ReplayReport, Result, Retry, Serves, State,
+    Store, Subscriber, permanent,
 };
 // What only the runner needs.
 #[cfg(feature = "kafka")]
 #[doc(inline)]
-pub use idem_runtime::{Builder, Counts, DatabaseLost, Idem, Kafka, LogChanged, RunHandle, Start};
+pub use idem_runtime::{
+    Builder, Counts, DatabaseLost, Idem, Kafka, LogChanged, RunHandle, Start, Unmatched,
+};
 
 #[doc(hidden)]
 pub mod __private;
