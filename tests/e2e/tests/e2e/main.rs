@@ -16,6 +16,7 @@ mod outages;
 mod poison;
 mod rebalance;
 mod restore;
+mod routing;
 mod shapes;
 mod startup;
 mod zombie;
