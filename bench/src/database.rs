@@ -62,8 +62,10 @@ impl Database {
     async fn fill(&self, task: &Task, kind: Kind, markers: u64) -> Result<()> {
         let (table, columns, row) = if kind == Kind::Idem {
             let (schema, scope) = (task.idem_schema(), by_idem::SCOPE);
-            let row = format!("1, 1, '{scope}', id::text");
-            (format!("{schema}.markers"), "lane_id, source_offset, scope, event_key", row)
+            let marker_id = format!("{schema}.marker_id('{scope}', id::text)");
+            let row = format!("{marker_id} as id, 1, 1, '{scope}', id::text");
+            let columns = "marker_id, lane_id, source_offset, scope, event_key";
+            (format!("{schema}.markers"), columns, row)
         } else {
             (format!("{}.processed_events", task.schema), "event_id", "id".to_owned())
         };
@@ -73,7 +75,7 @@ impl Database {
              alter index {table}_pkey set (fillfactor = 70);
              insert into {table} ({columns}) select {row}
              from (select gen_random_uuid() as id from generate_series(1, {markers})) as ids
-             order by id;
+             order by 1;
              commit"
         ))
         .await?;

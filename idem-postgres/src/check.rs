@@ -21,7 +21,9 @@ from {schema}.store
 
 /// The rights that the role lacks, in words.
 pub(crate) const LACKING_RIGHTS: &str = "
-select string_agg(privilege || ' on ' || name, ', ' order by name, privilege)
+select nullif(concat_ws(', ', string_agg(privilege || ' on ' || name, ', ' order by name, privilege),
+    (select 'execute on function claim_keys' where not has_function_privilege(
+        '{schema}.claim_keys(bigint, text, uuid[], text[], bigint[])', 'execute'))), '')
 from unnest(array['scopes', 'lanes', 'owners', 'offset_marks', 'lane_slices', 'markers',
                   'open_batches', 'attempts', 'dead_letters', 'dead_letter_notes',
                   'parked_keys']) as name

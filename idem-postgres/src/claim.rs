@@ -3,45 +3,43 @@
 
 use idem_runtime::store::{Claim, Claimed, Writer};
 use idem_runtime::{Error, ErrorKind, Result};
-use serde_json::Value;
-use sqlx::types::Json;
 
 use crate::Inner;
+use crate::beside::Beside;
 use crate::claim_states::states;
 use crate::error::failed;
+use crate::marker_id::marker_ids;
 use crate::tx::Tx;
 use crate::zombie::unblocked;
 
 /// No row: the lane has another token, and nothing was inserted. The lane's row is read without a
 /// lock; the seal is what counts. `new` is null when all keys were, which is the common answer.
-///
-/// The collation is named because a parameter brings another one than the column's.
 pub(crate) const LANE: &str = r#"
 with fence as materialized (
     select lane_id from {schema}.lanes where lane_id = $1 and token = $2
 ), claims as (
-    select fence.lane_id,
-           c.scope collate "C" as scope,
-           c.event_key collate "C" as event_key,
-           c.source_offset,
-           c.metadata,
-           c.place
+    select fence.lane_id, c.*
     from fence
-    cross join unnest($3::text[], $4::text[], $5::bigint[], $6::jsonb[])
-        with ordinality as c (scope, event_key, source_offset, metadata, place)
+    cross join unnest($3::uuid[], $4::text[], $5::text[], $6::bigint[], $7::jsonb[], $8::bytea[],
+                      $9::text[], $10::text[])
+        with ordinality as c (marker_id, scope, event_key, source_offset, metadata, fingerprint,
+                              correlation_id, causation_id, place)
 ), inserted as (
-    insert into {schema}.markers (lane_id, source_offset, scope, event_key, metadata)
-    select lane_id, source_offset, scope, event_key, metadata from claims order by place
-    on conflict (scope, event_key) do nothing
-    returning scope, event_key
+    insert into {schema}.markers (marker_id, lane_id, source_offset, scope, event_key, metadata,
+                                  fingerprint, correlation_id, causation_id)
+    select marker_id, lane_id, source_offset, scope, event_key, metadata,
+           fingerprint, correlation_id, causation_id
+    from claims order by place
+    on conflict (marker_id) do nothing
+    returning marker_id
 ), guarded as (
     insert into {schema}.open_batches (batch)
     select pg_current_xact_id() from fence
     returning batch, ctid
 )
 select batch::text, ctid::text,
-       case when (select count(*) from inserted) < cardinality($3::text[]) then
-           array(select place from claims join inserted using (scope, event_key) order by place)
+       case when (select count(*) from inserted) < cardinality($3::uuid[]) then
+           array(select place from claims join inserted using (marker_id) order by place)
        end as new
 from guarded
 "#;
@@ -52,13 +50,13 @@ pub(crate) const LANE_ONE: &str = r#"
 with fence as materialized (
     select lane_id from {schema}.lanes where lane_id = $1 and token = $2
 ), inserted as (
-    insert into {schema}.markers (lane_id, source_offset, scope, event_key)
-    select fence.lane_id, c.source_offset, $3, c.event_key
+    insert into {schema}.markers (marker_id, lane_id, source_offset, scope, event_key)
+    select c.marker_id, fence.lane_id, c.source_offset, $3, c.event_key
     from fence
-    cross join unnest($4::text[], $5::bigint[])
-        with ordinality as c (event_key, source_offset, place)
+    cross join unnest($4::uuid[], $5::text[], $6::bigint[])
+        with ordinality as c (marker_id, event_key, source_offset, place)
     order by c.place
-    on conflict (scope, event_key) do nothing
+    on conflict (marker_id) do nothing
     returning source_offset
 ), guarded as (
     insert into {schema}.open_batches (batch)
@@ -66,34 +64,54 @@ with fence as materialized (
     returning batch, ctid
 )
 select batch::text, ctid::text,
-       case when (select count(*) from inserted) < cardinality($4::text[]) then
+       case when (select count(*) from inserted) < cardinality($4::uuid[]) then
            array(select source_offset from inserted)
        end as new
 from guarded
 "#;
 
+/// As [`LANE_ONE`], for many keys: in two steps on the server, of which the second is seldom needed.
+pub(crate) const LANE_MANY: &str = r#"
+with fence as materialized (
+    select lane_id from {schema}.lanes where lane_id = $1 and token = $2
+), claimed as materialized (
+    select {schema}.claim_keys(fence.lane_id, $3, $4::uuid[], $5::text[], $6::bigint[]) as new
+    from fence
+), guarded as (
+    insert into {schema}.open_batches (batch)
+    select pg_current_xact_id() from claimed
+    returning batch, ctid
+)
+select batch::text, ctid::text,
+       (select new from claimed where cardinality(new) < cardinality($4::uuid[])) as new
+from guarded
+"#;
+
+/// How many keys are many.
+const MANY: usize = 8;
+
 /// No guard and no transaction id when all keys were known: there is nothing to run then.
 pub(crate) const DIRECT: &str = r#"
 with claims as (
-    select c.scope collate "C" as scope,
-           c.event_key collate "C" as event_key,
-           c.metadata,
-           c.place
-    from unnest($1::text[], $2::text[], $3::jsonb[])
-        with ordinality as c (scope, event_key, metadata, place)
+    select c.*
+    from unnest($2::uuid[], $3::text[], $4::text[], $5::jsonb[], $6::bytea[], $7::text[], $8::text[])
+        with ordinality as c (marker_id, scope, event_key, metadata, fingerprint, correlation_id,
+                              causation_id, place)
 ), inserted as (
-    insert into {schema}.markers (scope, event_key, metadata, attempt)
-    select scope, event_key, metadata, $4::uuid from claims order by place
-    on conflict (scope, event_key) do nothing
-    returning scope, event_key
+    insert into {schema}.markers (marker_id, scope, event_key, metadata, attempt, fingerprint,
+                                  correlation_id, causation_id)
+    select marker_id, scope, event_key, metadata, $1::uuid, fingerprint, correlation_id, causation_id
+    from claims order by place
+    on conflict (marker_id) do nothing
+    returning marker_id
 ), guarded as (
     insert into {schema}.open_batches (batch)
     select pg_current_xact_id() where exists (select from inserted)
     returning batch, ctid
 )
 select (select batch::text from guarded), (select ctid::text from guarded),
-       case when (select count(*) from inserted) < cardinality($1::text[]) then
-           array(select place from claims join inserted using (scope, event_key) order by place)
+       case when (select count(*) from inserted) < cardinality($2::uuid[]) then
+           array(select place from claims join inserted using (marker_id) order by place)
        end as new
 "#;
 
@@ -107,56 +125,56 @@ pub(crate) async fn claim(
     claims: &[Claim<'_>],
 ) -> Result<Claimed> {
     tx.sealed = false;
-    let scopes: Vec<&str> = claims.iter().map(|claim| claim.scope).collect();
-    let keys: Vec<&str> = claims.iter().map(|claim| claim.key.as_str()).collect();
-    let metadata = metadata(claims);
-    let states = states(claims);
     let sql = store.sql_in(tx);
-    let one = match (&metadata, &states) {
-        (None, None) => one_scope(claims),
-        _ => None,
-    };
+    let beside = Beside::of(claims);
+    let states = states(claims);
+    let one = if beside.is_none() && states.is_none() { one_scope(claims) } else { None };
+    let ids = marker_ids(claims.iter().map(|claim| (claim.scope, claim.key.as_str())));
+    let keys: Vec<&str> = claims.iter().map(|claim| claim.key.as_str()).collect();
     let answered = match writer {
         Writer::Lane(held) if let Some((scope, offsets)) = &one => {
-            let statement = sqlx::query_as::<_, Answer>(sql.claim_lane_one.clone())
+            // A serializable transaction would be in conflict with whoever inserts near a key that
+            // it has looked for.
+            let many = claims.len() >= MANY && !tx.is_serializable;
+            let statement = if many { &sql.claim_lane_many } else { &sql.claim_lane_one };
+            let statement = sqlx::query_as::<_, Answer>(statement.clone())
                 .bind(held.number)
                 .bind(held.token)
                 .bind(*scope)
+                .bind(ids)
                 .bind(keys)
                 .bind(offsets);
             unblocked(store, held, tx.session.optional(statement)).await
         }
         Writer::Lane(held) => {
+            let statement = if states.is_none() { &sql.claim_lane } else { &sql.claim_lane_as };
             let offsets: Vec<Option<i64>> = claims.iter().map(|claim| claim.offset).collect();
-            let statement = match &states {
-                None => &sql.claim_lane,
-                Some(_) => &sql.claim_lane_as,
-            };
-            let mut statement = sqlx::query_as::<_, Answer>(statement.clone())
+            let statement = sqlx::query_as::<_, Answer>(statement.clone())
                 .bind(held.number)
                 .bind(held.token)
-                .bind(scopes)
+                .bind(ids)
+                .bind(scopes(claims))
                 .bind(keys)
-                .bind(offsets)
-                .bind(metadata);
-            if let Some((states, reclaim)) = states {
-                statement = statement.bind(states).bind(reclaim);
-            }
+                .bind(offsets);
+            let statement = beside.bind(statement);
+            let statement = match states {
+                None => statement,
+                Some(states) => states.bind(statement),
+            };
             unblocked(store, held, tx.session.optional(statement)).await
         }
         Writer::Direct { attempt } => {
-            let statement = match &states {
-                None => &sql.claim_direct,
-                Some(_) => &sql.claim_direct_as,
+            let statement = if states.is_none() { &sql.claim_direct } else { &sql.claim_direct_as };
+            let statement = sqlx::query_as::<_, Answer>(statement.clone())
+                .bind(*attempt)
+                .bind(ids)
+                .bind(scopes(claims))
+                .bind(keys);
+            let statement = beside.bind(statement);
+            let statement = match states {
+                None => statement,
+                Some(states) => states.bind(statement),
             };
-            let mut statement = sqlx::query_as::<_, Answer>(statement.clone())
-                .bind(scopes)
-                .bind(keys)
-                .bind(metadata)
-                .bind(*attempt);
-            if let Some((states, reclaim)) = states {
-                statement = statement.bind(states).bind(reclaim);
-            }
             tx.session.optional(statement).await
         }
         _ => return Err(Error::new(ErrorKind::Config, "claim: not a writer this store knows")),
@@ -170,6 +188,10 @@ pub(crate) async fn claim(
         (Some((_, offsets)), Writer::Lane(_)) => which_of(new, &offsets),
         _ => which(new, claims.len()),
     }))
+}
+
+fn scopes<'a>(claims: &[Claim<'a>]) -> Vec<&'a str> {
+    claims.iter().map(|claim| claim.scope).collect()
 }
 
 /// The scope and the offsets of claims that are all of one scope and have each an offset of its own.
@@ -187,14 +209,6 @@ fn which_of(new: Option<Vec<i64>>, offsets: &[i64]) -> Vec<bool> {
     let Some(mut new) = new else { return vec![true; offsets.len()] };
     new.sort_unstable();
     offsets.iter().map(|offset| new.binary_search(offset).is_ok()).collect()
-}
-
-/// Null, not an array of nulls, when nobody keeps anything beside the markers.
-fn metadata<'a>(claims: &[Claim<'a>]) -> Option<Vec<Option<Json<&'a Value>>>> {
-    claims
-        .iter()
-        .any(|claim| claim.metadata.is_some())
-        .then(|| claims.iter().map(|claim| claim.metadata.map(Json)).collect())
 }
 
 /// For each of `len` claims whether its place is among `new`; all are when that is missing.

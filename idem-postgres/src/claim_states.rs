@@ -4,45 +4,44 @@
 
 use idem_runtime::MarkerState;
 use idem_runtime::store::Claim;
+use sqlx::Postgres;
+use sqlx::postgres::PgArguments;
+use sqlx::query::QueryAs;
+use uuid::Uuid;
 
-/// A marker that says dead or parked is taken over, if that is asked for; its origin and metadata
-/// stay. Unlike the plain claim this locks known markers, in the order in which new ones are
-/// inserted.
+/// A marker that says anything but "processed" is taken over, if that is asked for; its origin and what
+/// is beside it stay. Unlike the plain claim this locks known markers, in the order in which new ones
+/// are inserted.
 pub(crate) const LANE: &str = r#"
 with fence as materialized (
     select lane_id from {schema}.lanes where lane_id = $1 and token = $2
 ), claims as (
-    select fence.lane_id,
-           c.scope collate "C" as scope,
-           c.event_key collate "C" as event_key,
-           c.source_offset,
-           c.metadata,
-           c.state,
-           c.reclaim,
-           c.place
+    select fence.lane_id, c.*
     from fence
-    cross join unnest($3::text[], $4::text[], $5::bigint[], $6::jsonb[], $7::smallint[],
-                      $8::boolean[])
-        with ordinality as c (scope, event_key, source_offset, metadata, state, reclaim, place)
+    cross join unnest($3::uuid[], $4::text[], $5::text[], $6::bigint[], $7::jsonb[], $8::bytea[],
+                      $9::text[], $10::text[], $11::smallint[], $12::boolean[], $13::uuid[])
+        with ordinality as c (marker_id, scope, event_key, source_offset, metadata, fingerprint,
+                              correlation_id, causation_id, state, reclaim, attempt, place)
 ), inserted as (
     insert into {schema}.markers as marker
-        (lane_id, source_offset, scope, event_key, metadata, state)
-    select lane_id, source_offset, scope, event_key, metadata, state from claims order by place
-    on conflict (scope, event_key) do update
+        (marker_id, lane_id, source_offset, scope, event_key, metadata, fingerprint, correlation_id,
+         causation_id, state, attempt)
+    select marker_id, lane_id, source_offset, scope, event_key, metadata, fingerprint,
+           correlation_id, causation_id, state, attempt
+    from claims order by place
+    on conflict (marker_id) do update
     set state = excluded.state, processed_at = now(), attempt = excluded.attempt
     where marker.state <> 0
-      and (excluded.scope, excluded.event_key) in (
-          select scope, event_key from claims where reclaim
-      )
-    returning scope, event_key
+      and excluded.marker_id in (select marker_id from claims where reclaim)
+    returning marker_id
 ), guarded as (
     insert into {schema}.open_batches (batch)
     select pg_current_xact_id() from fence
     returning batch, ctid
 )
 select batch::text, ctid::text,
-       case when (select count(*) from inserted) < cardinality($3::text[]) then
-           array(select place from claims join inserted using (scope, event_key) order by place)
+       case when (select count(*) from inserted) < cardinality($3::uuid[]) then
+           array(select place from claims join inserted using (marker_id) order by place)
        end as new
 from guarded
 "#;
@@ -50,40 +49,59 @@ from guarded
 /// As [`LANE`], for a call without one.
 pub(crate) const DIRECT: &str = r#"
 with claims as (
-    select c.scope collate "C" as scope,
-           c.event_key collate "C" as event_key,
-           c.metadata,
-           c.state,
-           c.reclaim,
-           c.place
-    from unnest($1::text[], $2::text[], $3::jsonb[], $5::smallint[], $6::boolean[])
-        with ordinality as c (scope, event_key, metadata, state, reclaim, place)
+    select c.*
+    from unnest($2::uuid[], $3::text[], $4::text[], $5::jsonb[], $6::bytea[], $7::text[],
+                $8::text[], $9::smallint[], $10::boolean[], $11::uuid[])
+        with ordinality as c (marker_id, scope, event_key, metadata, fingerprint, correlation_id,
+                              causation_id, state, reclaim, attempt, place)
 ), inserted as (
-    insert into {schema}.markers as marker (scope, event_key, metadata, attempt, state)
-    select scope, event_key, metadata, $4::uuid, state from claims order by place
-    on conflict (scope, event_key) do update
+    insert into {schema}.markers as marker
+        (marker_id, scope, event_key, metadata, attempt, fingerprint, correlation_id, causation_id,
+         state)
+    select marker_id, scope, event_key, metadata, coalesce(attempt, $1::uuid), fingerprint,
+           correlation_id, causation_id, state
+    from claims order by place
+    on conflict (marker_id) do update
     set state = excluded.state, processed_at = now(), attempt = excluded.attempt
     where marker.state <> 0
-      and (excluded.scope, excluded.event_key) in (
-          select scope, event_key from claims where reclaim
-      )
-    returning scope, event_key
+      and excluded.marker_id in (select marker_id from claims where reclaim)
+    returning marker_id
 ), guarded as (
     insert into {schema}.open_batches (batch)
     select pg_current_xact_id() where exists (select from inserted)
     returning batch, ctid
 )
 select (select batch::text from guarded), (select ctid::text from guarded),
-       case when (select count(*) from inserted) < cardinality($1::text[]) then
-           array(select place from claims join inserted using (scope, event_key) order by place)
+       case when (select count(*) from inserted) < cardinality($2::uuid[]) then
+           array(select place from claims join inserted using (marker_id) order by place)
        end as new
 "#;
 
-/// What each marker is to say and whether it may be taken over; nothing when all are of processed
-/// events, as in every batch without a failure.
-pub(crate) fn states(claims: &[Claim<'_>]) -> Option<(Vec<i16>, Vec<bool>)> {
-    claims
-        .iter()
-        .any(|claim| claim.state != MarkerState::Processed || claim.reclaim)
-        .then(|| claims.iter().map(|claim| (claim.state.as_i16(), claim.reclaim)).unzip())
+/// What each marker is to say, whether it may be taken over, and whose attempt it is.
+pub(crate) struct States {
+    states: Vec<i16>,
+    reclaim: Vec<bool>,
+    attempts: Vec<Option<Uuid>>,
+}
+
+impl States {
+    /// Three parameters.
+    pub(crate) fn bind<'q, O>(
+        self,
+        statement: QueryAs<'q, Postgres, O, PgArguments>,
+    ) -> QueryAs<'q, Postgres, O, PgArguments> {
+        statement.bind(self.states).bind(self.reclaim).bind(self.attempts)
+    }
+}
+
+/// Nothing when all are of processed events, as in every batch without a failure.
+pub(crate) fn states(claims: &[Claim<'_>]) -> Option<States> {
+    let plain = |claim: &Claim<'_>| {
+        claim.state == MarkerState::Processed && !claim.reclaim && claim.attempt.is_none()
+    };
+    (!claims.iter().all(plain)).then(|| States {
+        states: claims.iter().map(|claim| claim.state.as_i16()).collect(),
+        reclaim: claims.iter().map(|claim| claim.reclaim).collect(),
+        attempts: claims.iter().map(|claim| claim.attempt).collect(),
+    })
 }

@@ -124,7 +124,7 @@ pub(crate) fn lacks_rights(schema: &Schema, what: &str) -> Error {
         format!(
             "the role lacks rights ({what}): as the owner of the schema, run `grant usage on \
              schema {schema} to ..; grant select, insert, update, delete on all tables in schema \
-             {schema} to ..;`"
+             {schema} to ..; grant execute on all functions in schema {schema} to ..;`"
         ),
     )
 }

@@ -4,6 +4,7 @@ use idem_runtime::store::GivenUp;
 use idem_runtime::{Error, ErrorKind, Key, MarkerState, Result};
 
 use crate::error::failed;
+use crate::marker_id::marker_ids;
 use crate::{Inner, Tx};
 
 /// Through an index that has only what was given up on, and is empty as a rule.
@@ -13,12 +14,12 @@ use crate::{Inner, Tx};
 /// all of them. No key is looked up when nothing of these scopes was given up on.
 pub(crate) const GIVEN_UP: &str = r#"
 select asked.place, known.state, known.lane_id, known.source_offset
-from unnest($1::text[], $2::text[]) with ordinality as asked (scope, event_key, place)
+from unnest($1::text[], $2::uuid[]) with ordinality as asked (scope, marker_id, place)
 cross join lateral (
     select marker.state, marker.lane_id, marker.source_offset
     from {schema}.markers marker
     where marker.scope = asked.scope collate "C"
-      and marker.event_key = asked.event_key collate "C"
+      and marker.marker_id = asked.marker_id
       and marker.state <> 0
     limit 1
 ) as known
@@ -27,7 +28,7 @@ where (select exists (
     cross join lateral (
         select from {schema}.markers marker
         where marker.scope = own.scope collate "C" and marker.state <> 0
-        order by marker.event_key
+        order by marker.marker_id
         limit 1
     ) as one
 ))
@@ -43,15 +44,15 @@ pub(crate) async fn given_up(
     if keys.is_empty() {
         return Ok(answer);
     }
-    let (scopes, keys): (Vec<&str>, Vec<&str>) =
-        keys.iter().map(|(scope, key)| (*scope, key.as_str())).unzip();
+    let ids = marker_ids(keys.iter().map(|(scope, key)| (*scope, key.as_str())));
+    let scopes: Vec<&str> = keys.iter().map(|(scope, _)| *scope).collect();
     let mut own = scopes.clone();
     own.sort_unstable();
     own.dedup();
     type Row = (i64, i16, Option<i64>, Option<i64>);
     let given_up = sqlx::query_as::<_, Row>(store.sql_in(tx).given_up.clone())
         .bind(scopes)
-        .bind(keys)
+        .bind(ids)
         .bind(own);
     let rows = tx.session().all(given_up).await.map_err(|error| failed(DOING, error))?;
     for (place, state, lane, offset) in rows {

@@ -47,6 +47,7 @@
 //! Not here: what to do with a failure, retries, Kafka (see `idem-runtime`).
 
 mod attempts;
+mod beside;
 mod builder;
 mod check;
 mod claim;
@@ -57,6 +58,7 @@ mod fault;
 mod given_up;
 mod lanes;
 mod letters;
+mod marker_id;
 mod markers;
 mod migrate;
 mod parking;

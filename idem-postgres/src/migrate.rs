@@ -24,6 +24,11 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
         name: "failures",
         sql: include_str!("../migrations/0002_failures.sql"),
     },
+    Migration {
+        version: 3,
+        name: "marker_ids",
+        sql: include_str!("../migrations/0003_marker_ids.sql"),
+    },
 ];
 
 const READING: &str = "reading the migrations";
@@ -199,7 +204,14 @@ mod tests {
     fn released_migrations_do_not_change() {
         let checksums: Vec<_> = MIGRATIONS.iter().map(|it| (it.version, it.checksum())).collect();
         // A line here is written once, when its migration is released.
-        assert_eq!(checksums, [(1, 5_701_011_261_519_714_406), (2, -7_659_794_984_680_709_554)]);
+        assert_eq!(
+            checksums,
+            [
+                (1, 5_701_011_261_519_714_406),
+                (2, -7_659_794_984_680_709_554),
+                (3, 6_126_870_922_574_696_573)
+            ]
+        );
     }
 
     #[test]
@@ -207,7 +219,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let folder = folder.path().join("new");
         let written = Postgres::write_migrations("idem", &folder).unwrap();
-        let names = ["0001_markers_and_lanes.sql", "0002_failures.sql"];
+        let names = ["0001_markers_and_lanes.sql", "0002_failures.sql", "0003_marker_ids.sql"];
         assert_eq!(written, names.map(|name| folder.join(name)));
         assert!(Postgres::write_migrations("idem", &folder).unwrap().is_empty());
         let error = Postgres::write_migrations("other", &folder).unwrap_err();

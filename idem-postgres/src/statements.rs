@@ -27,6 +27,7 @@ macro_rules! statements {
 statements! {
     claim_lane: claim::LANE,
     claim_lane_one: claim::LANE_ONE,
+    claim_lane_many: claim::LANE_MANY,
     claim_direct: claim::DIRECT,
     claim_lane_as: claim_states::LANE,
     claim_direct_as: claim_states::DIRECT,
@@ -71,6 +72,8 @@ statements! {
     retire_scopes: scopes::RETIRE,
     revive_scopes: scopes::REVIVE,
     marker: markers::FIND,
+    known_markers: markers::KNOWN,
+    keep_results: markers::KEEP_RESULTS,
     has_ledger: migrate::HAS_LEDGER,
     applied: migrate::APPLIED,
     record_migration: migrate::RECORD,

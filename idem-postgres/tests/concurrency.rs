@@ -178,7 +178,8 @@ async fn nobody_but_a_fenced_owner_is_ended() {
             let mut operator = PgConnection::connect(&common::url()).await.unwrap();
             let sql = fixture.sql(&format!(
                 "begin; set local application_name = '{name}';
-                 insert into {{schema}}.markers (scope, event_key) values ('bill', '{key}')"
+                 insert into {{schema}}.markers (marker_id, scope, event_key)
+                 values ({{schema}}.marker_id('bill', '{key}'), 'bill', '{key}')"
             ));
             sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(&mut operator).await.unwrap();
             let Err(error) = open_batch(&impatient, &owner, &[key]).await else {

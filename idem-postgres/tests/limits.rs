@@ -52,8 +52,10 @@ async fn a_statement_limit_ends_a_claim_that_is_stuck() {
     on_store(async |fixture: Fixture, store: Postgres| {
         let held = fixture.lane(&store, 0).await;
         let mut other = sqlx::PgConnection::connect(&url()).await.unwrap();
-        let sql = fixture
-            .sql("begin; insert into {schema}.markers (scope, event_key) values ('bill', 'stuck')");
+        let sql = fixture.sql(
+            "begin; insert into {schema}.markers (marker_id, scope, event_key) \
+                 values ({schema}.marker_id('bill', 'stuck'), 'bill', 'stuck')",
+        );
         sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(&mut other).await.unwrap();
         let limit = Duration::from_millis(50);
         let terms = Terms { statement_timeout: Some(limit), ..Terms::default() };

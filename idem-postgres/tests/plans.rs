@@ -33,7 +33,7 @@ async fn a_batch_without_a_failure_is_a_claim_and_a_seal_of_one_kind() {
         let statements = prepared(lend(&mut tx)).await;
         assert_eq!(statements.len(), 2, "{statements:#?}");
         let (claim, seal) = (&statements[0].1, &statements[1].1);
-        assert!(claim.contains("on conflict (scope, event_key) do nothing"), "{claim}");
+        assert!(claim.contains("on conflict (marker_id) do nothing"), "{claim}");
         assert!(!claim.contains("state"), "{claim}");
         assert!(seal.contains("update") && !seal.contains("for share"), "{seal}");
         for table in ["dead_letters", "parked_keys", "attempts", "lane_slices"] {
@@ -72,8 +72,9 @@ async fn asking_what_was_given_up_on_costs_nothing_when_nothing_was() {
         for (from, analyze) in [(0, ""), (50_000, "analyze {schema}.markers")] {
             fixture
                 .run(&format!(
-                    "insert into {{schema}}.markers (scope, event_key, lane_id, source_offset)
-                     select 'bill', 'k' || n, 1, n
+                    "insert into {{schema}}.markers
+                         (marker_id, scope, event_key, lane_id, source_offset)
+                     select {{schema}}.marker_id('bill', 'k' || n), 'bill', 'k' || n, 1, n
                      from generate_series({from}, {from} + 49999) as n; {analyze}"
                 ))
                 .await;
@@ -89,8 +90,14 @@ async fn asking_what_was_given_up_on_costs_nothing_when_nothing_was() {
             let answer = store.given_up(&mut tx, &asked).await.unwrap();
             assert_eq!(answer, vec![None; 500]);
 
-            let array = format!("array['{}']", keys.join("','"));
-            let arguments = format!("array_fill('bill'::text, array[500]), {array}, array['bill']");
+            let ids = fixture.sql(&format!(
+                "select array_agg({{schema}}.marker_id('bill', key))::text
+                 from unnest(array['{}']) as key",
+                keys.join("','")
+            ));
+            let ids: String =
+                sqlx::query_scalar(AssertSqlSafe(ids)).fetch_one(&fixture.app).await.unwrap();
+            let arguments = format!("array_fill('bill'::text, array[500]), '{ids}', array['bill']");
             let of = "asked.place, known.state";
             let nothing = plan(lend(&mut tx), of, &arguments).await;
             assert!(nothing.contains("markers_given_up_idx"), "{nothing}");
@@ -100,8 +107,8 @@ async fn asking_what_was_given_up_on_costs_nothing_when_nothing_was() {
 
             fixture
                 .run(
-                    "insert into {schema}.markers (scope, event_key, state)
-                     values ('bill', 'dead', 1)",
+                    "insert into {schema}.markers (marker_id, scope, event_key, state)
+                     values ({schema}.marker_id('bill', 'dead'), 'bill', 'dead', 1)",
                 )
                 .await;
             let mut tx = store.begin(&writer, &Terms::default()).await.unwrap();
@@ -112,6 +119,50 @@ async fn asking_what_was_given_up_on_costs_nothing_when_nothing_was() {
             assert!(pages(&something) <= 1020, "{something}");
             store.rollback(tx).await;
             fixture.run("delete from {schema}.markers where state <> 0").await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn many_keys_are_looked_up_by_index_whatever_the_server_believes() {
+    on_store(async |fixture: Fixture, store: Postgres| {
+        let store = {
+            store.close().await;
+            fixture.builder().max_connections(1).connect().await.unwrap()
+        };
+        let held = fixture.lane(&store, 0).await;
+        let keys: Vec<String> = (0..100).map(|n| format!("k{n:03}")).collect();
+        let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+        // Prepared and planned while the table is empty, then again with many rows in it.
+        for filled in [false, true] {
+            if filled {
+                fixture
+                    .run(
+                        "insert into {schema}.markers (marker_id, scope, event_key)
+                         select {schema}.marker_id('bill', 'x' || n), 'bill', 'x' || n
+                         from generate_series(1, 20000) as n",
+                    )
+                    .await;
+            }
+            let writer = Writer::Lane(&held);
+            for _ in 0..7 {
+                let mut tx = store.begin(&writer, &Terms::default()).await.unwrap();
+                let claimed = claim(&store, &mut tx, &writer, &keys).await.unwrap();
+                assert_eq!(claimed, Claimed::Keys(vec![true; 100]));
+                let scans: (i64, i64) = sqlx::query_as(AssertSqlSafe(fixture.sql(
+                    "select seq_scan, idx_scan from pg_stat_xact_user_tables
+                     where relid = '{schema}.markers'::regclass",
+                )))
+                .fetch_one(lend(&mut tx))
+                .await
+                .unwrap();
+                assert_eq!(scans.0, 0, "the table is never read from one end to the other");
+                assert!(scans.1 >= 100, "{scans:?}");
+                let statements = prepared(lend(&mut tx)).await;
+                assert!(statements.iter().any(|it| it.1.contains("claim_keys")), "{statements:#?}");
+                store.rollback(tx).await;
+            }
         }
     })
     .await;

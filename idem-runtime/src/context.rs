@@ -129,3 +129,25 @@ impl Context {
         self.attempt
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::key::KeyError;
+
+    #[test]
+    fn the_ids_of_a_chain_are_in_the_headers_that_are_named() -> Result<(), KeyError> {
+        let mut event = Event::new("t".into(), 0, 0, "x");
+        event.headers = [("correlation-id", "c1"), ("causation-id", "e0"), ("x-request", "r1")]
+            .map(|(name, value)| (name, Some(value)))
+            .into_iter()
+            .collect();
+        let cx = Context::new("bill", Key::new("e1")?);
+        assert_eq!((cx.correlation_id(), cx.causation_id()), (None, None));
+        let cx = cx.with_event("g", event);
+        assert_eq!((cx.correlation_id(), cx.causation_id()), (Some("c1"), Some("e0")));
+        let cx = cx.with_correlation(Correlation::headers("x-request", "x-cause"));
+        assert_eq!((cx.correlation_id(), cx.causation_id()), (Some("r1"), None));
+        Ok(())
+    }
+}

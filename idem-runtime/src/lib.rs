@@ -66,7 +66,7 @@ pub use handler::{
 pub use kafka::Kafka;
 pub use key::{IntoKey, Key, KeyError, KeyPart, NeverMissing};
 pub use letters::DeadLetters;
-pub use marker::{Marker, MarkerMode, MarkerState, Origin};
+pub use marker::{Fingerprint, Marker, MarkerMode, MarkerState, Origin};
 pub use outcome::{Decision, Outcome};
 pub use pipeline::policy::{DatabaseLost, LogChanged, Start};
 pub use pipeline::stats::Counts;

@@ -44,7 +44,12 @@ pub enum MarkerState {
     Dead,
     /// It was given up on, or waits behind one of its message key that was.
     Parked,
+    /// An attempt with effects outside of the database was begun, and its end is not known.
+    Begun,
 }
+
+/// The first half of the SHA-256 of a payload's content: tells another payload under the same key.
+pub type Fingerprint = [u8; 16];
 
 impl MarkerState {
     /// The number in the database.
@@ -53,6 +58,7 @@ impl MarkerState {
             Self::Processed => 0,
             Self::Dead => 1,
             Self::Parked => 2,
+            Self::Begun => 3,
         }
     }
 
@@ -62,6 +68,7 @@ impl MarkerState {
             0 => Some(Self::Processed),
             1 => Some(Self::Dead),
             2 => Some(Self::Parked),
+            3 => Some(Self::Begun),
             _ => None,
         }
     }
@@ -79,8 +86,16 @@ pub struct Marker {
     pub origin: Option<Origin>,
     /// What the caller kept beside it.
     pub metadata: Option<Value>,
-    /// The call that wrote it, if it was one without Kafka.
+    /// The call that wrote it, if it was one without Kafka; or the attempt that was begun.
     pub attempt: Option<Uuid>,
+    /// What tells another payload under the same key, if the handler checks that.
+    pub fingerprint: Option<Fingerprint>,
+    /// Which chain of events it belongs to, if the event said so.
+    pub correlation_id: Option<String>,
+    /// Which event or command it was caused by, if the event said so.
+    pub causation_id: Option<String>,
+    /// What the handler returned, if its results are stored.
+    pub result: Option<Value>,
 }
 
 impl Marker {
@@ -92,6 +107,10 @@ impl Marker {
             origin: None,
             metadata: None,
             attempt: None,
+            fingerprint: None,
+            correlation_id: None,
+            causation_id: None,
+            result: None,
         }
     }
 }

@@ -438,7 +438,13 @@ impl<S: Store> Replay<S> {
             return Ok(true);
         }
         let offset = Some(letter.event.offset);
-        let claim = Claim { offset, reclaim: true, ..Claim::new(handler.scope, key) };
+        let claim = Claim {
+            offset,
+            correlation: self.rules.correlation.correlation_of(&letter.event),
+            causation: self.rules.correlation.causation_of(&letter.event),
+            reclaim: true,
+            ..Claim::new(handler.scope, key)
+        };
         match self.store.claim(tx, writer, &[claim]).await? {
             Claimed::Keys(new) => Ok(new.first() == Some(&true)),
             Claimed::Fenced => {

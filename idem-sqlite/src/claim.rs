@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use idem_runtime::store::{Claim, Claimed, GivenUp, Writer};
-use idem_runtime::{Error, ErrorKind, Key, MarkerState, Result};
+use idem_runtime::{Error, ErrorKind, Fingerprint, Key, Result};
 use sqlx::SqlStr;
 
 use crate::Inner;
@@ -18,40 +18,34 @@ const DOING: &str = "claim";
 pub(crate) const TOKEN_IS: &str =
     "select exists (select 1 from {schema}lanes where lane_id = ?1 and token = ?2)";
 
-/// One row of JSON for each claim: scope, key, offset, metadata (as text). Only what was inserted
-/// comes back.
-pub(crate) const INSERT: &str = "
-insert into {schema}markers (scope, event_key, source_offset, metadata, lane_id, attempt)
-select value ->> 0, value ->> 1, value ->> 2, value ->> 3, ?2, ?3
-from json_each(?1)
-where true
-on conflict (scope, event_key) do nothing
-returning scope, event_key
-";
+/// One row of JSON for each claim: scope, key, offset, metadata (as text), state, attempt, fingerprint
+/// (in hexadecimal), correlation, causation. Only what was inserted comes back.
+macro_rules! insert {
+    ($conflict:expr) => {
+        concat!(
+            "insert into {schema}markers
+                 (scope, event_key, source_offset, metadata, lane_id, attempt, state, fingerprint,
+                  correlation_id, causation_id)
+             select value ->> 0, value ->> 1, value ->> 2, value ->> 3, ?2,
+                    coalesce(value ->> 5, ?3), value ->> 4, unhex(value ->> 6), value ->> 7,
+                    value ->> 8
+             from json_each(?1)
+             where true
+             on conflict (scope, event_key) do ",
+            $conflict,
+            " returning scope, event_key"
+        )
+    };
+}
 
-/// With one more in each row: the state.
-pub(crate) const INSERT_IN_STATE: &str = "
-insert into {schema}markers (scope, event_key, source_offset, metadata, lane_id, attempt, state)
-select value ->> 0, value ->> 1, value ->> 2, value ->> 3, ?2, ?3, value ->> 4
-from json_each(?1)
-where true
-on conflict (scope, event_key) do nothing
-returning scope, event_key
-";
+pub(crate) const INSERT: &str = insert!("nothing");
 
-/// What was given up on is taken over, and new. Its origin stays what it was.
-pub(crate) const RECLAIM: &str = concat!(
-    "insert into {schema}markers
-         (scope, event_key, source_offset, metadata, lane_id, attempt, state)
-     select value ->> 0, value ->> 1, value ->> 2, value ->> 3, ?2, ?3, value ->> 4
-     from json_each(?1)
-     where true
-     on conflict (scope, event_key) do update
-     set state = excluded.state, attempt = excluded.attempt, processed_at = ",
+/// What was given up on, or only begun, is taken over, and new. Its origin stays what it was.
+pub(crate) const RECLAIM: &str = insert!(concat!(
+    "update set state = excluded.state, attempt = excluded.attempt, processed_at = ",
     now!(),
-    " where state <> 0
-     returning scope, event_key"
-);
+    " where state <> 0"
+));
 
 /// Few markers are in another state than processed; those have an index of their own, which SQLite
 /// would not choose by itself.
@@ -107,39 +101,46 @@ pub(crate) async fn claim(
     Ok(Claimed::Keys(new))
 }
 
-/// Which statements claim them, each with its rows. One for the claims of a batch as it should be;
-/// two at most. Their order is of no consequence where one transaction writes at a time.
+/// Which statements claim them, each with its rows: two at most. Their order is of no consequence where
+/// one transaction writes at a time.
 fn statements<'s>(store: &'s Inner, claims: &[Claim<'_>]) -> Result<Vec<(&'s SqlStr, String)>> {
     let sql = &store.sql;
-    if claims.is_empty() {
-        return Ok(Vec::new());
-    }
-    if claims.iter().all(|it| it.state == MarkerState::Processed && !it.reclaim) {
-        return Ok(vec![(&sql.insert_markers, rows(claims)?)]);
-    }
     let mut statements = Vec::with_capacity(2);
-    for (reclaim, sql) in [(false, &sql.insert_markers_in_state), (true, &sql.reclaim_markers)] {
+    for (reclaim, sql) in [(false, &sql.insert_markers), (true, &sql.reclaim_markers)] {
         if claims.iter().any(|it| it.reclaim == reclaim) {
-            statements.push((sql, rows_in_state(claims, reclaim)?));
+            statements.push((sql, rows(claims, reclaim)?));
         }
     }
     Ok(statements)
 }
 
-fn rows(claims: &[Claim<'_>]) -> Result<String> {
-    let rows: Vec<_> =
-        claims.iter().map(|it| (it.scope, it.key.as_str(), it.offset, metadata(it))).collect();
-    serde_json::to_string(&rows).map_err(|error| unwritable(DOING, error))
-}
-
 /// Of those claims that reclaim, or of those that do not.
-fn rows_in_state(claims: &[Claim<'_>], reclaim: bool) -> Result<String> {
+fn rows(claims: &[Claim<'_>], reclaim: bool) -> Result<String> {
     let rows: Vec<_> = claims
         .iter()
         .filter(|it| it.reclaim == reclaim)
-        .map(|it| (it.scope, it.key.as_str(), it.offset, metadata(it), it.state.as_i16()))
+        .map(|it| {
+            let attempt = it.attempt.map(|attempt| attempt.to_string());
+            let beside = (it.fingerprint.map(hex), it.correlation, it.causation);
+            let key = it.key.as_str();
+            (
+                it.scope,
+                key,
+                it.offset,
+                metadata(it),
+                it.state.as_i16(),
+                attempt,
+                beside.0,
+                beside.1,
+                beside.2,
+            )
+        })
         .collect();
     serde_json::to_string(&rows).map_err(|error| unwritable(DOING, error))
+}
+
+fn hex(fingerprint: Fingerprint) -> String {
+    format!("{:032x}", u128::from_be_bytes(fingerprint))
 }
 
 fn metadata(claim: &Claim<'_>) -> Option<String> {

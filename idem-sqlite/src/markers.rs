@@ -1,20 +1,24 @@
 //! A look at one marker.
 
 use idem_runtime::{Key, Marker, MarkerState, Origin, Result};
+use serde_json::Value;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{FromRow, Row};
 
 use crate::error::{failed, undecodable};
 use crate::lane_row::uuid;
-use crate::{Inner, time};
+use crate::{Inner, Tx, time};
 
 pub(crate) const FIND: &str = "
 select m.processed_at, m.state, l.group_name, l.topic, l.partition, m.source_offset, m.metadata,
-       m.attempt
+       m.attempt, m.fingerprint, m.correlation_id, m.causation_id, m.result
 from {schema}markers m
 left join {schema}lanes l on l.lane_id = m.lane_id
 where m.scope = ?1 and m.event_key = ?2
 ";
+
+pub(crate) const KEEP_RESULT: &str =
+    "update {schema}markers set result = ?3 where scope = ?1 and event_key = ?2";
 
 struct Found(Marker);
 
@@ -33,6 +37,14 @@ impl<'r> FromRow<'r, SqliteRow> for Found {
         }
         if let Some(attempt) = row.try_get::<Option<&str>, _>("attempt")? {
             marker.attempt = Some(uuid(attempt)?);
+        }
+        if let Some(fingerprint) = row.try_get::<Option<&[u8]>, _>("fingerprint")? {
+            marker.fingerprint = Some(fingerprint.try_into().map_err(undecodable)?);
+        }
+        marker.correlation_id = row.try_get("correlation_id")?;
+        marker.causation_id = row.try_get("causation_id")?;
+        if let Some(result) = row.try_get::<Option<&str>, _>("result")? {
+            marker.result = Some(serde_json::from_str(result).map_err(undecodable)?);
         }
         Ok(Self(marker))
     }
@@ -54,4 +66,41 @@ pub(crate) async fn find(store: &Inner, scope: &str, key: &Key) -> Result<Option
         .await
         .map_err(|error| failed("reading a marker", error))?;
     Ok(found.map(|found| found.0))
+}
+
+/// For each key in order: its marker, as the transaction sees it.
+pub(crate) async fn known(
+    store: &Inner,
+    tx: &mut Tx,
+    keys: &[(&str, &Key)],
+) -> Result<Vec<Option<Marker>>> {
+    let mut known = Vec::with_capacity(keys.len());
+    for (scope, key) in keys {
+        let found: Option<Found> = sqlx::query_as(store.sql.marker.clone())
+            .bind(*scope)
+            .bind(key.as_str())
+            .fetch_optional(tx.connection())
+            .await
+            .map_err(|error| failed("reading known markers", error))?;
+        known.push(found.map(|found| found.0));
+    }
+    Ok(known)
+}
+
+/// Keeps what handlers returned.
+pub(crate) async fn keep_results(
+    store: &Inner,
+    tx: &mut Tx,
+    results: &[(&str, &Key, &Value)],
+) -> Result<()> {
+    for (scope, key, result) in results {
+        sqlx::query(store.sql.keep_result.clone())
+            .bind(*scope)
+            .bind(key.as_str())
+            .bind(result.to_string())
+            .execute(tx.connection())
+            .await
+            .map_err(|error| failed("keeping results", error))?;
+    }
+    Ok(())
 }

@@ -24,6 +24,11 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
         name: "failures",
         sql: include_str!("../migrations/0002_failures.sql"),
     },
+    Migration {
+        version: 3,
+        name: "marker_details",
+        sql: include_str!("../migrations/0003_marker_details.sql"),
+    },
 ];
 
 const DOING: &str = "migrating";

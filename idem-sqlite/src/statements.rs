@@ -35,7 +35,6 @@ macro_rules! statements {
 statements! {
     token_is: claim::TOKEN_IS,
     insert_markers: claim::INSERT,
-    insert_markers_in_state: claim::INSERT_IN_STATE,
     reclaim_markers: claim::RECLAIM,
     given_up_keys: claim::GIVEN_UP,
     seal_lane: seal::LANE,
@@ -86,6 +85,7 @@ statements! {
     retire_scopes: scopes::RETIRE,
     revive_scopes: scopes::REVIVE,
     marker: markers::FIND,
+    keep_result: markers::KEEP_RESULT,
     has_ledger: migrate::HAS_LEDGER,
     applied: migrate::APPLIED,
     record_migration: migrate::RECORD,

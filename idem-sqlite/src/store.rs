@@ -10,6 +10,7 @@ use idem_runtime::{
     DeadLetter, Key, Lends, LetterFilter, LetterNote, Marker, NewLetter, Registration, Result,
     Store,
 };
+use serde_json::Value;
 use sqlx::sqlite::SqliteConnection;
 use uuid::Uuid;
 
@@ -103,6 +104,14 @@ impl Store for Sqlite {
 
     async fn given_up(&self, tx: &mut Tx, keys: &[(&str, &Key)]) -> Result<Vec<Option<GivenUp>>> {
         claim::given_up(&self.inner, tx, keys).await
+    }
+
+    async fn known(&self, tx: &mut Tx, keys: &[(&str, &Key)]) -> Result<Vec<Option<Marker>>> {
+        markers::known(&self.inner, tx, keys).await
+    }
+
+    async fn keep_results(&self, tx: &mut Tx, results: &[(&str, &Key, &Value)]) -> Result<()> {
+        markers::keep_results(&self.inner, tx, results).await
     }
 
     async fn give_up(&self, tx: &mut Tx, held: &Held, letters: &[NewLetter<'_>]) -> Result<()> {

@@ -69,11 +69,11 @@ pub use idem_macros::idempotent;
 #[doc(inline)]
 pub use idem_runtime::{
     BoxError, Cause, Context, Correlation, DeadLetter, DeadLetters, DecodeError, Error, ErrorKind,
-    Event, EventOf, EventType, EventTypes, Failure, FailureClass, Handler, Headers, IntoKey,
-    IsolationLevel, Key, KeyError, KeyPart, KeySource, KeyedByEvent, LetterAction, LetterFilter,
-    LetterNote, LetterState, Many, Marker, MarkerMode, MarkerState, OnFailure, One, Origin,
-    Outcome, Permanent, Policy, Processor, Replay, ReplayReport, Result, Retry, Serves, State,
-    Store, Subscriber, permanent,
+    Event, EventOf, EventType, EventTypes, Failure, FailureClass, Fingerprint, Handler, Headers,
+    IntoKey, IsolationLevel, Key, KeyError, KeyPart, KeySource, KeyedByEvent, LetterAction,
+    LetterFilter, LetterNote, LetterState, Many, Marker, MarkerMode, MarkerState, OnFailure, One,
+    Origin, Outcome, Permanent, Policy, Processor, Replay, ReplayReport, Result, Retry, Serves,
+    State, Store, Subscriber, permanent,
 };
 // What only the runner needs.
 #[cfg(feature = "kafka")]

@@ -19,7 +19,7 @@ use crate::gauge::Gauge;
 use crate::task::Task;
 
 /// The most events in a transaction, as idem has it by default.
-const BATCH: usize = 500;
+const BATCH: usize = 1000;
 
 /// A marker for each event.
 pub(crate) async fn rows(task: Task, gauge: Arc<Gauge>) -> Result<()> {

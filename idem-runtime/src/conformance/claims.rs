@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::Harness;
 use super::support::*;
-use crate::store::{Claim, Claimed, Sealed, Store as _};
+use crate::store::{Claim, Claimed, Sealed, Store as _, Writer};
 
 pub async fn a_key_is_new_once<H: Harness>(harness: &H) {
     for expected in [true, false] {
@@ -146,6 +146,66 @@ pub async fn a_concurrent_duplicate_wins_when_the_first_rolls_back<H: Harness>(h
 
 pub async fn a_concurrent_duplicate_wins_when_the_first_is_dropped<H: Harness>(harness: &H) {
     race(harness, First::Dropped).await;
+}
+
+/// Two lanes want the same keys, many at once. Each writes what is new to it.
+async fn lanes_race<H: Harness>(harness: &H, first_commits: bool) {
+    open(harness, &[0, 1]).await;
+    let (one, two) = (take(harness, 0).await.held(), take(harness, 1).await.held());
+    let keys: Vec<_> = (0..60).map(|it| key(&format!("e{it:02}"))).collect();
+    let claims: Vec<_> = (keys.iter().zip(0..))
+        .map(|(key, offset)| Claim { offset: Some(offset), ..plain(SCOPE, key) })
+        .collect();
+    let ended = AtomicBool::new(false);
+    let writer = Writer::Lane(&one);
+    let mut tx = begin(harness, &writer).await;
+    let claimed = harness.store().claim(&mut tx, &writer, &claims[..40]).await.unwrap();
+    assert_eq!(claimed, Claimed::Keys(vec![true; 40]));
+    let second = async {
+        let writer = Writer::Lane(&two);
+        let mut tx = begin(harness, &writer).await;
+        let claimed = harness.store().claim(&mut tx, &writer, &claims[20..]).await.unwrap();
+        assert!(ended.load(Ordering::SeqCst), "the second was answered while the first was open");
+        write::<H>(&mut tx, "second").await;
+        finish(harness, tx, &writer, 60).await;
+        claimed
+    };
+    let first = async {
+        for _ in 0..5 {
+            write::<H>(&mut tx, "first").await;
+            tokio::task::yield_now().await;
+        }
+        if first_commits {
+            let sealed = harness.store().seal(&mut tx, &writer, Some(&to(40))).await.unwrap();
+            assert_eq!(sealed, Sealed::Yes);
+            ended.store(true, Ordering::SeqCst);
+            harness.store().commit(tx).await.unwrap();
+        } else {
+            ended.store(true, Ordering::SeqCst);
+            harness.store().rollback(tx).await;
+        }
+    };
+    let (claimed, ()) = tokio::join!(second, first);
+    let new: Vec<_> = (20..60).map(|it| !first_commits || it >= 40).collect();
+    assert_eq!(claimed, Claimed::Keys(new));
+    for (number, key) in keys.iter().enumerate() {
+        let marker = harness.store().marker(SCOPE, key).await.unwrap();
+        let origin = marker.map(|it| it.origin.unwrap());
+        let partition = origin.map(|it| (it.partition, usize::try_from(it.offset).unwrap()));
+        match (number, first_commits) {
+            (0..20, false) => assert_eq!(partition, None),
+            (0..40, true) => assert_eq!(partition, Some((0, number))),
+            _ => assert_eq!(partition, Some((1, number))),
+        }
+    }
+}
+
+pub async fn of_many_keys_those_that_another_lane_commits_are_known<H: Harness>(harness: &H) {
+    lanes_race(harness, true).await;
+}
+
+pub async fn of_many_keys_those_that_another_lane_gives_back_are_new<H: Harness>(harness: &H) {
+    lanes_race(harness, false).await;
 }
 
 pub async fn batches_that_overlap_do_not_deadlock<H: Harness>(harness: &H) {

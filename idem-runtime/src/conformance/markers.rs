@@ -7,7 +7,7 @@ use uuid::Uuid;
 use super::Harness;
 use super::support::*;
 use crate::marker::{Marker, MarkerState, Origin};
-use crate::store::{Claim, Store as _, Writer};
+use crate::store::{Claim, Claimed, Store as _, Writer};
 
 /// Claims `key` as this writer and reads its marker.
 async fn written<H: Harness>(harness: &H, writer: Writer<'_>, claim: Claim<'_>) -> Marker {
@@ -49,6 +49,107 @@ pub async fn metadata_comes_back_as_it_was<H: Harness>(harness: &H) {
         let claim = Claim { metadata: Some(value), ..plain(SCOPE, &key) };
         assert_eq!(written(harness, direct(), claim).await.metadata.as_ref(), Some(value));
     }
+}
+
+pub async fn what_is_said_of_an_event_is_beside_its_marker<H: Harness>(harness: &H) {
+    let held = held(harness).await;
+    let (one, two, three) = (key("e1"), key("e2"), key("e3"));
+    let fingerprint = Some([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 255]);
+    let claims = [
+        Claim { offset: Some(3), fingerprint, ..plain(SCOPE, &one) },
+        Claim { correlation: Some("chain"), causation: Some("cause"), ..plain(SCOPE, &two) },
+        Claim { offset: Some(5), ..plain(SCOPE, &three) },
+    ];
+    for writer in [Writer::Lane(&held), direct()] {
+        let mut tx = begin(harness, &writer).await;
+        let claimed = harness.store().claim(&mut tx, &writer, &claims).await.unwrap();
+        let new = matches!(writer, Writer::Lane(_));
+        assert_eq!(claimed, Claimed::Keys(vec![new; 3]));
+        finish(harness, tx, &writer, 6).await;
+        let marker = async |key| harness.store().marker(SCOPE, key).await.unwrap().unwrap();
+        let (one, two, three) = (marker(&one).await, marker(&two).await, marker(&three).await);
+        assert_eq!(
+            (one.fingerprint, one.correlation_id, one.causation_id),
+            (fingerprint, None, None)
+        );
+        assert_eq!(two.correlation_id.as_deref(), Some("chain"));
+        assert_eq!((two.causation_id.as_deref(), two.fingerprint), (Some("cause"), None));
+        assert_eq!((three.fingerprint, three.correlation_id, three.result), (None, None, None));
+    }
+}
+
+pub async fn known_markers_are_told_within_the_transaction<H: Harness>(harness: &H) {
+    let held = held(harness).await;
+    batch(harness, &held, "before", 1).await;
+    let held = row(harness, &held).await.held();
+    let writer = Writer::Lane(&held);
+    let mut tx = begin(harness, &writer).await;
+    assert!(is_new(harness, &mut tx, &writer, "own").await);
+    let keys = ["own", "absent", "before"].map(key);
+    let keys: Vec<_> = keys.iter().map(|key| (SCOPE, key)).collect();
+    let known = harness.store().known(&mut tx, &keys).await.unwrap();
+    let known: Vec<_> = known.into_iter().map(|it| it.map(|it| it.state)).collect();
+    assert_eq!(known, [Some(MarkerState::Processed), None, Some(MarkerState::Processed)]);
+    assert!(harness.store().known(&mut tx, &[]).await.unwrap().is_empty());
+    finish(harness, tx, &writer, 2).await;
+}
+
+pub async fn results_are_kept_in_the_transaction_that_claimed<H: Harness>(harness: &H) {
+    let keys = ["e1", "e2", "e3"].map(key);
+    let results = [json(r#"{"paid": [1, "€"]}"#), json("null")];
+    for commits in [false, true] {
+        let writer = direct();
+        let mut tx = begin(harness, &writer).await;
+        let new = claim(harness, &mut tx, &writer, &["e1", "e2", "e3"]).await.unwrap();
+        assert_eq!(new, Claimed::Keys(vec![true; 3]));
+        let kept: Vec<_> =
+            keys.iter().zip(&results).map(|(key, result)| (SCOPE, key, result)).collect();
+        harness.store().keep_results(&mut tx, &kept).await.unwrap();
+        harness.store().keep_results(&mut tx, &[]).await.unwrap();
+        if commits {
+            finish(harness, tx, &writer, 0).await;
+        } else {
+            harness.store().rollback(tx).await;
+        }
+    }
+    for (number, key) in keys.iter().enumerate() {
+        let marker = harness.store().marker(SCOPE, key).await.unwrap().unwrap();
+        assert_eq!(marker.result.as_ref(), results.get(number));
+    }
+}
+
+pub async fn an_attempt_that_was_begun_is_taken_over<H: Harness>(harness: &H) {
+    let held = held(harness).await;
+    let (key, attempt) = (key("e1"), Uuid::new_v4());
+    let writer = Writer::Lane(&held);
+    let begun = Claim {
+        state: MarkerState::Begun,
+        attempt: Some(attempt),
+        offset: Some(4),
+        ..plain(SCOPE, &key)
+    };
+    let mut tx = begin(harness, &writer).await;
+    let claimed = harness.store().claim(&mut tx, &writer, &[begun]).await.unwrap();
+    assert_eq!(claimed, Claimed::Keys(vec![true]));
+    finish(harness, tx, &writer, 0).await;
+    let marker = harness.store().marker(SCOPE, &key).await.unwrap().unwrap();
+    assert_eq!((marker.state, marker.attempt), (MarkerState::Begun, Some(attempt)));
+    assert!(!harness.store().is_processed(SCOPE, &key).await.unwrap());
+
+    let held = row(harness, &held).await.held();
+    let writer = Writer::Lane(&held);
+    let mut tx = begin(harness, &writer).await;
+    assert!(!is_new(harness, &mut tx, &writer, "e1").await, "it is known");
+    let given_up = harness.store().given_up(&mut tx, &[(SCOPE, &key)]).await.unwrap();
+    let begun = given_up[0].unwrap();
+    assert_eq!((begun.state, begun.offset), (MarkerState::Begun, Some(4)));
+    let again = Claim { reclaim: true, offset: Some(4), ..plain(SCOPE, &key) };
+    let claimed = harness.store().claim(&mut tx, &writer, &[again]).await.unwrap();
+    assert_eq!(claimed, Claimed::Keys(vec![true]), "and taken over");
+    finish(harness, tx, &writer, 5).await;
+    let marker = harness.store().marker(SCOPE, &key).await.unwrap().unwrap();
+    assert_eq!((marker.state, marker.attempt), (MarkerState::Processed, None));
+    assert_eq!(marker.origin.unwrap().offset, 4);
 }
 
 pub async fn a_key_that_was_never_claimed_has_no_marker<H: Harness>(harness: &H) {

@@ -100,6 +100,8 @@ macro_rules! conformance {
         claims::a_concurrent_duplicate_waits_and_loses
         claims::a_concurrent_duplicate_wins_when_the_first_rolls_back
         claims::a_concurrent_duplicate_wins_when_the_first_is_dropped
+        claims::of_many_keys_those_that_another_lane_commits_are_known
+        claims::of_many_keys_those_that_another_lane_gives_back_are_new
         claims::batches_that_overlap_do_not_deadlock
         fences::a_claim_with_another_token_is_fenced_and_inserts_nothing
         fences::a_claim_for_a_lane_that_is_gone_is_fenced
@@ -137,6 +139,10 @@ macro_rules! conformance {
         markers::a_marker_of_a_lane_tells_its_origin
         markers::a_marker_without_kafka_tells_its_attempt
         markers::metadata_comes_back_as_it_was
+        markers::what_is_said_of_an_event_is_beside_its_marker
+        markers::known_markers_are_told_within_the_transaction
+        markers::results_are_kept_in_the_transaction_that_claimed
+        markers::an_attempt_that_was_begun_is_taken_over
         markers::a_key_that_was_never_claimed_has_no_marker
         keys::keys_that_look_alike_are_different
         keys::any_text_that_fits_is_a_key

@@ -16,7 +16,7 @@ use crate::kafka::ffi;
 use crate::kafka::lists::one;
 use crate::kafka::settings::kafka_error;
 use crate::kafka::source::Client;
-use crate::lane::Position;
+use crate::lane::{LaneId, Position};
 use crate::pipeline::source::Seat;
 
 /// How long a seek may take.
@@ -42,11 +42,34 @@ pub(crate) fn pause(consumer: &Client, seat: &Seat) -> Result<()> {
     done(seat, "pause", consumer.pause(&one(&seat.id)))
 }
 
-/// Lets the partition flow.
+/// Lets the partition flow, from where its queue goes on.
 pub(crate) fn resume(consumer: &Client, seat: &Seat) -> Result<()> {
     let _control = control(consumer);
     still_ours(seat)?;
-    done(seat, "resume", consumer.resume(&one(&seat.id)))
+    done(seat, "resume", resume_now(consumer, seat))
+}
+
+/// The same for who has the control.
+///
+/// The client's thread for a broker sleeps for up to a second when all partitions of that broker are
+/// paused, and a resume does not wake it. A seek does; where the partition stands anyway, it changes
+/// nothing else: nothing that was read before a pause is kept over it.
+pub(crate) fn resume_now(consumer: &Client, seat: &Seat) -> KafkaResult<()> {
+    consumer.resume(&one(&seat.id))?;
+    let Some(next) = seat.queue.next() else { return Ok(()) };
+    let list = standing_at(&seat.id, next)?;
+    // Not waited for, and without an answer: at worst the partition flows a second later.
+    consumer.seek_partitions(list, Duration::ZERO).map(drop)
+}
+
+/// A list with this partition at this position, whose leader epoch the client compares with the log's.
+fn standing_at(id: &LaneId, at: Position) -> KafkaResult<TopicPartitionList> {
+    let mut list = one(id);
+    list.set_partition_offset(&id.topic, id.partition, Offset::Offset(at.offset))?;
+    if let Some(epoch) = at.leader_epoch {
+        ffi::set_leader_epoch(&mut list, &id.topic, id.partition, epoch);
+    }
+    Ok(list)
 }
 
 /// Pauses the partition, and moves it.
@@ -56,12 +79,7 @@ pub(crate) fn seek(consumer: &Client, seat: &Seat, at: Position) -> Result<Sough
     let id = &seat.id;
     let failed = |error| kafka_error(format!("{id}: seek to {}", at.offset), error);
     done(seat, "pause", consumer.pause(&one(id)))?;
-    let mut list = one(id);
-    list.set_partition_offset(&id.topic, id.partition, Offset::Offset(at.offset))
-        .map_err(failed)?;
-    if let Some(epoch) = at.leader_epoch {
-        ffi::set_leader_epoch(&mut list, &id.topic, id.partition, epoch);
-    }
+    let list = standing_at(id, at).map_err(failed)?;
     let sought = consumer.seek_partitions(list, TIMEOUT).map_err(failed)?;
     for element in sought.elements() {
         match element.error() {
@@ -98,7 +116,8 @@ pub(crate) fn restart(consumer: &Client, seat: &Seat) -> Result<()> {
 fn everything(consumer: &Client) -> KafkaResult<TopicPartitionList> {
     let mut list = TopicPartitionList::new();
     for seat in consumer.context().keeper.seats() {
-        let at = seat.queue.next().map_or(Offset::Beginning, Offset::Offset);
+        let at = seat.queue.next();
+        let at = at.map_or(Offset::Beginning, |at| Offset::Offset(at.offset));
         list.add_partition_offset(&seat.id.topic, seat.id.partition, at)?;
     }
     Ok(list)

@@ -4,6 +4,7 @@
 //! handler never makes it miss a poll. Partitions are assigned paused; a lane that was taken seeks
 //! to the position the database has and only then lets events flow ([`source`]).
 
+mod blocks;
 mod context;
 mod ffi;
 mod flow;

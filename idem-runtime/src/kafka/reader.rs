@@ -16,9 +16,10 @@ use tokio::sync::watch;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Event, Headers};
+use crate::kafka::blocks::{Blocks, copied};
 use crate::kafka::context::Callbacks;
 use crate::kafka::ffi;
-use crate::kafka::flow::control;
+use crate::kafka::flow::{control, resume_now};
 use crate::kafka::keeper::Keeping;
 use crate::kafka::lists::{commit_list, one};
 use crate::kafka::settings::{Kafka, created, kafka_error};
@@ -48,6 +49,7 @@ pub(crate) struct Reader {
     sent: HashMap<LaneId, Position>,
     pressed: Vec<Arc<Seat>>,
     told: HashMap<String, Instant>,
+    blocks: Blocks,
 }
 
 impl Reader {
@@ -76,6 +78,7 @@ impl Reader {
             sent: HashMap::new(),
             pressed: Vec::new(),
             told: HashMap::new(),
+            blocks: Blocks::default(),
         })
     }
 
@@ -167,7 +170,7 @@ impl Reader {
                         Some(name) if **name == *message.topic() => Arc::clone(name),
                         _ => Arc::clone(topic.insert(Arc::from(message.topic()))),
                     };
-                    let event = event(&message, name);
+                    let event = event(&message, name, &mut self.blocks);
                     bytes += event.weight();
                     chunk.push(event);
                 }
@@ -178,6 +181,12 @@ impl Reader {
                 None => break,
             }
             wait = Duration::ZERO;
+        }
+        let seats = self.keeper.seats();
+        if self.blocks.len() > seats.len() {
+            self.blocks.keep(|topic, partition| {
+                seats.iter().any(|it| it.id.partition == partition && *it.id.topic == *topic)
+            });
         }
         troubles.into_iter().try_for_each(|error| self.trouble(error))
     }
@@ -236,7 +245,7 @@ impl Reader {
             if seat.queue.pressure() != Pressure::Low {
                 return true;
             }
-            consumer.resume(&one(&seat.id)).is_err()
+            resume_now(consumer, seat).is_err()
         });
     }
 
@@ -322,7 +331,8 @@ impl Reader {
 }
 
 /// Copies a message out of the client's memory.
-fn event(message: &BorrowedMessage<'_>, topic: Arc<str>) -> Event {
+fn event(message: &BorrowedMessage<'_>, topic: Arc<str>, blocks: &mut Blocks) -> Event {
+    let block = blocks.of(&topic, message.partition());
     let headers = message.headers().map_or_else(Headers::default, |headers| {
         headers
             .iter()
@@ -332,8 +342,8 @@ fn event(message: &BorrowedMessage<'_>, topic: Arc<str>) -> Event {
     let mut event = Event::new(topic, message.partition(), message.offset(), Bytes::new());
     event.leader_epoch = ffi::leader_epoch(message);
     event.timestamp = message.timestamp().to_millis();
-    event.message_key = message.key().map(Bytes::copy_from_slice);
-    event.payload = message.payload().map(Bytes::copy_from_slice);
+    event.message_key = message.key().map(|key| copied(block, key));
+    event.payload = message.payload().map(|payload| copied(block, payload));
     event.headers = headers;
     event
 }

@@ -87,7 +87,7 @@ impl Source for KafkaSource {
         // what comes after it; the partition is paused, so that nothing follows.
         let _ = self.consumer.context().rounds.subscribe().changed().await;
         // Accept before it flows, and only what comes after the seek.
-        seat.queue.arm(at.offset);
+        seat.queue.arm(at);
         let lane = Arc::clone(seat);
         self.blocking(move |consumer| flow::resume(consumer, &lane)).await
     }

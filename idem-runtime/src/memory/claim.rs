@@ -4,6 +4,8 @@
 use std::time::SystemTime;
 
 use super::state::State;
+use serde_json::Value;
+
 use crate::error::Error;
 use crate::key::Key;
 use crate::lane::LaneId;
@@ -72,6 +74,30 @@ impl State {
             .collect()
     }
 
+    /// For each key, its marker.
+    pub(super) fn known(
+        &mut self,
+        id: u64,
+        keys: &[(&str, &Key)],
+    ) -> Result<Vec<Option<Marker>>, Error> {
+        keys.iter().map(|&(scope, key)| self.marker(id, &(scope.to_owned(), key.clone()))).collect()
+    }
+
+    /// Keeps what handlers returned beside the markers of this transaction.
+    pub(super) fn keep_results(
+        &mut self,
+        id: u64,
+        results: &[(&str, &Key, &Value)],
+    ) -> Result<(), Error> {
+        for &(scope, key, result) in results {
+            if let Some(marker) = self.staged(id)?.markers.get_mut(&(scope.to_owned(), key.clone()))
+            {
+                marker.result = Some(result.clone());
+            }
+        }
+        Ok(())
+    }
+
     /// The marker as the transaction sees it.
     fn marker(&mut self, id: u64, key: &(String, Key)) -> Result<Option<Marker>, Error> {
         let own = self.staged(id)?.markers.get(key).cloned();
@@ -96,7 +122,10 @@ fn inserted(began: SystemTime, writer: &Writer<'_>, claim: &Claim<'_>) -> Marker
     let mut marker = Marker::new(began);
     marker.state = claim.state;
     marker.metadata = claim.metadata.cloned();
-    marker.attempt = attempt(writer);
+    marker.fingerprint = claim.fingerprint;
+    marker.correlation_id = claim.correlation.map(str::to_owned);
+    marker.causation_id = claim.causation.map(str::to_owned);
+    marker.attempt = attempt(writer, claim);
     if let Writer::Lane(held) = writer {
         marker.origin = claim.offset.map(|offset| Origin {
             group: held.id.group.to_string(),
@@ -109,12 +138,12 @@ fn inserted(began: SystemTime, writer: &Writer<'_>, claim: &Claim<'_>) -> Marker
 }
 
 fn taken_over(known: Marker, began: SystemTime, writer: &Writer<'_>, claim: &Claim<'_>) -> Marker {
-    Marker { state: claim.state, processed_at: began, attempt: attempt(writer), ..known }
+    Marker { state: claim.state, processed_at: began, attempt: attempt(writer, claim), ..known }
 }
 
-fn attempt(writer: &Writer<'_>) -> Option<uuid::Uuid> {
-    match writer {
+fn attempt(writer: &Writer<'_>, claim: &Claim<'_>) -> Option<uuid::Uuid> {
+    claim.attempt.or(match writer {
         Writer::Lane(_) => None,
         Writer::Direct { attempt } => Some(*attempt),
-    }
+    })
 }

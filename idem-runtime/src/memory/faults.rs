@@ -43,6 +43,10 @@ pub enum Point {
     Rollback,
     /// [`Store::given_up`](crate::Store::given_up).
     GivenUp,
+    /// [`Store::known`](crate::Store::known).
+    Known,
+    /// [`Store::keep_results`](crate::Store::keep_results).
+    KeepResults,
     /// [`Store::give_up`](crate::Store::give_up).
     GiveUp,
     /// [`Store::parked`](crate::Store::parked).

@@ -2,6 +2,7 @@
 
 use std::error::Error as StdError;
 
+use serde_json::Value;
 use uuid::Uuid;
 
 use super::Memory;
@@ -189,6 +190,22 @@ impl Store for Memory {
         self.enter(Point::GivenUp).await?;
         let id = tx.id();
         self.shared.statement(id, |state| state.given_up(id, keys).map(Some)).await
+    }
+
+    async fn known(&self, tx: &mut MemoryTx, keys: &[(&str, &Key)]) -> Result<Vec<Option<Marker>>> {
+        self.enter(Point::Known).await?;
+        let id = tx.id();
+        self.shared.statement(id, |state| state.known(id, keys).map(Some)).await
+    }
+
+    async fn keep_results(
+        &self,
+        tx: &mut MemoryTx,
+        results: &[(&str, &Key, &Value)],
+    ) -> Result<()> {
+        self.enter(Point::KeepResults).await?;
+        let id = tx.id();
+        self.shared.statement(id, |state| state.keep_results(id, results).map(Some)).await
     }
 
     async fn give_up(

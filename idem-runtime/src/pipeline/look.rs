@@ -38,13 +38,13 @@ impl<S: Store> Lane<S> {
         }
         // What was read before the log was asked must be within its end, and what is read after it
         // not before its beginning: events may come in between.
-        let before = self.seat.queue.next().unwrap_or(row.position.offset);
+        let before = self.seat.queue.next().unwrap_or(row.position).offset;
         let survey = match survey(&*self.source, id).await {
             Ok(survey) => survey,
             // What cannot be seen now is looked at until it can.
             Err(error) => return Some(Tenure::Failed(error)),
         };
-        let after = self.seat.queue.next().unwrap_or(row.position.offset);
+        let after = self.seat.queue.next().unwrap_or(row.position).offset;
         let fits = row.identity.difference(&survey.identity).is_none()
             && before <= survey.high
             && after >= survey.low;

@@ -11,6 +11,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
 use crate::event::Event;
+use crate::lane::Position;
 
 #[derive(Debug)]
 pub(crate) struct Queue {
@@ -24,8 +25,8 @@ pub(crate) struct Queue {
 struct Inner {
     events: VecDeque<Event>,
     bytes: usize,
-    /// The next offset to accept; `None` until the queue is armed.
-    next: Option<i64>,
+    /// What to accept next; `None` until the queue is armed.
+    next: Option<Position>,
 }
 
 /// Whether the reader should go on.
@@ -54,8 +55,8 @@ impl Queue {
         self.high.store(bytes.max(1), Relaxed);
     }
 
-    /// Empties the queue and accepts events from this offset on.
-    pub(crate) fn arm(&self, next: i64) {
+    /// Empties the queue and accepts events from this position on.
+    pub(crate) fn arm(&self, next: Position) {
         *self.lock() = Inner { next: Some(next), ..Inner::default() };
     }
 
@@ -70,8 +71,11 @@ impl Queue {
         let mut pushed = false;
         for event in chunk {
             let Some(next) = inner.next else { continue };
-            if event.offset >= next {
-                inner.next = Some(event.offset + 1);
+            if event.offset >= next.offset {
+                inner.next = Some(Position {
+                    offset: event.offset + 1,
+                    leader_epoch: event.leader_epoch.or(next.leader_epoch),
+                });
                 inner.bytes += event.weight();
                 inner.events.push_back(event);
                 pushed = true;
@@ -102,8 +106,8 @@ impl Queue {
         }
     }
 
-    /// The next offset the queue accepts; `None` while it is not armed.
-    pub(crate) fn next(&self) -> Option<i64> {
+    /// Where the queue goes on; `None` while it is not armed.
+    pub(crate) fn next(&self) -> Option<Position> {
         self.lock().next
     }
 
@@ -145,7 +149,7 @@ mod tests {
         let queue = Queue::new(1 << 20);
         queue.push(events([1, 2]));
         assert!(offsets(&queue).is_empty());
-        queue.arm(5);
+        queue.arm(Position::at(5));
         queue.push(events([3, 4, 5, 7]));
         assert_eq!(offsets(&queue), [5, 7]);
         queue.disarm();
@@ -156,18 +160,18 @@ mod tests {
     #[test]
     fn what_is_delivered_twice_is_dropped_and_holes_are_not() {
         let queue = Queue::new(1 << 20);
-        queue.arm(0);
+        queue.arm(Position::at(0));
         queue.push(events([0, 1]));
         queue.push(events([1, 2, 9]));
         assert_eq!(offsets(&queue), [0, 1, 2, 9]);
-        assert_eq!(queue.next(), Some(10));
+        assert_eq!(queue.next(), Some(Position::at(10)));
     }
 
     #[test]
     fn pressure_rises_with_bytes_and_falls_when_half_is_taken() {
         let weight = events([0])[0].weight();
         let queue = Queue::new(weight * 4);
-        queue.arm(0);
+        queue.arm(Position::at(0));
         assert_eq!(queue.push(events([0, 1])), Pressure::Low);
         assert_eq!(queue.push(events([2])), Pressure::Between);
         assert_eq!(queue.push(events([3])), Pressure::High);
@@ -178,7 +182,7 @@ mod tests {
     #[tokio::test]
     async fn a_push_wakes_the_lane() {
         let queue = std::sync::Arc::new(Queue::new(1 << 20));
-        queue.arm(0);
+        queue.arm(Position::at(0));
         let waiting = tokio::spawn({
             let queue = std::sync::Arc::clone(&queue);
             async move { queue.ready().await }

@@ -181,9 +181,9 @@ pub trait Store: Lends<Self::Connection> + Clone + Send + Sync + 'static {
         key: &Key,
     ) -> impl Future<Output = Result<Option<Marker>, Error>> + Send;
 
-    /// Of keys that a claim of this transaction has found to be known, those that were given up on;
-    /// for each key in order. A statement of its own, after the claim: what the claim has waited
-    /// for is seen.
+    /// Of keys that a claim of this transaction has found to be known, those whose events were not
+    /// processed; for each key in order. A statement of its own, after the claim: what the claim has
+    /// waited for is seen.
     ///
     /// # Errors
     /// When the database fails.
@@ -192,6 +192,27 @@ pub trait Store: Lends<Self::Connection> + Clone + Send + Sync + 'static {
         tx: &mut Self::Tx,
         keys: &[(&str, &Key)],
     ) -> impl Future<Output = Result<Vec<Option<GivenUp>>, Error>> + Send;
+
+    /// The markers of keys that a claim of this transaction has found to be known; for each key in
+    /// order, `None` where there is none.
+    ///
+    /// # Errors
+    /// When the database fails.
+    fn known(
+        &self,
+        tx: &mut Self::Tx,
+        keys: &[(&str, &Key)],
+    ) -> impl Future<Output = Result<Vec<Option<Marker>>, Error>> + Send;
+
+    /// Within the transaction that has claimed them: keeps what their handlers returned.
+    ///
+    /// # Errors
+    /// When the database fails.
+    fn keep_results(
+        &self,
+        tx: &mut Self::Tx,
+        results: &[(&str, &Key, &Value)],
+    ) -> impl Future<Output = Result<(), Error>> + Send;
 
     /// Writes dead letters of a lane, and what waits behind them, within its transaction. One that
     /// is there already (the same scope, log, partition, offset and [digest](crate::Event::digest))

@@ -8,7 +8,7 @@ use uuid::Uuid;
 use crate::dead_letter::LetterAction;
 use crate::key::Key;
 use crate::lane::{Held, LogIdentity, Position};
-use crate::marker::MarkerState;
+use crate::marker::{Fingerprint, MarkerState};
 use crate::policy::IsolationLevel;
 
 /// Who writes a transaction.
@@ -36,10 +36,18 @@ pub struct Claim<'a> {
     pub offset: Option<i64>,
     /// What the caller wants to keep beside it.
     pub metadata: Option<&'a Value>,
+    /// What tells another payload under the same key.
+    pub fingerprint: Option<Fingerprint>,
+    /// Which chain of events it belongs to.
+    pub correlation: Option<&'a str>,
+    /// Which event or command it was caused by.
+    pub causation: Option<&'a str>,
+    /// The attempt that is begun with it, for [`MarkerState::Begun`].
+    pub attempt: Option<Uuid>,
     /// What the marker is to say.
     pub state: MarkerState,
-    /// Whether a marker that says dead or parked is taken over, and the key new then. Its origin
-    /// stays what it was.
+    /// Whether a marker that says anything but processed is taken over, and the key new then. Its
+    /// origin and what is beside it stay what they were.
     pub reclaim: bool,
 }
 
@@ -51,6 +59,10 @@ impl<'a> Claim<'a> {
             key,
             offset: None,
             metadata: None,
+            fingerprint: None,
+            correlation: None,
+            causation: None,
+            attempt: None,
             state: MarkerState::Processed,
             reclaim: false,
         }
@@ -66,10 +78,10 @@ pub struct Terms {
     pub statement_timeout: Option<Duration>,
 }
 
-/// A known key that was given up on.
+/// A known key whose event was not processed: it was given up on, or only begun.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct GivenUp {
-    /// Dead or parked.
+    /// Dead, parked or begun.
     pub state: MarkerState,
     /// The lane of its event.
     pub lane: Option<i64>,

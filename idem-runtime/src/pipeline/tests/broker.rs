@@ -128,7 +128,12 @@ impl Broker {
         self.append_events(partition, events.into_iter().map(event))
     }
 
-    fn append_events(&self, partition: i32, events: impl IntoIterator<Item = Event>) -> i64 {
+    /// Appends these events, at places of their own; answers the log's end.
+    pub(super) fn append_events(
+        &self,
+        partition: i32,
+        events: impl IntoIterator<Item = Event>,
+    ) -> i64 {
         let mut state = self.state();
         let log = state.log(partition);
         for event in events {
@@ -235,7 +240,7 @@ impl State {
     pub(super) fn deliver(&self) {
         for (seat, _) in self.seats.iter().filter(|(_, flows)| *flows) {
             let log = &self.logs[usize::try_from(seat.id.partition).unwrap()];
-            let next = seat.queue.next().unwrap_or(i64::MAX);
+            let next = seat.queue.next().map_or(i64::MAX, |it| it.offset);
             let from = log.events.partition_point(|event| event.offset < next);
             seat.queue.push(log.events[from..].iter().cloned());
         }

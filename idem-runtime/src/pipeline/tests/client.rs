@@ -88,7 +88,7 @@ impl Source for Client {
         if seat.is_vacated() {
             return Err(Error::new(ErrorKind::Fenced, "revoked"));
         }
-        seat.queue.arm(at.offset);
+        seat.queue.arm(at);
         state.flow(seat, true);
         state.deliver();
         Ok(())

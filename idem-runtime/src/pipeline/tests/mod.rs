@@ -9,6 +9,7 @@ mod random;
 
 mod batch_handlers;
 mod corrections;
+mod correlation;
 mod crash_loops;
 mod dead_letters;
 mod duplicates;
