@@ -19,7 +19,7 @@ async fn refusal(store: &Postgres) -> String {
 async fn a_fresh_database_is_migrated_once_and_keeps_its_identity() {
     on_schema(async |fixture: Fixture| {
         let store = fixture.store().await;
-        assert_eq!(store.pending_migrations().await.unwrap().len(), 3);
+        assert_eq!(store.pending_migrations().await.unwrap().len(), 4);
         store.migrate().await.unwrap();
         let id = store.check().await.unwrap();
         store.migrate().await.unwrap();

@@ -76,6 +76,12 @@ pub(crate) fn slices<S: Store>(handlers: &[Registered<S>]) -> u16 {
     handlers.iter().filter_map(|handler| handler.policy.slices).max().unwrap_or(0)
 }
 
+/// A scope that is not in the program's text, for as long as the program runs: one for each handler
+/// that is registered so.
+pub(crate) fn lasting(scope: String) -> &'static str {
+    Box::leak(scope.into_boxed_str())
+}
+
 /// The handlers of a group, while it is being described.
 pub struct Handlers<S: Store>(pub(crate) Vec<Registered<S>>);
 
@@ -98,8 +104,8 @@ pub(crate) struct Registered<S: Store> {
     pub(crate) policy: Policy,
     /// Whether it takes all new events of a batch in one call.
     pub(crate) is_batch: bool,
-    /// An empty batch for the handler.
-    pub(crate) work: fn() -> Box<dyn Work<S>>,
+    /// An empty batch for the handler, under this scope.
+    pub(crate) work: fn(&'static str) -> Box<dyn Work<S>>,
 }
 
 impl<S: Store> Clone for Registered<S> {
@@ -129,7 +135,7 @@ impl<S: Store> Registered<S> {
             needs,
             policy: H::POLICY,
             is_batch: <H::Input as crate::handler::Input>::IS_BATCH,
-            work: || Box::new(Typed::<H>::new()),
+            work: |scope| Box::new(Typed::<H>::new(scope)),
         }
     }
 

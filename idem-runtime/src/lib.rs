@@ -15,6 +15,7 @@
 )]
 
 mod backoff;
+mod broadcast;
 #[cfg(feature = "kafka")]
 mod builder;
 #[cfg(any(test, feature = "testing"))]
@@ -48,6 +49,7 @@ mod state;
 pub mod store;
 mod work;
 
+pub use broadcast::Broadcast;
 #[cfg(feature = "kafka")]
 pub use builder::{Builder, Current, NoStore, With};
 pub use context::Context;

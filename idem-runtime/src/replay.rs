@@ -7,13 +7,14 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use crate::backoff::Backoff;
+use crate::broadcast::scope_of;
 use crate::dead_letter::{
     DeadLetter, FailureClass, LetterAction, LetterFilter, LetterState, error_text,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::Event;
 use crate::failure::Failure;
-use crate::group::{Handlers, Registered};
+use crate::group::{Handlers, Registered, lasting};
 use crate::handler::{Serves, Subscriber};
 use crate::key::Key;
 use crate::letters::{is_open, sealed, settle};
@@ -59,6 +60,8 @@ pub struct Replay<S: Store> {
     by: String,
     states: States,
     handlers: Vec<Registered<S>>,
+    /// The instance of a broadcast group whose letters are replayed.
+    instance: Option<String>,
     rules: Rules,
     pause: Option<Duration>,
     dry_run: bool,
@@ -71,6 +74,7 @@ impl<S: Store> Clone for Replay<S> {
             by: self.by.clone(),
             states: self.states.clone(),
             handlers: self.handlers.clone(),
+            instance: self.instance.clone(),
             rules: self.rules.clone(),
             pause: self.pause,
             dry_run: self.dry_run,
@@ -115,6 +119,7 @@ impl<S: Store> Replay<S> {
             by: by.into(),
             states: States::default(),
             handlers: Vec::new(),
+            instance: None,
             rules: Rules::default(),
             pause: None,
             dry_run: false,
@@ -130,6 +135,7 @@ impl<S: Store> Replay<S> {
         let mut handlers = Handlers(self.handlers);
         <S as Serves<H>>::register(&mut handlers);
         self.handlers = handlers.0;
+        self.rename(self.handlers.len() - 1);
         self
     }
 
@@ -138,6 +144,22 @@ impl<S: Store> Replay<S> {
     pub fn state<T: Send + Sync + 'static>(mut self, value: T) -> Self {
         self.states.insert(value);
         self
+    }
+
+    /// Replays letters of this instance of a broadcast group.
+    #[must_use]
+    pub fn instance(mut self, name: impl Into<String>) -> Self {
+        self.instance = Some(name.into());
+        self.rename(0);
+        self
+    }
+
+    /// Handlers from this one on have the scopes of the instance.
+    fn rename(&mut self, from: usize) {
+        let Some(instance) = &self.instance else { return };
+        for handler in &mut self.handlers[from..] {
+            handler.scope = lasting(scope_of(handler.scope, instance));
+        }
     }
 
     /// Where the type of an event is, if the handlers' group says so on its builder.
@@ -287,7 +309,7 @@ impl<S: Store> Replay<S> {
         handler: &Registered<S>,
         event: &Event,
     ) -> std::result::Result<(Box<dyn Work<S>>, Key), Refusal> {
-        let mut work = (handler.work)();
+        let mut work = (handler.work)(handler.scope);
         let key = handler.wishes(event, &self.rules.event_type, |wish| match wish {
             Wish::Unreadable(error) => Err(Refusal::Decode(error)),
             Wish::Yes(event_type) => work.push(event, event_type),

@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use tokio::sync::watch;
 use uuid::Uuid;
 
+use crate::broadcast::Heart;
 use crate::error::{Error, ErrorKind, Result};
 use crate::group::Group;
 use crate::kafka::{Forwarder, Kafka, Keeper, Keeping, Reader};
@@ -244,6 +245,8 @@ pub(crate) struct GroupRunner<S: Store> {
     pub(crate) kafka: Arc<Kafka>,
     pub(crate) lanes: LaneSettings,
     pub(crate) settings: RunnerSettings,
+    /// Of a group that reads everything in each instance.
+    pub(crate) heart: Option<Heart>,
     pub(crate) adopt: Vec<String>,
     pub(crate) retire: Vec<String>,
 }
@@ -251,12 +254,16 @@ pub(crate) struct GroupRunner<S: Store> {
 #[async_trait]
 impl<S: Store> Runner for GroupRunner<S> {
     async fn start(self: Box<Self>, process: &Process) -> Result<Running> {
-        let Self { group, kafka, lanes, settings, adopt, retire } = *self;
+        let Self { group, kafka, lanes, settings, heart, adopt, retire } = *self;
         let named = |error: Error| error.context(format_args!("group {}", group.name));
         let scopes = group.scopes();
         let store = group.store.check().await.map_err(named)?;
         let registration =
             Registration { group: &group.name, scopes: &scopes, adopt: &adopt, retire: &retire };
+        if let Some(heart) = &heart {
+            // Before it has anything that could be forgotten.
+            heart.beat(&group.store, false).await.map_err(named)?;
+        }
         group.store.register(&registration).await.map_err(named)?;
 
         let forwarder = match &settings.dead_letter_topic {
@@ -330,9 +337,11 @@ impl<S: Store> Runner for GroupRunner<S> {
             let keeper = Arc::clone(&keeper);
             tokio::spawn(forwarder.run(move || keeper.seats(), settings.check_interval))
         });
+        let heart =
+            heart.map(|it| tokio::spawn(it.run(group.store.clone(), settings.check_interval)));
         let seats = move || keeper.seats();
         let watch = tokio::spawn(watch_lanes(group, owner, source, seats, settings.check_interval));
-        let helpers = std::iter::once(watch).chain(forward).collect();
+        let helpers = std::iter::once(watch).chain(forward).chain(heart).collect();
         Ok(Running { stop, done: ended, thread: Some(thread), helpers })
     }
 }

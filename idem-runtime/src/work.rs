@@ -82,15 +82,10 @@ pub(crate) struct Typed<H: Handler> {
 }
 
 impl<H: Subscriber> Typed<H> {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(scope: &'static str) -> Self {
         let mut needs = Needs::default();
         H::needs(&mut needs);
-        Self {
-            scope: H::SCOPE.into(),
-            slots: Vec::new(),
-            types: Vec::new(),
-            contexts: needs.contexts,
-        }
+        Self { scope: scope.into(), slots: Vec::new(), types: Vec::new(), contexts: needs.contexts }
     }
 
     /// One call of the handler, for one event or for all.

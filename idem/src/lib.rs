@@ -79,7 +79,7 @@ pub use idem_runtime::{
 #[cfg(feature = "kafka")]
 #[doc(inline)]
 pub use idem_runtime::{
-    Builder, Counts, DatabaseLost, Idem, Kafka, LogChanged, RunHandle, Start, Unmatched,
+    Broadcast, Builder, Counts, DatabaseLost, Idem, Kafka, LogChanged, RunHandle, Start, Unmatched,
 };
 
 #[doc(hidden)]

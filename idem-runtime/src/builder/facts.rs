@@ -1,9 +1,11 @@
 //! What can be found wrong before anything is started.
 
+use crate::broadcast::Broadcast;
 use crate::routing::{Rules, Topic, Unmatched, unmatched_scope};
 use crate::scope::{MAX_SCOPE_LEN, check_scope};
 use crate::state::{Need, States};
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 /// What can be wrong with a handler.
 pub(super) struct HandlerFacts<'a> {
@@ -18,6 +20,11 @@ pub(super) struct HandlerFacts<'a> {
 /// What can be wrong with a group.
 pub(super) struct Facts<'a> {
     pub(super) name: String,
+    /// The group as it is described: the same, unless each of its instances reads everything.
+    pub(super) described: String,
+    pub(super) broadcast: Option<&'a Broadcast>,
+    pub(super) check_interval: Duration,
+    pub(super) has_start: bool,
     pub(super) topics: Option<&'a [String]>,
     pub(super) slices: u16,
     pub(super) rules: &'a Rules,
@@ -38,6 +45,7 @@ impl Facts<'_> {
         mistakes.extend(
             self.rules.event_type.mistake().map(|wrong| format!("group `{group}`: {wrong}")),
         );
+        mistakes.extend(self.broadcast_mistakes());
         mistakes.extend(self.unmatched_scope_mistake());
         for HandlerFacts { scope, topics, needs, by_offset, mistakes: its } in &self.handlers {
             mistakes.extend(its.iter().map(|wrong| format!("the handler `{scope}`: {wrong}")));
@@ -82,6 +90,20 @@ impl Facts<'_> {
                      \"{topic}\"`, or remove it from `.topics(..)`"
                 ));
             }
+        }
+        mistakes
+    }
+
+    fn broadcast_mistakes(&self) -> Vec<String> {
+        let Some(broadcast) = self.broadcast else { return Vec::new() };
+        let mut mistakes = broadcast.mistakes(&self.described, self.check_interval);
+        if !self.has_start {
+            mistakes.push(format!(
+                "group `{}` is a broadcast, in which every new instance has to start somewhere: add \
+                 `.start(Start::Latest)` for what comes from then on, or `.start(Start::Earliest)` for \
+                 everything that is in the log",
+                self.described
+            ));
         }
         mistakes
     }

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::broadcast::Broadcast;
 use crate::error::{Error, ErrorKind, Result};
 use crate::handler::{Serves, Subscriber};
 use crate::kafka::Kafka;
@@ -58,10 +59,19 @@ pub(crate) struct Open {
     policy: Policy,
     runner: RunnerSettings,
     rules: Rules,
+    broadcast: Option<Broadcast>,
     topics: Option<Vec<String>>,
     names: BTreeMap<String, String>,
     adopt: Vec<String>,
     retire: Vec<String>,
+}
+
+impl Open {
+    /// The group as Kafka and the database know it.
+    fn group_name(&self) -> String {
+        let name = self.name.as_deref().unwrap_or_default();
+        self.broadcast.as_ref().map_or_else(|| name.to_owned(), |it| it.group(name))
+    }
 }
 
 impl Default for Builder {
@@ -186,6 +196,18 @@ impl<C: Current> Builder<C> {
     /// `causation-id`.
     pub fn correlation(mut self, correlation: Correlation) -> Self {
         self.open.rules.correlation = Arc::new(correlation);
+        self
+    }
+
+    /// Makes this instance read every event of the group's topics, in place of sharing them with the
+    /// group's other instances. In Kafka the group is `GROUP.INSTANCE` then, and scopes are
+    /// `SCOPE@INSTANCE` ([`Replay::instance`](crate::Replay::instance) finds its dead letters).
+    ///
+    /// It must be said where an instance that was never here starts: at [`Start::Latest`], such as for
+    /// caches that are empty then, or at [`Start::Earliest`]. So does one that comes back after it was
+    /// forgotten, unless [`database_lost`](Self::database_lost) says otherwise.
+    pub fn broadcast(mut self, broadcast: Broadcast) -> Self {
+        self.open.broadcast = Some(broadcast);
         self
     }
 

@@ -183,7 +183,7 @@ impl<S: Store> Batch<S> {
 
     fn of(group: &Group<S>, events: Vec<Event>, kind: Kind) -> Self {
         Self {
-            works: group.handlers.iter().map(|handler| (handler.work)()).collect(),
+            works: group.handlers.iter().map(|handler| (handler.work)(handler.scope)).collect(),
             tasks: Vec::with_capacity(events.len()),
             events,
             kind,

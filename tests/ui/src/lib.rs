@@ -4,8 +4,8 @@ use std::error::Error as StdError;
 
 use idem_runtime::lane::{AttemptRow, Held, LaneId, LaneRow, Observed, Owner};
 use idem_runtime::store::{
-    Claim, Claimed, Fault, GivenUp, Lends, Opening, Reposition, Seal, Sealed, Settlement, Terms,
-    Writer,
+    Claim, Claimed, Fault, GivenUp, Instance, Lends, Opening, Reposition, Seal, Sealed, Settlement,
+    Terms, Writer,
 };
 use idem_runtime::{
     DeadLetter, Error, Key, LetterFilter, LetterNote, Marker, NewLetter, Registration, Store,
@@ -50,6 +50,9 @@ macro_rules! stub {
                 unimplemented!()
             }
             async fn register(&self, _: &Registration<'_>) -> Result<(), Error> {
+                unimplemented!()
+            }
+            async fn keep_instance(&self, _: &Instance<'_>) -> Result<Vec<String>, Error> {
                 unimplemented!()
             }
             async fn lanes(&self, _: &str, _: &str) -> Result<Vec<LaneRow>, Error> {
@@ -106,6 +109,20 @@ macro_rules! stub {
                 _: &mut $connection,
                 _: &[(&str, &Key)],
             ) -> Result<Vec<Option<GivenUp>>, Error> {
+                unimplemented!()
+            }
+            async fn known(
+                &self,
+                _: &mut $connection,
+                _: &[(&str, &Key)],
+            ) -> Result<Vec<Option<Marker>>, Error> {
+                unimplemented!()
+            }
+            async fn keep_results(
+                &self,
+                _: &mut $connection,
+                _: &[(&str, &Key, &serde_json::Value)],
+            ) -> Result<(), Error> {
                 unimplemented!()
             }
             async fn give_up(
