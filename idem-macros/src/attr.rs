@@ -6,9 +6,10 @@ use proc_macro2::{Span, TokenStream};
 use syn::parse::{ParseStream, Parser as _};
 use syn::{ExprPath, LitStr};
 
+use crate::allow::{self, Allow};
 use crate::errors::Errors;
-use crate::key::{self, Key};
-use crate::policy::{self, Isolation, OnFailure};
+use crate::key::{self, Key, Source};
+use crate::policy::{self, Isolation, MissingKey, OnFailure};
 use crate::retry::{self, Retry};
 use crate::time::Time;
 use crate::types::{self, TypeFrom, Types};
@@ -30,6 +31,9 @@ const WORDS: Words = Words {
         ("timeout", "timeout = \"30s\""),
         ("order_by", "order_by = \"message_key\""),
         ("slices", "slices = 8"),
+        ("tenant", "tenant = \"tenant_id\""),
+        ("missing_key", "missing_key = \"dead_letter\""),
+        ("allow", "allow(timestamp_key, reason = \"one reading a second\")"),
         ("types", "types = \"order.*\""),
         ("type_from", "type_from = header(\"event-type\")"),
     ],
@@ -46,6 +50,14 @@ const WORDS: Words = Words {
         ("park_key", "write `on_failure = \"park_key\"`"),
         ("isolation_level", "did you mean `isolation`?"),
         ("batch", "a handler whose first parameter is a `Vec<OrderPlaced>` takes batches"),
+        ("header", "write `key = header(\"idempotency-key\")`"),
+        ("message_key", "write `key = message_key`"),
+        ("content_hash", "write `key = content_hash`"),
+        ("with", "write `key = with(path::to::function)`"),
+        ("timestamp_key", "write `allow(timestamp_key, reason = \"..\")`"),
+        ("secret_key", "write `allow(secret_key, reason = \"..\")`"),
+        ("reason", "it is a part of `allow`: `allow(timestamp_key, reason = \"..\")`"),
+        ("expect", "did you mean `allow`?"),
         ("type", "did you mean `types`?"),
         ("event_type", "did you mean `types`, or `type_from = header(\"event-type\")`?"),
         ("event_types", "did you mean `types`?"),
@@ -76,6 +88,9 @@ pub(crate) struct Attr {
     /// Where it was said that there is an order per message key.
     pub(crate) order_by: Word<Span>,
     pub(crate) slices: Word<(u16, Span)>,
+    pub(crate) tenant: Word<Source>,
+    pub(crate) missing_key: Word<(MissingKey, Span)>,
+    pub(crate) allow: Word<Allow>,
     pub(crate) types: Word<Types>,
     pub(crate) type_from: Word<TypeFrom>,
 }
@@ -94,6 +109,9 @@ impl Attr {
             timeout: Word::Absent,
             order_by: Word::Absent,
             slices: Word::Absent,
+            tenant: Word::Absent,
+            missing_key: Word::Absent,
+            allow: Word::Absent,
             types: Word::Absent,
             type_from: Word::Absent,
         };
@@ -128,6 +146,9 @@ impl Attr {
             "timeout" => self.timeout = entry.value(policy::timeout),
             "order_by" => self.order_by = entry.value(policy::order_by),
             "slices" => self.slices = entry.value(policy::slices),
+            "tenant" => self.tenant = entry.value(key::tenant),
+            "missing_key" => self.missing_key = entry.value(policy::missing_key),
+            "allow" => self.allow = entry.list_or_value(allow::list, allow::value),
             "types" => self.types = entry.value(types::types),
             _ => self.type_from = entry.value(types::type_from),
         }

@@ -3,14 +3,17 @@
 //!
 //! Not here: the function's own rules (`signature.rs`).
 
+use proc_macro2::Span;
 use syn::LitStr;
 use syn::ext::IdentExt as _;
 
 use crate::attr::Attr;
 use crate::errors::Errors;
 use crate::function::Function;
-use crate::key::Key;
+use crate::key::{self, Key, Source};
+use crate::lint::lint;
 use crate::model::{Model, Policy, Rejected};
+use crate::policy::MissingKey;
 use crate::signature;
 use crate::value::check_scope;
 use crate::words::Word;
@@ -34,19 +37,17 @@ pub(crate) fn check(
     let scope = scope(&attr, &function, &mut errors);
 
     let slices = slices(&attr, &mut errors);
-    let Attr {
-        key,
-        store,
-        topics,
-        types,
-        type_from,
-        retry,
-        permanent,
-        on_failure,
-        isolation,
-        timeout,
-        ..
-    } = attr;
+    keys(&attr, &mut errors);
+    types(&attr, &mut errors);
+    let Attr { key, store, topics, retry, permanent, on_failure, isolation, timeout, .. } = attr;
+    let (tenant, missing_key) = (attr.tenant.given(), attr.missing_key.given());
+    let key = match (key, tenant) {
+        (Word::Given(Key::Sources(own)), tenant) => {
+            let sources: Vec<_> = tenant.into_iter().chain(own).collect();
+            Word::Given(Key::Sources(sources))
+        }
+        (key, _) => key,
+    };
     match (key, store, input, output) {
         (Word::Given(key), Word::Given(store), Some(input), Some(output)) if errors.len() == 0 => {
             let policy = Policy {
@@ -55,15 +56,17 @@ pub(crate) fn check(
                 isolation: isolation.given(),
                 timeout: timeout.given(),
                 slices,
+                missing_key: missing_key.map(|(answer, _)| answer),
             };
             let (topics, permanent) = (topics.given(), permanent.given());
             let model = Model {
                 function,
                 key,
+                allow: attr.allow.given(),
                 store,
                 topics,
-                types: types.given(),
-                type_from: type_from.given(),
+                types: attr.types.given(),
+                type_from: attr.type_from.given(),
                 scope,
                 input,
                 params,
@@ -82,7 +85,7 @@ pub(crate) fn check(
 
 /// The rules of the words.
 fn words(attr: &Attr, errors: &mut Errors) {
-    let here = proc_macro2::Span::call_site();
+    let here = Span::call_site();
     if matches!(attr.key, Word::Absent) {
         errors.at(
             here,
@@ -98,21 +101,107 @@ fn words(attr: &Attr, errors: &mut Errors) {
         );
     }
     if matches!(attr.topics, Word::Absent) {
-        match &attr.key {
-            Word::Given(Key::Header(name)) => errors.on(
-                name,
-                "a header is a part of a Kafka message: add `topic = \"..\"`, or take the key from \
-                 a field of the event",
-            ),
-            Word::Given(Key::Offset(span)) => errors.at(
+        without_topic(attr, errors);
+    }
+}
+
+/// What needs a message, where there are none.
+fn without_topic(attr: &Attr, errors: &mut Errors) {
+    let own = match &attr.key {
+        Word::Given(Key::Offset(span)) => {
+            errors.at(
                 *span,
                 "`offset` is the place of a Kafka message: add `topic = \"..\"`, or take the key \
                  from a field of the event (a field called `offset` is `key = \"offset\"`)",
-            ),
-            _ => {}
+            );
+            &[]
         }
+        Word::Given(Key::Sources(sources)) => sources.as_slice(),
+        _ => &[],
+    };
+    let tenant = match &attr.tenant {
+        Word::Given(tenant) => Some(tenant),
+        _ => None,
+    };
+    for source in tenant.into_iter().chain(own).filter(|it| it.needs_message()) {
+        let what = match source {
+            Source::Header(_) => "a header is",
+            Source::MessageKey(_) => "the message key is",
+            _ => "what is hashed is the payload,",
+        };
+        errors.at(
+            source.span(),
+            format!(
+                "{what} a part of a Kafka message: add `topic = \"..\"`, or take the key from a \
+                 field of the event"
+            ),
+        );
     }
-    types(attr, errors);
+    if let Word::Given((MissingKey::CONTENT_HASH, span)) = &attr.missing_key {
+        errors.at(
+            *span,
+            "what is hashed is the payload, a part of a Kafka message: add `topic = \"..\"`, or \
+             choose another answer",
+        );
+    }
+}
+
+/// The rules of what the key is made of.
+fn keys(attr: &Attr, errors: &mut Errors) {
+    let tenant = match &attr.tenant {
+        Word::Given(tenant) => Some(tenant),
+        _ => None,
+    };
+    match &attr.key {
+        Word::Given(Key::Offset(_)) => {
+            if let Some(tenant) = tenant {
+                errors.at(
+                    tenant.span(),
+                    "`key = offset` tells each event from every other already; leave `tenant` out",
+                );
+            }
+            if let Word::Given((_, span)) = &attr.missing_key {
+                errors.at(*span, "no event is without an offset; leave `missing_key` out");
+            }
+        }
+        Word::Given(Key::Sources(own)) => {
+            let sources: Vec<&Source> = tenant.into_iter().chain(own).collect();
+            if tenant.is_some() {
+                key::refuse_twice(&sources, errors);
+            }
+            if let Word::Given((MissingKey::CONTENT_HASH, span)) = &attr.missing_key {
+                content_instead(own, tenant.is_some(), *span, errors);
+            }
+            match &attr.allow {
+                Word::Given(allow) => lint(&sources, tenant.is_some(), Some(allow), errors),
+                Word::Absent => lint(&sources, tenant.is_some(), None, errors),
+                Word::Broken => {}
+            }
+            return;
+        }
+        _ => return,
+    }
+    if let Word::Given(allow) = &attr.allow {
+        lint(&[], false, Some(allow), errors);
+    }
+}
+
+/// The rules of a content hash in the place of a missing key.
+fn content_instead(own: &[Source], tenant: bool, span: Span, errors: &mut Errors) {
+    if own.iter().any(|source| matches!(source, Source::Content(_))) {
+        errors.at(
+            span,
+            "the key is a content hash already: where it is missing there is no content; choose \
+             another answer",
+        );
+    } else if tenant {
+        errors.at(
+            span,
+            "the hash of what an event says would leave the tenant out, so that equal events of two \
+             tenants would be one; choose another answer, or put the hash beside the tenant: \
+             `key = content_hash`",
+        );
+    }
 }
 
 /// The rules of types and where they are.

@@ -3,6 +3,7 @@
 //! Small on purpose: constants, a key function, a call. Work lives in `idem-runtime`. Questions to
 //! the compiler are asked on the user's tokens, so that its answers are shown there.
 
+mod key;
 mod policy;
 mod subscriber;
 
@@ -12,7 +13,6 @@ use syn::spanned::Spanned as _;
 use syn::{Ident, Type};
 
 use crate::function::Function;
-use crate::key::{Field, Key};
 use crate::model::{Input, Model};
 
 /// Writes the model down.
@@ -49,17 +49,8 @@ fn handler(model: &Model) -> TokenStream {
     let input = input_name(*is_batch);
     let input = quote_spanned!(mixed(event)=> type Input = ::idem::__private::#input<#event>;);
     let policy = policy::policy(&model.policy);
-    let (needs, key, handle) = (needs(model), key(model), handle(model));
-    let source = match &model.key {
-        Key::Fields(_) => None,
-        Key::Header(header) => Some(quote!(Header(#header))),
-        Key::Offset(_) => Some(quote!(Offset)),
-    }
-    .map(|source| {
-        quote_spanned!(here()=>
-            const KEY: ::idem::__private::KeySource = ::idem::__private::KeySource::#source;
-        )
-    });
+    let (needs, key, handle) = (needs(model), key::key(model), handle(model));
+    let (source, allowed) = (key::kind(&model.key), model.allow.as_ref().map(key::allowed));
     quote_spanned! {Span::mixed_site()=>
         #(#cfgs)*
         impl ::idem::__private::Handler for #name {
@@ -67,6 +58,7 @@ fn handler(model: &Model) -> TokenStream {
             #input
             const SCOPE: ::idem::__private::Text = #scope;
             #source
+            #allowed
             #policy
             #needs
             #key
@@ -88,63 +80,6 @@ fn needs(model: &Model) -> TokenStream {
     quote_spanned! {here()=>
         fn needs(#needs: &mut ::idem::__private::Needs) { #(#asks)* }
     }
-}
-
-fn key(model: &Model) -> TokenStream {
-    let event = &model.input.event;
-    let (event_name, source_name, body) = match &model.key {
-        Key::Fields(fields) => {
-            let (event_name, body) = key_of_fields(fields);
-            (event_name, quote!(_), body)
-        }
-        Key::Header(header) => {
-            let body = quote_spanned!(here()=> ::idem::__private::key_of_header(source, #header));
-            (quote!(_), quote_spanned!(here()=> source), body)
-        }
-        Key::Offset(_) => {
-            let body = quote_spanned!(here()=> ::idem::__private::key_of_offset(source));
-            (quote!(_), quote_spanned!(here()=> source), body)
-        }
-    };
-    quote_spanned! {here()=>
-        fn key(
-            #event_name: &#event,
-            #source_name: ::idem::__private::Msg,
-        ) -> ::idem::__private::Keyed {
-            #body
-        }
-    }
-}
-
-/// The name of the event in the key function, and the key made of its fields.
-///
-/// A whole expression `event.order.id` has one hygiene, that of the user's tokens: with two the
-/// compiler would show the attribute in place of the field, and suggest nothing.
-fn key_of_fields(fields: &[Field]) -> (TokenStream, TokenStream) {
-    if let [field] = fields {
-        let event = Ident::new("event", field.span);
-        let value = field_of(field, &event);
-        let at = Span::mixed_site().located_at(field.span);
-        return (quote!(#event), quote_spanned!(at=> ::idem::__private::Key::of(#value)));
-    }
-    let names: Vec<Ident> =
-        (1..).zip(fields).map(|(n, field)| Ident::new(&format!("event{n}"), field.span)).collect();
-    let parts = fields.iter().zip(&names).map(|(field, name)| {
-        let value = field_of(field, name);
-        let at = Span::mixed_site().located_at(field.span);
-        quote_spanned!(at=> ::idem::__private::key_part(#value))
-    });
-    let count = fields.len();
-    let body = quote_spanned! {here()=>
-        let [#(#names),*] = [event; #count];
-        ::idem::__private::Key::composite(&[#(#parts),*])
-    };
-    (quote_spanned!(here()=> event), body)
-}
-
-fn field_of(field: &Field, event: &Ident) -> TokenStream {
-    let path = &field.path;
-    quote_spanned!(field.span=> &#event #(.#path)*)
 }
 
 fn handle(model: &Model) -> TokenStream {
@@ -196,15 +131,15 @@ fn direct(model: &Model) -> TokenStream {
     let event = &model.input.event;
     let (vis, name) = (&model.function.vis, type_name(&model.function));
     let cfgs: Vec<_> = model.function.cfgs().collect();
-    let (keyed, condition) = match &model.key {
-        Key::Fields(_) => {
+    let (keyed, condition) = match key::needs_message(&model.key) {
+        false => {
             let keyed = quote_spanned! {here()=>
                 #(#cfgs)*
                 impl ::idem::__private::KeyedByEvent for #name {}
             };
             (Some(keyed), None)
         }
-        Key::Header(_) | Key::Offset(_) => {
+        true => {
             // The lifetime puts off the question until somebody calls it.
             let condition = quote_spanned! {here()=>
                 where for<'a> Self: ::idem::__private::KeyedByEvent

@@ -7,6 +7,7 @@
 //! (`model.rs`), which is written down (`expand.rs`), or, with mistakes, something that causes no
 //! others (`fallback.rs`).
 
+mod allow;
 mod attr;
 mod check;
 mod errors;
@@ -16,6 +17,7 @@ mod fallback;
 mod forms;
 mod function;
 mod key;
+mod lint;
 mod model;
 mod nearest;
 mod policy;

@@ -4,9 +4,10 @@ use proc_macro2::TokenStream;
 use quote::{quote, quote_spanned};
 use syn::{ExprPath, LitStr, Type};
 
+use crate::allow::Allow;
 use crate::function::Function;
 use crate::key::Key;
-use crate::policy::{Isolation, OnFailure};
+use crate::policy::{Isolation, MissingKey, OnFailure};
 use crate::retry::Retry;
 use crate::time::Time;
 use crate::types::{TypeFrom, Types};
@@ -15,6 +16,7 @@ use crate::value::Store;
 pub(crate) struct Model {
     pub(crate) function: Function,
     pub(crate) key: Key,
+    pub(crate) allow: Option<Allow>,
     pub(crate) store: Store,
     pub(crate) topics: Option<Vec<LitStr>>,
     /// Which events of the topics it takes, and where their types are.
@@ -46,6 +48,7 @@ pub(crate) struct Policy {
     pub(crate) isolation: Option<Isolation>,
     pub(crate) timeout: Option<Time>,
     pub(crate) slices: Option<u16>,
+    pub(crate) missing_key: Option<MissingKey>,
 }
 
 /// What is known of a handler that has mistakes.

@@ -25,6 +25,14 @@ pub(crate) enum OnFailure {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Isolation(pub(crate) &'static str);
 
+/// What becomes of an event whose key is missing: a variant of `MissingKey`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct MissingKey(pub(crate) &'static str);
+
+impl MissingKey {
+    pub(crate) const CONTENT_HASH: Self = Self("ContentHash");
+}
+
 const ENDS: &[(&str, OnFailure)] = &[
     ("dead_letter", OnFailure::DeadLetter),
     ("park_key", OnFailure::ParkKey(None)),
@@ -89,6 +97,23 @@ pub(crate) fn isolation(input: ParseStream<'_>, _: &mut Errors) -> syn::Result<I
     ];
     let form = "`isolation` is \"read_committed\", \"repeatable_read\" or \"serializable\"";
     choice(&one_name(input, form)?, "isolation", LEVELS)
+}
+
+/// `missing_key = "dead_letter"`
+pub(crate) fn missing_key(
+    input: ParseStream<'_>,
+    _: &mut Errors,
+) -> syn::Result<(MissingKey, Span)> {
+    const ANSWERS: &[(&str, MissingKey)] = &[
+        ("dead_letter", MissingKey("DeadLetter")),
+        ("stop", MissingKey("Stop")),
+        ("process_without_guarantee", MissingKey("ProcessWithoutGuarantee")),
+        ("content_hash", MissingKey::CONTENT_HASH),
+    ];
+    let form = "`missing_key` is \"dead_letter\", \"stop\", \"process_without_guarantee\" or \
+                \"content_hash\"";
+    let name = one_name(input, form)?;
+    Ok((choice(&name, "missing_key", ANSWERS)?, name.span))
 }
 
 /// `timeout = "30s"`

@@ -88,6 +88,60 @@ fn a_key_in_a_header_puts_a_condition_on_process() {
 }
 
 #[test]
+fn a_key_has_sources_of_every_kind() {
+    snapshot(
+        "a_key_has_sources_of_every_kind",
+        quote!(
+            key = ("tenant", header("id"), message_key, content_hash("a", "b"), with(Order::key)),
+            store = "postgres",
+            topic = "orders",
+        ),
+        quote! {
+            async fn bill(event: OrderPlaced) -> Result<(), Error> {
+                insert(event).await
+            }
+        },
+    );
+}
+
+#[test]
+fn a_key_that_may_be_missing_is_asked_whether_it_is() {
+    snapshot(
+        "a_key_that_may_be_missing_is_asked_whether_it_is",
+        quote!(
+            key = ("id", with(Order::key)),
+            tenant = header("tenant"),
+            store = "postgres",
+            topic = "orders",
+            missing_key = "process_without_guarantee",
+        ),
+        quote! {
+            async fn bill(event: OrderPlaced) -> Result<(), Error> {
+                insert(event).await
+            }
+        },
+    );
+}
+
+#[test]
+fn what_is_allowed_is_a_constant_with_its_reason() {
+    snapshot(
+        "what_is_allowed_is_a_constant_with_its_reason",
+        quote!(
+            key = "created_at",
+            store = "postgres",
+            allow(timestamp_key, reason = "one a second"),
+            missing_key = "dead_letter",
+        ),
+        quote! {
+            async fn bill(event: OrderPlaced) -> Result<(), Error> {
+                insert(event).await
+            }
+        },
+    );
+}
+
+#[test]
 fn without_a_topic_there_is_no_subscriber() {
     snapshot(
         "without_a_topic_there_is_no_subscriber",

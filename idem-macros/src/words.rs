@@ -171,6 +171,11 @@ pub(crate) struct Entry<'a, 'b> {
 }
 
 impl<'b> Entry<'_, 'b> {
+    /// Where it stands.
+    pub(crate) fn span(&self) -> Span {
+        self.word.span()
+    }
+
     /// Reads `= value`.
     pub(crate) fn value<T>(
         mut self,

@@ -89,7 +89,7 @@ impl<'r> FromRow<'r, PgRow> for Letter {
         let state = LetterState::parse(state).ok_or_else(|| unknown("state", state))?;
         let key: Option<&str> = row.try_get("event_key")?;
         let key =
-            key.map(Key::new).transpose().map_err(|error| sqlx::Error::Decode(error.into()))?;
+            key.map(Key::written).transpose().map_err(|error| sqlx::Error::Decode(error.into()))?;
         let (group, id) = (row.try_get("group_name")?, row.try_get("dead_letter_id")?);
         let mut letter = DeadLetter::new(id, scope, state, group, event(row)?);
         letter.key = key;

@@ -62,6 +62,9 @@ impl Context {
     }
 
     /// The idempotency key. Give it to a remote service that understands one.
+    ///
+    /// Of an event that has none and is processed without a guarantee it is its place,
+    /// `topic/partition/offset`; without Kafka a random one, new at each call.
     pub fn key(&self) -> &Key {
         &self.key
     }

@@ -260,7 +260,7 @@ pub struct LetterFilter {
     pub ids: Option<Vec<i64>>,
     /// Of this scope.
     pub scope: Option<String>,
-    /// With this key.
+    /// With this key, as it is written.
     pub key: Option<String>,
     /// From this topic.
     pub topic: Option<String>,
@@ -298,7 +298,7 @@ impl LetterFilter {
         self
     }
 
-    /// With this key.
+    /// With this key, as it is written: [`Key::as_str`].
     #[must_use]
     pub fn key(mut self, key: impl Into<String>) -> Self {
         self.key = Some(key.into());

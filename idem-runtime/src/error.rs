@@ -27,7 +27,7 @@ pub enum ErrorKind {
     /// A commit was sent and its answer never arrived: it may or may not have happened. Claiming
     /// the key again tells.
     UnknownCommit,
-    /// The key is missing, empty, too long, or not text that every store can keep.
+    /// The key is missing or empty, or not text that every store can keep.
     Key,
     /// The payload did not decode.
     Decode,

@@ -127,6 +127,9 @@ impl<S: Store> Registered<S> {
     pub(crate) fn of<H: Subscriber<Store = S>>() -> Self {
         let mut needs = Needs::default();
         H::needs(&mut needs);
+        for (lint, reason) in H::ALLOWED {
+            tracing::debug!(scope = H::SCOPE, lint, reason, "the handler's attribute allows this");
+        }
         Self {
             scope: H::SCOPE,
             topics: H::TOPICS.iter().map(|topic| Topic::new(topic)).collect(),
@@ -142,7 +145,7 @@ impl<S: Store> Registered<S> {
     pub(crate) fn mode(&self) -> MarkerMode {
         match self.key {
             KeySource::Offset => MarkerMode::Offset,
-            KeySource::Event | KeySource::Header(_) => MarkerMode::Rows,
+            KeySource::Event | KeySource::Message => MarkerMode::Rows,
         }
     }
 

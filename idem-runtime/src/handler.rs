@@ -9,20 +9,20 @@ use crate::context::Context;
 use crate::event::{DecodeError, Event};
 use crate::failure::Failure;
 use crate::group::{Handlers, Registered};
-use crate::key::{Key, KeyError};
+use crate::key::{Content, Key, KeyError};
 use crate::policy::Policy;
 use crate::routing::EventType;
 use crate::state::{Needs, State, States};
 use crate::store::{Lends, Store};
 
-/// Where a handler's key comes from.
+/// What a handler's key is made of: what [`Handler::key`] needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum KeySource {
-    /// From the decoded event: one field, or several.
+    /// Of the decoded event alone.
     Event,
-    /// From a header of the message.
-    Header(&'static str),
+    /// Also of the message: a header, the message key, the hash of its content.
+    Message,
     /// From the place of the message: the lane's position is the marker.
     Offset,
 }
@@ -39,8 +39,10 @@ pub trait Handler: Sized + Send + Sync + 'static {
     type Input: Input;
     /// Whose memory of the key it is.
     const SCOPE: &'static str;
-    /// Where the key comes from.
+    /// What the key is made of.
     const KEY: KeySource = KeySource::Event;
+    /// What the attribute was told to allow, each with the reason.
+    const ALLOWED: &'static [(&'static str, &'static str)] = &[];
 
     /// How it is tried again, what becomes of what fails for good, and the like.
     const POLICY: Policy = Policy::new();
@@ -51,7 +53,8 @@ pub trait Handler: Sized + Send + Sync + 'static {
     /// The event's key. `source` is the message it was decoded from, if there was one.
     ///
     /// # Errors
-    /// [`KeyError`] when the event has no key that could be kept.
+    /// [`KeyError`] when the event has no key that could be kept; when the key is missing and not
+    /// malformed, [`is_missing`](KeyError::is_missing) says so.
     fn key(event: &EventOf<Self>, source: Option<&Event>) -> Result<Key, KeyError>;
 
     /// Runs the handler.
@@ -100,12 +103,22 @@ pub trait Subscriber: Handler {
     fn decode_as(event: &Event, _event_type: &str) -> Result<EventOf<Self>, DecodeError> {
         Self::decode(event)
     }
+
+    /// The hash of what the message says: the key of an event without one, where the handler asks for
+    /// that. As of a JSON payload, unless said otherwise.
+    ///
+    /// # Errors
+    /// As [`Key::content`].
+    fn content_key(event: &Event) -> Result<Key, KeyError> {
+        Key::content(event, Content::ALL)
+    }
 }
 
 /// A handler whose key is in its event, so that it can run without Kafka.
 #[diagnostic::on_unimplemented(
     message = "the key of `{Self}` is not in its event, so it cannot be processed without Kafka",
-    note = "only a handler with `key = \"field\"` can: a header or an offset needs a message"
+    note = "only a handler whose key is made of fields, or by a function of the event, can: a header, \
+            the message key, a content hash and the offset need a message"
 )]
 pub trait KeyedByEvent: Handler {}
 

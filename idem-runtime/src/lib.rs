@@ -40,6 +40,8 @@ mod outcome;
 mod pipeline;
 mod policy;
 mod process;
+#[cfg(test)]
+mod random;
 mod replay;
 mod routing;
 #[cfg(feature = "kafka")]
@@ -47,6 +49,7 @@ mod run;
 mod scope;
 mod state;
 pub mod store;
+mod unmarked;
 mod work;
 
 pub use broadcast::Broadcast;
@@ -66,13 +69,13 @@ pub use handler::{
 };
 #[cfg(feature = "kafka")]
 pub use kafka::Kafka;
-pub use key::{IntoKey, Key, KeyError, KeyPart, NeverMissing};
+pub use key::{Content, IntoKey, Key, KeyError, KeyPart, MaybePart, NeverMissing};
 pub use letters::DeadLetters;
 pub use marker::{Fingerprint, Marker, MarkerMode, MarkerState, Origin};
 pub use outcome::{Decision, Outcome};
 pub use pipeline::policy::{DatabaseLost, LogChanged, Start};
 pub use pipeline::stats::Counts;
-pub use policy::{IsolationLevel, OnFailure, Policy, Retry};
+pub use policy::{IsolationLevel, MissingKey, OnFailure, Policy, Retry};
 pub use process::{Processor, process};
 pub use replay::{Replay, ReplayReport};
 pub use routing::{Correlation, EventType, EventTypes, Unmatched};

@@ -130,6 +130,25 @@ impl OnFailure {
     pub const PARK_KEY: Self = Self::ParkKey { limit: 1000 };
 }
 
+/// What becomes of an event whose key is missing: a field is `None`, a header, message key or payload
+/// is absent, or one of them is empty. Not of one whose key is malformed.
+///
+/// A handler that does not say gives such an event up, as [`OnFailure`] says of one that failed for
+/// good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum MissingKey {
+    /// It is written to the dead letters, and the lane goes on.
+    DeadLetter,
+    /// The lane stops and says so.
+    Stop,
+    /// It is worked without a marker: nothing keeps it from being worked again when it is delivered
+    /// again. [`Context::key`](crate::Context::key) is its place then.
+    ProcessWithoutGuarantee,
+    /// Its key is the hash of what it says.
+    ContentHash,
+}
+
 /// What a transaction sees of others.
 ///
 /// A level above the default turns every concurrent change of what it read, and every concurrent
@@ -174,12 +193,21 @@ pub struct Policy {
     /// Into how many slices a partition is divided by a hash of the message key, each worked in
     /// order beside the others. A group has the highest number that one of its handlers asks for.
     pub slices: Option<u16>,
+    /// What becomes of an event whose key is missing.
+    pub missing_key: Option<MissingKey>,
 }
 
 impl Policy {
     /// Says nothing.
     pub const fn new() -> Self {
-        Self { retry: None, on_failure: None, isolation: None, timeout: None, slices: None }
+        Self {
+            retry: None,
+            on_failure: None,
+            isolation: None,
+            timeout: None,
+            slices: None,
+            missing_key: None,
+        }
     }
 
     /// Says how a failed event is tried again.
@@ -218,6 +246,13 @@ impl Policy {
         self
     }
 
+    /// Says what becomes of an event whose key is missing.
+    #[must_use]
+    pub const fn missing_key(mut self, missing_key: MissingKey) -> Self {
+        self.missing_key = Some(missing_key);
+        self
+    }
+
     /// This, and where it is silent, `other`.
     #[must_use]
     pub fn or(self, other: Self) -> Self {
@@ -227,6 +262,7 @@ impl Policy {
             isolation: self.isolation.or(other.isolation),
             timeout: self.timeout.or(other.timeout),
             slices: self.slices.or(other.slices),
+            missing_key: self.missing_key.or(other.missing_key),
         }
     }
 }

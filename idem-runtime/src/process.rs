@@ -11,6 +11,7 @@ use crate::failure::Failure;
 use crate::handler::{Call, EventOf, Handler, Input, KeyedByEvent};
 use crate::key::{IntoKey, Key};
 use crate::outcome::Outcome;
+use crate::policy::MissingKey;
 use crate::scope::check_scope;
 use crate::state::{Needs, States};
 use crate::store::{Claim, Claimed, Fault, Lends, Sealed, Store, Terms, Writer};
@@ -63,7 +64,9 @@ impl<S: Store> Processor<S> {
     ///
     /// # Errors
     /// [`ErrorKind::Handler`] with what the handler returned: nothing is kept then.
-    /// [`ErrorKind::Key`] when the event has no key. [`ErrorKind::GivenUp`] when its key is that of
+    /// [`ErrorKind::Key`] when the event has no key; unless the handler asks for
+    /// [`ProcessWithoutGuarantee`](MissingKey::ProcessWithoutGuarantee): then it is run without a
+    /// marker. [`ErrorKind::GivenUp`] when its key is that of
     /// a dead letter. [`ErrorKind::Config`] when the handler needs state that was not given. Otherwise the database failed; when
     /// [`is_retryable`](Error::is_retryable), the same call with the same event is safe.
     pub async fn process<H>(&self, event: EventOf<H>) -> Result<Outcome>
@@ -84,7 +87,14 @@ impl<S: Store> Processor<S> {
                 ),
             ));
         }
-        let key = H::key(&event, None).map_err(|error| refused(H::SCOPE, error))?;
+        let unmarked = H::POLICY.missing_key == Some(MissingKey::ProcessWithoutGuarantee);
+        let (key, marked) = match H::key(&event, None) {
+            Ok(key) => (Ok(key), true),
+            // A key of no meaning, for the context.
+            Err(error) if unmarked && error.is_missing() => (Key::of(&Uuid::new_v4()), false),
+            Err(error) => (Err(error), true),
+        };
+        let key = key.map_err(|error| refused(H::SCOPE, error))?;
         let cx = Context::new(H::SCOPE, key.clone());
         let isolation = H::POLICY.isolation.unwrap_or_default();
         let once = Once {
@@ -93,7 +103,7 @@ impl<S: Store> Processor<S> {
             metadata: self.metadata.as_ref(),
             terms: Terms { isolation, statement_timeout: None },
         };
-        once.run(&self.store, async |tx: &mut S::Tx| {
+        let effects = async |tx: &mut S::Tx| {
             let input = H::Input::next(&mut std::iter::once(event))
                 .ok_or_else(|| Failure::new("the handler takes no event"))?;
             let call = Call::new(tx, std::slice::from_ref(&cx), &self.states);
@@ -104,8 +114,11 @@ impl<S: Store> Processor<S> {
                     .await
                     .unwrap_or_else(|_| Err(Failure::timeout(limit))),
             }
-        })
-        .await
+        };
+        match marked {
+            true => once.run(&self.store, effects).await,
+            false => crate::unmarked::unmarked(&self.store, H::SCOPE, &once.terms, effects).await,
+        }
     }
 }
 

@@ -23,7 +23,7 @@ use crate::process::failed;
 use crate::routing::{Correlation, EventType, Rules, Wish};
 use crate::state::States;
 use crate::store::{Claim, Claimed, Settlement, Store, Terms, Writer};
-use crate::work::{Item, Refusal, Room, Work};
+use crate::work::{Identity, Item, Refusal, Room, Work};
 
 /// How often a replay that met a passing failure of the database is tried again.
 const TRIES: u32 = 5;
@@ -274,7 +274,7 @@ impl<S: Store> Replay<S> {
             if letter.state == LetterState::Waiting {
                 report.waiting += 1;
             } else if let Some(refusal) = refusals.find_map(|it| it.err()) {
-                report.failed.push((letter.id, refused(&refusal)));
+                report.failed.push((letter.id, refusal.to_string()));
             }
             return Ok(());
         }
@@ -308,14 +308,15 @@ impl<S: Store> Replay<S> {
         &self,
         handler: &Registered<S>,
         event: &Event,
-    ) -> std::result::Result<(Box<dyn Work<S>>, Key), Refusal> {
+    ) -> std::result::Result<(Box<dyn Work<S>>, Identity), Refusal> {
         let mut work = (handler.work)(handler.scope);
-        let key = handler.wishes(event, &self.rules.event_type, |wish| match wish {
+        let missing = handler.policy.missing_key;
+        let identity = handler.wishes(event, &self.rules.event_type, |wish| match wish {
             Wish::Unreadable(error) => Err(Refusal::Decode(error)),
-            Wish::Yes(event_type) => work.push(event, event_type),
-            Wish::No => work.push(event, None),
+            Wish::Yes(event_type) => work.push(event, event_type, missing),
+            Wish::No => work.push(event, None, missing),
         })?;
-        Ok((work, key))
+        Ok((work, identity))
     }
 
     /// Replays one letter, as often as the database fails in a way that passes.
@@ -408,12 +409,17 @@ impl<S: Store> Replay<S> {
         };
         let mut new = Vec::with_capacity(handlers.len());
         for handler in handlers {
-            let (work, key) = match self.push(handler, &letter.event) {
+            let (work, identity) = match self.push(handler, &letter.event) {
                 Ok(pushed) => pushed,
-                Err(refusal) => return Ok(Step::Undo(Replayed::Failed(refused(&refusal)))),
+                Err(refusal) => return Ok(Step::Undo(Replayed::Failed(refusal.to_string()))),
             };
-            if self.claim(handler, &letter, &key, writer, tx).await? {
-                new.push((*handler, work, key));
+            let is_new = match identity.key() {
+                Some(key) => self.claim(handler, &letter, key, writer, tx).await?,
+                // The letter itself is the marker.
+                None => true,
+            };
+            if is_new {
+                new.push((*handler, work, identity));
             }
         }
         let superseded = new.is_empty();
@@ -422,9 +428,14 @@ impl<S: Store> Replay<S> {
         // Before the handler: should it end the transaction by itself, the letter is settled with it.
         store.settle_letter(tx, id, &settlement).await?;
         let group: Arc<str> = letter.group.as_str().into();
-        for (handler, mut work, key) in new {
+        for (handler, mut work, identity) in new {
             let attempts = letter.cause.as_ref().map_or(0, |cause| cause.attempts);
-            let item = Item { event: &letter.event, key: &key, slot: 0, attempt: attempts + 1 };
+            let item = Item {
+                event: &letter.event,
+                key: identity.shown(),
+                slot: 0,
+                attempt: attempts + 1,
+            };
             let room = Room {
                 group: &group,
                 states: &self.states,
@@ -495,11 +506,4 @@ enum Step {
     Commit(Replayed),
     Undo(Replayed),
     Abandon(Replayed),
-}
-
-fn refused(refusal: &Refusal) -> String {
-    match refusal {
-        Refusal::Decode(error) => format!("the event cannot be decoded: {error}"),
-        Refusal::Key(error) => format!("the event has no usable key: {error}"),
-    }
 }

@@ -2,6 +2,7 @@
 //!
 //! Below this seam everything is statically dispatched, above it nothing knows a handler's event.
 
+use std::fmt;
 use std::future::Future;
 use std::panic::{self, AssertUnwindSafe};
 use std::pin::Pin;
@@ -13,8 +14,9 @@ use futures_util::FutureExt as _;
 use crate::context::Context;
 use crate::event::{DecodeError, Event};
 use crate::failure::Failure;
-use crate::handler::{Call, EventOf, Handler, Input, KeySource, Subscriber};
+use crate::handler::{Call, EventOf, Handler, Input, Subscriber};
 use crate::key::{Key, KeyError};
+use crate::policy::MissingKey;
 use crate::routing::Correlation;
 use crate::state::{Needs, States};
 use crate::store::Store;
@@ -26,11 +28,51 @@ pub(crate) enum Refusal {
     Key(KeyError),
 }
 
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Decode(error) => write!(f, "the event cannot be decoded: {error}"),
+            Self::Key(error) => write!(f, "the event has no usable key: {error}"),
+        }
+    }
+}
+
+/// What an event is known by.
+#[derive(Debug)]
+pub(crate) enum Identity {
+    /// Its key, which is marked.
+    Key(Key),
+    /// Its key is missing, and it is worked all the same, without a marker: its place, for people.
+    Place(Key),
+}
+
+impl Identity {
+    /// The key that is marked.
+    pub(crate) fn key(&self) -> Option<&Key> {
+        match self {
+            Self::Key(key) => Some(key),
+            Self::Place(_) => None,
+        }
+    }
+
+    /// What the handler is told.
+    pub(crate) fn shown(&self) -> &Key {
+        match self {
+            Self::Key(key) | Self::Place(key) => key,
+        }
+    }
+}
+
 /// The events of one batch for one handler, decoded.
 pub(crate) trait Work<S: Store>: Send {
     /// Decodes the event, of this type if the handler decodes by it, and finds its key. The n-th call
     /// that succeeds makes slot n.
-    fn push(&mut self, event: &Event, event_type: Option<&str>) -> Result<Key, Refusal>;
+    fn push(
+        &mut self,
+        event: &Event,
+        event_type: Option<&str>,
+        missing: Option<MissingKey>,
+    ) -> Result<Identity, Refusal>;
 
     /// Runs the handler for these events, in this order, within the transaction.
     fn run<'a>(
@@ -148,21 +190,35 @@ impl<H: Subscriber> Typed<H> {
 
 /// Decodes an event for a handler and finds its key. Both are the user's code: what a panic in them
 /// says is not repeated, because it may quote the payload.
-pub(crate) fn decode<H: Subscriber>(
+fn decode<H: Subscriber>(
     event: &Event,
     event_type: Option<&str>,
-) -> Result<(EventOf<H>, Key), Refusal> {
+    missing: Option<MissingKey>,
+) -> Result<(EventOf<H>, Identity), Refusal> {
     let decoded = panic::catch_unwind(|| decoded::<H>(event, event_type))
         .unwrap_or_else(|_| Err(DecodeError::new("decoding it panicked")))
         .map_err(Refusal::Decode)?;
-    let key = panic::catch_unwind(AssertUnwindSafe(|| match H::KEY {
-        KeySource::Event => H::key(&decoded, Some(event)),
-        KeySource::Header(name) => Key::header(event, name),
-        KeySource::Offset => Key::offset(event),
-    }))
-    .unwrap_or_else(|_| Err(KeyError::new("finding its key panicked")))
-    .map_err(Refusal::Key)?;
-    Ok((decoded, key))
+    let key = panic::catch_unwind(AssertUnwindSafe(|| H::key(&decoded, Some(event))))
+        .unwrap_or_else(|_| Err(KeyError::new("finding its key panicked")));
+    let identity = match (key, missing) {
+        (Ok(key), _) => Ok(Identity::Key(key)),
+        (Err(error), Some(missing)) if error.is_missing() => instead::<H>(event, error, missing),
+        (Err(error), _) => Err(error),
+    };
+    Ok((decoded, identity.map_err(Refusal::Key)?))
+}
+
+/// What an event is known by whose key is missing, if it is worked all the same.
+fn instead<H: Subscriber>(
+    event: &Event,
+    error: KeyError,
+    missing: MissingKey,
+) -> Result<Identity, KeyError> {
+    match missing {
+        MissingKey::DeadLetter | MissingKey::Stop => Err(error),
+        MissingKey::ProcessWithoutGuarantee => Key::offset(event).map(Identity::Place),
+        MissingKey::ContentHash => H::content_key(event).map(Identity::Key),
+    }
 }
 
 fn decoded<H: Subscriber>(
@@ -176,13 +232,18 @@ fn decoded<H: Subscriber>(
 }
 
 impl<S: Store, H: Subscriber<Store = S>> Work<S> for Typed<H> {
-    fn push(&mut self, event: &Event, event_type: Option<&str>) -> Result<Key, Refusal> {
-        let (decoded, key) = decode::<H>(event, event_type)?;
+    fn push(
+        &mut self,
+        event: &Event,
+        event_type: Option<&str>,
+        missing: Option<MissingKey>,
+    ) -> Result<Identity, Refusal> {
+        let (decoded, identity) = decode::<H>(event, event_type, missing)?;
         self.slots.push(Some(decoded));
         if H::BY_TYPE {
             self.types.push(event_type.unwrap_or_default().into());
         }
-        Ok(key)
+        Ok(identity)
     }
 
     fn run<'a>(
@@ -193,10 +254,13 @@ impl<S: Store, H: Subscriber<Store = S>> Work<S> for Typed<H> {
     ) -> Pin<Box<dyn Future<Output = Result<(), Stopped>> + Send + 'a>> {
         Box::pin(async move {
             if H::Input::IS_BATCH {
-                // Alone in its call, an event is to blame.
-                let at = (items.len() == 1).then_some(0);
                 let called = self.call(tx, items, room).await;
-                return called.map_err(|failure| Stopped { at, failure });
+                return called.map_err(|failure| {
+                    let named = failure.event().filter(|index| *index < items.len());
+                    // Alone in its call, an event is to blame.
+                    let at = if items.len() == 1 { Some(0) } else { named };
+                    Stopped { at, failure }
+                });
             }
             for (at, item) in items.iter().enumerate() {
                 let called = self.call(tx, std::slice::from_ref(item), room).await;

@@ -3,7 +3,8 @@
 use idem_runtime::memory::{Memory, MemoryConnection, Point};
 use idem_runtime::{
     Call, Context, Error, ErrorKind, EventOf, Failure, Handler, Key, KeyError, KeySource,
-    KeyedByEvent, Needs, One, Outcome, Param, Processor, Result, State, Store, process,
+    KeyedByEvent, MissingKey, Needs, One, Outcome, Param, Policy, Processor, Result, State, Store,
+    process,
 };
 use serde_json::json;
 
@@ -82,6 +83,72 @@ async fn missing_state_and_a_bad_key_are_refused_before_anything_runs() {
     let error = processor.process::<Bill>(Order { id: "" }).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Key);
     assert_eq!(store.counts().begins, 0);
+}
+
+/// As a handler with `missing_key = "process_without_guarantee"`.
+struct Lax;
+
+impl Handler for Lax {
+    type Store = Memory;
+    type Input = One<Option<&'static str>>;
+    const SCOPE: &'static str = "lax";
+    const POLICY: Policy = Policy::new().missing_key(MissingKey::ProcessWithoutGuarantee);
+
+    fn needs(_: &mut Needs) {}
+
+    fn key(id: &EventOf<Self>, _: Option<&idem_runtime::Event>) -> Result<Key, KeyError> {
+        Key::of(id.ok_or_else(|| KeyError::missing("no id"))?)
+    }
+
+    async fn handle(
+        One(id): One<Option<&'static str>>,
+        mut call: Call<'_, Self>,
+    ) -> std::result::Result<(), Failure> {
+        let cx = <&Context as Param<'_, Self>>::take(&mut call)?;
+        let tx = <&mut MemoryConnection as Param<'_, Self>>::take(&mut call)?;
+        tx.insert("keys", cx.key().to_string()).await?;
+        match id {
+            None if tx.rows("keys").await?.len() > 3 => {
+                let _ = tx.commit_behind_back().await;
+                Ok(())
+            }
+            id => Ok(tx.insert("lax", id.unwrap_or("none")).await?),
+        }
+    }
+}
+
+impl KeyedByEvent for Lax {}
+
+#[tokio::test]
+async fn an_event_without_a_key_is_processed_each_time_where_that_is_asked_for() {
+    let store = Memory::new();
+    for _ in 0..2 {
+        assert!(process::<Lax>(&store, None).await.unwrap().is_processed());
+    }
+    assert!(process::<Lax>(&store, Some("e1")).await.unwrap().is_processed());
+    assert!(process::<Lax>(&store, Some("e1")).await.unwrap().is_duplicate());
+    assert_eq!(store.rows("lax"), ["none", "none", "e1"]);
+    assert_eq!(store.look(|view| view.keys("lax")), ["e1"]);
+    let keys = store.rows("keys");
+    assert!(keys[0] != keys[1] && keys[2] == "e1", "{keys:?}");
+    // Its transaction is guarded as any other.
+    let error = process::<Lax>(&store, None).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::HandlerBroke);
+}
+
+#[tokio::test]
+async fn a_failure_without_a_key_keeps_nothing_and_a_malformed_key_is_refused() {
+    let store = Memory::new();
+    for (point, kind) in [(Point::Seal, ErrorKind::Transient), (Point::Commit, ErrorKind::Store)] {
+        store.faults().fail(point, kind);
+        let error = process::<Lax>(&store, None).await.unwrap_err();
+        assert_eq!(error.kind(), kind);
+        assert!(error.to_string().contains("scope lax, without a key"), "{error}");
+    }
+    assert!(store.rows("lax").is_empty());
+    let error = process::<Lax>(&store, Some("a\0b")).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Key);
+    assert!(store.look(|view| view.open() == 0));
 }
 
 #[tokio::test]

@@ -42,7 +42,7 @@ impl<'r> FromRow<'r, SqliteRow> for Selected {
         let (id, scope) = (row.try_get("dead_letter_id")?, row.try_get("scope")?);
         let mut letter = DeadLetter::new(id, scope, state, row.try_get("group_name")?, event(row)?);
         let key: Option<String> = row.try_get("event_key")?;
-        letter.key = key.map(Key::new).transpose().map_err(undecodable)?;
+        letter.key = key.map(Key::written).transpose().map_err(undecodable)?;
         letter.digest = row.try_get("digest")?;
         letter.edited = row.try_get("is_edited")?;
         letter.cause = cause(row)?;

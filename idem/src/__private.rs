@@ -6,9 +6,9 @@
 pub use std::time::Duration;
 
 pub use idem_runtime::{
-    Call, Event, EventType, EventTypes, Failure, Handler, IsolationLevel, Key, KeyError, KeyPart,
-    KeySource, KeyedByEvent, Many, Needs, OnFailure, One, Param, Policy, Retry, Single, Subscriber,
-    process,
+    Call, Content, Event, EventType, EventTypes, Failure, Handler, IsolationLevel, Key, KeyError,
+    KeyPart, KeySource, KeyedByEvent, Many, MaybePart, MissingKey, Needs, OnFailure, One, Param,
+    Policy, Retry, Single, Subscriber, process,
 };
 pub mod stores;
 
@@ -16,6 +16,8 @@ pub mod stores;
 pub type Text = &'static str;
 /// Several.
 pub type Texts = &'static [&'static str];
+/// Texts in pairs.
+pub type Pairs = &'static [(&'static str, &'static str)];
 
 /// A text.
 pub type Str = str;
@@ -110,6 +112,59 @@ pub fn key_of_header(source: Msg<'_>, name: &'static str) -> Keyed {
 /// When there is no message.
 pub fn key_of_offset(source: Msg<'_>) -> Keyed {
     Key::offset(message(source)?)
+}
+
+/// The message key.
+///
+/// # Errors
+/// When there is no message, or it has none.
+pub fn key_of_message_key(source: Msg<'_>) -> Keyed {
+    Key::message_key(message(source)?)
+}
+
+/// The hash of what the message says.
+///
+/// # Errors
+/// When there is no message, or it has no content, or none with a single meaning.
+pub fn content_key(source: Msg<'_>, content: Content) -> Keyed {
+    Key::content(message(source)?, content)
+}
+
+/// A header of the message as a part of a key of several parts.
+///
+/// # Errors
+/// When there is no message, or no such header.
+pub fn header_part<'a>(source: Msg<'a>, name: &'static str) -> Result<&'a str, KeyError> {
+    message(source)?.header_text(name)
+}
+
+/// The message key as a part of a key of several parts.
+///
+/// # Errors
+/// When there is no message, or it has none.
+pub fn message_key_part(source: Msg<'_>) -> Result<std::borrow::Cow<'_, str>, KeyError> {
+    message(source)?.message_key_text()
+}
+
+/// What the user's function makes of the event.
+pub fn made_by<'a, E, P>(event: &'a E, path: impl FnOnce(&'a E) -> P) -> P {
+    path(event)
+}
+
+/// The key of one part that may be missing.
+///
+/// # Errors
+/// When it is missing, or cannot be a key.
+pub fn maybe_key<P: MaybePart<M>, M>(part: &P) -> Keyed {
+    Key::of(part.part()?)
+}
+
+/// A part of a key of several parts that may be missing.
+///
+/// # Errors
+/// When it is missing.
+pub fn maybe_part<P: MaybePart<M>, M>(part: &P) -> Result<&dyn KeyPart, KeyError> {
+    part.part()
 }
 
 fn message(source: Msg<'_>) -> Result<&Event, KeyError> {

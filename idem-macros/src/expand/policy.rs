@@ -23,9 +23,13 @@ pub(super) fn policy(policy: &Policy) -> Option<TokenStream> {
     });
     let timeout = policy.timeout.map(|it| call("timeout", &time(it)));
     let slices = policy.slices.map(|it| call("slices", &quote_spanned!(here()=> #it)));
+    let missing_key = policy.missing_key.map(|it| {
+        let answer = Ident::new(it.0, here());
+        call("missing_key", &quote_spanned!(here()=> ::idem::__private::MissingKey::#answer))
+    });
     Some(quote_spanned! {here()=>
         const POLICY: ::idem::__private::Policy =
-            ::idem::__private::Policy::new() #retry #on_failure #isolation #timeout #slices;
+            ::idem::__private::Policy::new() #retry #on_failure #isolation #timeout #slices #missing_key;
     })
 }
 

@@ -6,7 +6,7 @@ impl ::idem::__private::Handler for bill {
     type Store = ::idem::__private::stores::postgres!();
     type Input = ::idem::__private::One<OrderPlaced>;
     const SCOPE: ::idem::__private::Text = "bill";
-    const KEY: ::idem::__private::KeySource = ::idem::__private::KeySource::Header("id");
+    const KEY: ::idem::__private::KeySource = ::idem::__private::KeySource::Message;
     fn needs(needs: &mut ::idem::__private::Needs) {
         <&mut Db as ::idem::__private::Param<'_, Self>>::needs(needs);
     }

@@ -74,6 +74,15 @@ pub async fn a_dead_letter_comes_back_as_it_was<H: Harness>(harness: &H) {
     assert!(letter.written_at > now - AN_HOUR && letter.written_at < now + AN_HOUR);
 }
 
+pub async fn a_long_key_comes_back_as_it_is_written<H: Harness>(harness: &H) {
+    let held = held(harness).await;
+    let (event, cause) = (event(1, "e1"), cause());
+    let key = key(&"x".repeat(300));
+    let new = NewLetter { key: Some(&key), ..dead(&event, &cause) };
+    give_up(harness, &held, &[new]).await;
+    assert_eq!(only(harness).await.key, Some(key));
+}
+
 pub async fn an_event_with_nothing_in_it_comes_back_with_nothing<H: Harness>(harness: &H) {
     let mut event = Event::new(TOPIC.into(), 0, 3, "");
     event.payload = None;

@@ -173,6 +173,7 @@ macro_rules! conformance {
         direct::marking_says_whether_the_key_was_new
         direct::a_marked_key_is_processed
         direct::what_is_no_key_is_refused
+        direct::a_long_key_is_known_by_how_it_is_written
         direct::ten_concurrent_calls_for_a_key_have_one_effect
         direct::ten_concurrent_calls_for_ten_keys_have_ten_effects
         slice_seals::a_seal_moves_one_slice_and_not_its_lane
@@ -207,6 +208,7 @@ macro_rules! conformance {
         attempts::an_owner_that_fell_silent_has_died
         attempts::progress_is_what_makes_a_lane_calm
         dead_letters::a_dead_letter_comes_back_as_it_was
+        dead_letters::a_long_key_comes_back_as_it_is_written
         dead_letters::an_event_with_nothing_in_it_comes_back_with_nothing
         dead_letters::what_is_empty_is_not_what_is_missing
         dead_letters::every_class_and_a_long_error_come_back

@@ -146,7 +146,7 @@ impl Memory {
     /// Forgets a key, as an operator does to have its event processed again. Answers whether it was
     /// known.
     pub fn forget(&self, scope: &str, key: &str) -> bool {
-        let Ok(key) = Key::new(key) else { return false };
+        let Ok(key) = Key::written(key) else { return false };
         self.shared.change(|state| state.data.markers.remove(&(scope.to_owned(), key)).is_some())
     }
 

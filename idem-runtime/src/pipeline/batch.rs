@@ -13,10 +13,10 @@ use crate::event::Event;
 use crate::group::{Group, Registered};
 use crate::key::Key;
 use crate::marker::MarkerMode;
-use crate::policy::OnFailure;
+use crate::policy::{MissingKey, OnFailure};
 use crate::routing::{Readers, Unmatched, Wish};
 use crate::store::Store;
-use crate::work::{Refusal, Work};
+use crate::work::{Identity, Refusal, Work};
 
 pub(crate) struct Batch<S: Store> {
     pub(crate) events: Vec<Event>,
@@ -28,6 +28,8 @@ pub(crate) struct Batch<S: Store> {
     /// Of released events: the message keys that one of them was parked under again, in a
     /// transaction before. What comes after it waits still.
     pub(crate) parked_again: HashSet<Bytes>,
+    /// Whether one of the tasks is worked without a marker.
+    pub(crate) unmarked: bool,
     /// The events that no handler wants, by their index, in order.
     pub(crate) unmatched: Vec<usize>,
     /// What the lane stops with when the events are done: one after them cannot be given up on.
@@ -52,11 +54,23 @@ pub(crate) struct Task {
     pub(crate) handler: usize,
     /// The slot in the handler's work; of no meaning when it was given up on undecoded.
     pub(crate) slot: usize,
-    /// `None` when it was given up on before it had one.
-    pub(crate) key: Option<Key>,
+    /// What its event is known by; `None` when it was given up on before that was found out.
+    pub(crate) identity: Option<Identity>,
     pub(crate) mode: MarkerMode,
     /// Why it was given up on.
     pub(crate) given_up: Option<Box<Cause>>,
+}
+
+impl Task {
+    /// The key that is marked.
+    pub(crate) fn key(&self) -> Option<&Key> {
+        self.identity.as_ref().and_then(Identity::key)
+    }
+
+    /// Whether it is worked without a marker, because its event has no key.
+    pub(crate) fn is_unmarked(&self) -> bool {
+        matches!(self.identity, Some(Identity::Place(_)))
+    }
 }
 
 impl<S: Store> Batch<S> {
@@ -172,7 +186,7 @@ impl<S: Store> Batch<S> {
                 event: 0,
                 handler,
                 slot: 0,
-                key: None,
+                identity: None,
                 mode: registered.mode(),
                 given_up: Some(Box::new(cause)),
             });
@@ -188,6 +202,7 @@ impl<S: Store> Batch<S> {
             events,
             kind,
             parked_again: HashSet::new(),
+            unmarked: false,
             unmatched: Vec::new(),
             end: None,
         }
@@ -201,19 +216,27 @@ impl<S: Store> Batch<S> {
         wish: Wish<'_>,
         slot: &mut usize,
     ) -> Result<(), Error> {
-        let pushed = match wish {
+        let missing = handler.policy.missing_key;
+        let found = match wish {
             Wish::No => return Ok(()),
-            Wish::Yes(event_type) => self.works[number].push(event, event_type),
+            Wish::Yes(event_type) => self.works[number].push(event, event_type, missing),
             Wish::Unreadable(error) => Err(Refusal::Decode(error)),
         };
-        let (key, given_up) = match pushed {
-            Ok(key) => (Some(key), None),
+        let (identity, given_up) = match found {
+            Ok(identity) => (Some(identity), None),
             Err(why) => (None, Some(Box::new(refused(event, handler, why)?))),
         };
-        let decoded = given_up.is_none();
-        let mode = handler.mode();
-        self.tasks.push(Task { event: index, handler: number, slot: *slot, key, mode, given_up });
-        *slot += usize::from(decoded);
+        let task = Task {
+            event: index,
+            handler: number,
+            slot: *slot,
+            identity,
+            mode: handler.mode(),
+            given_up,
+        };
+        *slot += usize::from(task.given_up.is_none());
+        self.unmarked |= task.is_unmarked();
+        self.tasks.push(task);
         Ok(())
     }
 
@@ -270,19 +293,23 @@ pub(crate) fn cause(class: FailureClass, error: String, attempts: u32) -> Cause 
 
 /// Why a refused event is given up on, or what its lane stops with.
 fn refused<S: Store>(event: &Event, handler: &Registered<S>, why: Refusal) -> Result<Cause, Error> {
-    let (class, kind, error) = match why {
-        Refusal::Decode(error) => (
-            FailureClass::Decode,
-            ErrorKind::Decode,
-            format!("the event cannot be decoded: {error}"),
-        ),
+    let on_failure = handler.on_failure() == OnFailure::Stop;
+    let (class, kind, stops) = match &why {
+        Refusal::Decode(_) => (FailureClass::Decode, ErrorKind::Decode, on_failure),
         Refusal::Key(error) => {
-            (FailureClass::Key, ErrorKind::Key, format!("the event has no usable key: {error}"))
+            let missing = handler.policy.missing_key.filter(|_| error.is_missing());
+            let stops = match missing {
+                Some(MissingKey::Stop) => true,
+                Some(MissingKey::DeadLetter) => false,
+                _ => on_failure,
+            };
+            (FailureClass::Key, ErrorKind::Key, stops)
         }
     };
-    match handler.on_failure() {
-        OnFailure::Stop => Err(stopping(event, handler.scope, &error, kind)),
-        _ => Ok(cause(class, error, 0)),
+    let error = why.to_string();
+    match stops {
+        true => Err(stopping(event, handler.scope, &error, kind)),
+        false => Ok(cause(class, error, 0)),
     }
 }
 

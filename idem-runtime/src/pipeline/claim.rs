@@ -125,10 +125,11 @@ pub(crate) async fn claim<S: Store>(
     done.decisions = done.intents.iter().map(|intent| intent.decision()).collect();
     let mut keyed = Vec::with_capacity(all.len());
     for (index, task) in all.iter().enumerate() {
-        match (task.mode, &task.key) {
+        match (task.mode, task.key()) {
             _ if done.intents[index] == Intent::Stay => {}
             (MarkerMode::Rows, Some(key)) => keyed.push((index, key)),
-            // Without a key there is no marker; its letter is unique by its origin.
+            // Without a key there is no marker. Should it be given up on, its letter is unique by its
+            // origin.
             (MarkerMode::Rows, None) => {}
             (MarkerMode::Offset, _) => {
                 let handled = marks.get(scope(index)).is_some_and(|it| offset(index) < *it);

@@ -47,8 +47,8 @@ pub(crate) async fn handle<S: Store>(
                 let event = &events[task.event];
                 let failures =
                     if calm { 0 } else { trial.holding.failures(registered.scope, event.offset) };
-                // What is handled was decoded and has a key.
-                let key = task.key.as_ref()?;
+                // What is handled was decoded.
+                let key = task.identity.as_ref()?.shown();
                 Some(Item { event, key, slot: task.slot, attempt: failures + 1 })
             })
             .collect();

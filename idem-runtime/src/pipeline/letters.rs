@@ -48,7 +48,7 @@ pub(crate) async fn letters<S: Store>(
         };
         letters.push(NewLetter {
             scope: trial.group.handlers[task.handler].scope,
-            key: task.key.as_ref(),
+            key: task.key(),
             event: &batch.events[task.event],
             state,
             cause,

@@ -1,6 +1,7 @@
 //! What is said and counted of a committed attempt.
 
 use std::ops::Range;
+use std::sync::atomic::Ordering::Relaxed;
 
 use crate::outcome::Decision;
 use crate::pipeline::attempt::Done;
@@ -19,6 +20,9 @@ impl<S: Store> Lane<S> {
         Stats::add(&stats.processed, processed);
         Stats::add(&stats.duplicates, count(Decision::Duplicate));
         Stats::add(&stats.dead_lettered, count(Decision::DeadLettered));
+        if batch.unmarked {
+            self.say_unmarked(batch, &range, done);
+        }
         match batch.kind {
             Kind::Delivered => {
                 Stats::add(&stats.delivered, range.len());
@@ -74,11 +78,36 @@ impl<S: Store> Lane<S> {
         }
     }
 
+    /// Without a key nothing keeps an event from being worked again. Said of the first and then of every
+    /// thousandth: it is what the handler asks for, and somebody should know how often it happens.
+    fn say_unmarked(&self, batch: &Batch<S>, range: &Range<usize>, done: &Done) {
+        const EVERY: u64 = 1000;
+        let tasks = batch.tasks[batch.tasks_of(range)].iter().zip(&done.decisions);
+        for (task, decision) in tasks {
+            if !task.is_unmarked() || *decision != Decision::Processed {
+                continue;
+            }
+            let before = self.stats.unmarked.fetch_add(1, Relaxed);
+            if before.is_multiple_of(EVERY) {
+                let event = &batch.events[task.event];
+                tracing::warn!(
+                    scope = self.group.handlers[task.handler].scope,
+                    topic = %event.topic,
+                    partition = event.partition,
+                    offset = event.offset,
+                    so_far = before + 1,
+                    "an event without a key was processed without a guarantee: delivered again, it \
+                     is processed again"
+                );
+            }
+        }
+    }
+
     fn say_decided(&self, batch: &Batch<S>, task: &Task, decision: Decision) {
         let event = &batch.events[task.event];
         tracing::debug!(
             scope = self.group.handlers[task.handler].scope,
-            key = task.key.as_ref().map(tracing::field::display),
+            key = task.key().map(tracing::field::display),
             topic = %event.topic,
             partition = event.partition,
             offset = event.offset,
@@ -95,7 +124,7 @@ impl<S: Store> Lane<S> {
         let event = &batch.events[task.event];
         tracing::error!(
             scope = self.group.handlers[task.handler].scope,
-            key = task.key.as_ref().map(tracing::field::display),
+            key = task.key().map(tracing::field::display),
             topic = %event.topic,
             partition = event.partition,
             offset = event.offset,

@@ -8,6 +8,7 @@ pub(crate) struct Stats {
     pub(crate) delivered: AtomicU64,
     pub(crate) processed: AtomicU64,
     pub(crate) duplicates: AtomicU64,
+    pub(crate) unmarked: AtomicU64,
     pub(crate) retried: AtomicU64,
     pub(crate) dead_lettered: AtomicU64,
     pub(crate) parked: AtomicU64,
@@ -31,6 +32,9 @@ pub struct Counts {
     pub processed: u64,
     /// Events, per handler, that had been processed before.
     pub duplicates: u64,
+    /// Those of [`processed`](Self::processed) whose event has no key and whose handler asks for
+    /// `process_without_guarantee`: delivered again, they are processed again.
+    pub unmarked: u64,
     /// Handler runs that failed and were tried again.
     pub retried: u64,
     /// Events, per handler, that were given up on and written down as dead letters.
@@ -67,6 +71,7 @@ impl Stats {
             delivered: self.delivered.load(Relaxed),
             processed: self.processed.load(Relaxed),
             duplicates: self.duplicates.load(Relaxed),
+            unmarked: self.unmarked.load(Relaxed),
             retried: self.retried.load(Relaxed),
             dead_lettered: self.dead_lettered.load(Relaxed),
             parked: self.parked.load(Relaxed),

@@ -61,6 +61,36 @@ async fn the_event_that_makes_a_call_fail_is_found_by_halving() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_event_that_the_handler_names_is_not_searched_for() {
+    let world = world();
+    world.script.name_events(0);
+    world.script.always("bulk", "e5", Do::Fail);
+    world.script.always("bulk", "e7", Do::FailForGood);
+    world.broker.produce(0, ids(9));
+    world.drain(0).await;
+    assert_eq!(effects(&world), ["e0", "e1", "e2", "e3", "e4", "e6", "e8"]);
+    let dead: Vec<_> = world.letters().into_iter().map(|it| it.1).collect();
+    assert_eq!(dead, ["e5", "e7"]);
+    // All, in which e5 fails; what is before it; e5 again; the rest, in which e7 is refused; what is
+    // before it; what is after it, with its letter.
+    let sizes: Vec<_> = world.script.calls().iter().map(Vec::len).collect();
+    assert_eq!(sizes, [9, 5, 1, 3, 1, 1]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handler_that_names_an_event_that_is_none_of_its_own_loses_nothing() {
+    let world = world();
+    world.script.name_events(100);
+    world.script.always("bulk", "e1", Do::Fail);
+    world.script.on_in("bulk", "e6", [Do::Fail]);
+    world.broker.produce(0, ids(8));
+    world.drain(0).await;
+    assert_eq!(effects(&world).len(), 7);
+    let dead: Vec<_> = world.letters().into_iter().map(|it| it.1).collect();
+    assert_eq!(dead, ["e1"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_permanent_failure_in_a_batch_is_found_by_halving_too() {
     let world = world();
     world.script.always("bulk", "e1", Do::FailForGood);

@@ -73,6 +73,8 @@ struct Lines {
     ran: Vec<Ran>,
     /// How many calls of a batch handler there were, with the ids of each.
     calls: Vec<Vec<String>>,
+    /// Whether a batch handler says which event failed; off by how much.
+    names: Option<usize>,
     running: usize,
     most_running: usize,
 }
@@ -110,6 +112,11 @@ impl Script {
     /// What it does at every further run.
     pub(super) fn always(&self, scope: &'static str, id: &str, act: Do) {
         self.0.lock().unwrap().always.insert((scope, id.to_owned()), act);
+    }
+
+    /// A batch handler says which event failed, or one that stands so much behind it.
+    pub(super) fn name_events(&self, off: usize) {
+        self.0.lock().unwrap().names = Some(off);
     }
 
     /// From now on it works.
@@ -278,9 +285,12 @@ macro_rules! handler {
                 <&Context as Param<'_, Self>>::needs(needs);
             }
 
-            fn key(event: &EventOf<Self>, _source: Option<&Event>) -> Result<Key, KeyError> {
+            fn key(event: &EventOf<Self>, source: Option<&Event>) -> Result<Key, KeyError> {
                 assert_ne!(event.id, "panic", "the test made the key panic");
-                Key::of(&event.id)
+                match Self::KEY {
+                    KeySource::Offset => Key::offset(source.unwrap()),
+                    _ => Key::of(&event.id),
+                }
             }
 
             async fn handle(
@@ -339,11 +349,26 @@ impl Handler for Bulk {
         let tx = <&mut MemoryConnection as Param<'_, Self>>::take(&mut call)?;
         let ids: Vec<_> = orders.iter().map(|order| order.id.clone()).collect();
         let keys: Vec<_> = contexts.iter().map(|cx| cx.key().to_string()).collect();
-        assert_eq!(keys, ids, "a context for each event, in order");
-        script.0.lock().unwrap().calls.push(ids);
-        for (order, cx) in orders.into_iter().zip(contexts) {
+        for ((key, id), cx) in keys.iter().zip(&ids).zip(contexts) {
+            // Without a key, its place.
+            let expected = match (id.as_str(), cx.partition(), cx.offset()) {
+                ("", Some(partition), Some(offset)) => format!("{TOPIC}/{partition}/{offset}"),
+                _ => id.clone(),
+            };
+            assert_eq!(*key, expected, "a context for each event, in order");
+        }
+        let names = {
+            let mut lines = script.0.lock().unwrap();
+            lines.calls.push(ids);
+            lines.names
+        };
+        for (index, (order, cx)) in orders.into_iter().zip(contexts).enumerate() {
             let effect = order.id.clone();
-            perform("bulk", order, effect, (&script, cx, &mut *tx)).await?;
+            let done = perform("bulk", order, effect, (&script, cx, &mut *tx)).await;
+            done.map_err(|failure| match names {
+                Some(off) => failure.of_event(index + off),
+                None => failure,
+            })?;
         }
         Ok(())
     }

@@ -5,7 +5,6 @@ mod broker;
 mod client;
 mod handlers;
 mod harness;
-mod random;
 
 mod batch_handlers;
 mod corrections;
@@ -19,6 +18,7 @@ mod group_commit;
 mod handler_broke;
 mod isolation;
 mod log_changed;
+mod missing_keys;
 mod model;
 mod model_failures;
 mod offset_mode;

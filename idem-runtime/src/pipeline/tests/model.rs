@@ -9,7 +9,6 @@ use super::broker::Call;
 use super::client::Client;
 use super::handlers::{Bill, Count, Do};
 use super::harness::{Running, World, until};
-use super::random::Random;
 use crate::error::ErrorKind;
 use crate::event::Event;
 use crate::group::Registered;
@@ -17,6 +16,7 @@ use crate::memory::{Pause, Point, Snapshot, View};
 use crate::pipeline::policy::{DatabaseLost, Start};
 use crate::pipeline::stats::Counts;
 use crate::pipeline::stop::Stop;
+use crate::random::Random;
 
 const PARTITIONS: usize = 3;
 const KEYS: usize = 40;

@@ -8,7 +8,6 @@ use std::time::Duration;
 use super::client::Client;
 use super::handlers::{Audit, Bill, Do};
 use super::harness::{Running, World, id_of};
-use super::random::Random;
 use crate::dead_letter::{LetterFilter, LetterState};
 use crate::error::ErrorKind;
 use crate::group::Registered;
@@ -17,6 +16,7 @@ use crate::pipeline::policy::{DatabaseLost, Start};
 use crate::pipeline::stats::Counts;
 use crate::pipeline::stop::Stop;
 use crate::policy::{OnFailure, Policy, Retry};
+use crate::random::Random;
 
 const PARTITIONS: usize = 2;
 const STEPS: usize = 100;

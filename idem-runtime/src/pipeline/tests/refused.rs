@@ -35,9 +35,18 @@ async fn an_event_without_a_key_stops_the_lane_there() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_key_that_is_too_long_stops_the_lane_there() {
-    let payload = format!(r#"{{"id": "{}"}}"#, "x".repeat(256));
-    stops_at(&payload, ErrorKind::Key, "256").await;
+async fn a_key_that_no_database_can_keep_stops_the_lane_there() {
+    stops_at(r#"{"id": "a\u0000b"}"#, ErrorKind::Key, "NUL").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_long_key_is_hashed_and_stops_nothing() {
+    let world = World::with(Policy::new().on_failure(OnFailure::Stop));
+    let long = "x".repeat(300);
+    world.broker.produce(0, [&long, &long]);
+    world.drain(0).await;
+    assert_eq!(world.bills(), [long]);
+    assert!(world.marked()[0].starts_with("sha256:"));
 }
 
 #[tokio::test(start_paused = true)]

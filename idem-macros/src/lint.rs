@@ -1,0 +1,146 @@
+//! What a key should better not be, told by the names of what it is made of. What its types tell is
+//! said by the compiler (`idem_runtime::KeyPart`).
+
+use crate::allow::{Allow, Lint};
+use crate::errors::Errors;
+use crate::key::Source;
+
+/// Names of times, and how such names end.
+const TIMES: &[&str] = &["timestamp", "ts", "time", "date", "datetime"];
+const TIME_ENDS: &[&str] = &["_at", "_time", "_ts", "_timestamp", "_date"];
+
+/// Names of secrets; a name that ends with one of them after an underscore is one, too.
+const SECRETS: &[&str] = &[
+    "password",
+    "passwd",
+    "passphrase",
+    "secret",
+    "token",
+    "api_key",
+    "apikey",
+    "access_key",
+    "private_key",
+    "authorization",
+    "credentials",
+    "cookie",
+    "ssn",
+    "social_security_number",
+    "card_number",
+    "cvv",
+    "cvc",
+    "pin",
+];
+
+/// Tokens that are made to tell requests apart.
+const TOKENS: &[&str] =
+    &["idempotency_token", "client_token", "request_token", "dedup_token", "event_token"];
+
+/// Says what is wrong with a key of these sources, of which the first may be the `tenant`.
+pub(crate) fn lint(sources: &[&Source], tenant: bool, allow: Option<&Allow>, errors: &mut Errors) {
+    let allowed = |lint: Lint| allow.is_some_and(|it| it.lints.iter().any(|(its, _)| *its == lint));
+    let mut found = Vec::new();
+    let own = &sources[usize::from(tenant).min(sources.len())..];
+    if let Some(first) = own.first()
+        && own.iter().all(|source| name(source).is_some_and(|name| is_time(&name)))
+    {
+        found.push(Lint::TimestampKey);
+        if !allowed(Lint::TimestampKey) {
+            errors.at(
+                first.span(),
+                format!(
+                    "`{}` is named like a time: two events can have the same one, and an event that \
+                     is sent again can have another; choose an identifier, or add one \
+                     (`key = (\"order_id\", ..)`); if it does tell events apart, say why: \
+                     `allow(timestamp_key, reason = \"..\")`",
+                    shown(first)
+                ),
+            );
+        }
+    }
+    for source in sources {
+        if !names(source).any(|name| is_secret(&name)) {
+            continue;
+        }
+        found.push(Lint::SecretKey);
+        if !allowed(Lint::SecretKey) {
+            errors.at(
+                source.span(),
+                format!(
+                    "`{}` is named like a secret, and keys are stored and logged in clear; choose \
+                     another identifier; if it is no secret, say why: \
+                     `allow(secret_key, reason = \"..\")`",
+                    shown(source)
+                ),
+            );
+        }
+    }
+    for (lint, span) in allow.into_iter().flat_map(|allow| &allow.lints) {
+        if !found.contains(lint) {
+            let what = match lint {
+                Lint::TimestampKey => "the key is no time alone",
+                Lint::SecretKey => "no part of the key is named like a secret",
+            };
+            errors.at(*span, format!("`{}` allows nothing: {what}; take it out", lint.name()));
+        }
+    }
+}
+
+/// The names of a source, in one spelling.
+fn names(source: &Source) -> impl Iterator<Item = String> {
+    let names: Vec<String> = match source {
+        Source::Field(field) => field.names().collect(),
+        Source::Header(name) => vec![name.value()],
+        Source::MessageKey(_) | Source::Content(_) | Source::With(_) => Vec::new(),
+    };
+    names.into_iter().map(|name| name.to_lowercase().replace(['-', '.'], "_"))
+}
+
+/// The last of them: what the source itself is called.
+fn name(source: &Source) -> Option<String> {
+    names(source).last()
+}
+
+fn is_time(name: &str) -> bool {
+    TIMES.contains(&name) || TIME_ENDS.iter().any(|end| name.ends_with(end))
+}
+
+fn is_secret(name: &str) -> bool {
+    let ends = |end: &&str| {
+        name.strip_suffix(*end).is_some_and(|before| before.is_empty() || before.ends_with('_'))
+    };
+    SECRETS.iter().any(ends) && !TOKENS.iter().any(ends)
+}
+
+/// How the user wrote it.
+fn shown(source: &Source) -> String {
+    match source {
+        Source::Field(field) => field.names().collect::<Vec<_>>().join("."),
+        Source::Header(name) => name.value(),
+        Source::MessageKey(_) | Source::Content(_) | Source::With(_) => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_known_by_their_names() {
+        for name in ["ts", "created_at", "event_time", "x_timestamp", "date"] {
+            assert!(is_time(name), "{name}");
+        }
+        for name in ["id", "state", "update", "seat", "at", "runtime", "times"] {
+            assert!(!is_time(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn secrets_are_known_by_their_names() {
+        for name in ["password", "user_password", "x_api_key", "set_cookie", "card_number", "pin"] {
+            assert!(is_secret(name), "{name}");
+        }
+        for name in ["id", "tokens", "tokenizer", "idempotency_token", "secretary", "shipping"] {
+            assert!(!is_secret(name), "{name}");
+        }
+    }
+}

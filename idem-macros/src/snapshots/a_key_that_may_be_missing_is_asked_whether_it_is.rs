@@ -1,0 +1,54 @@
+async fn bill(event: OrderPlaced) -> Result<(), Error> {
+    insert(event).await
+}
+enum bill {}
+impl ::idem::__private::Handler for bill {
+    type Store = ::idem::__private::stores::postgres!();
+    type Input = ::idem::__private::One<OrderPlaced>;
+    const SCOPE: ::idem::__private::Text = "bill";
+    const KEY: ::idem::__private::KeySource = ::idem::__private::KeySource::Message;
+    const POLICY: ::idem::__private::Policy = ::idem::__private::Policy::new()
+        .missing_key(::idem::__private::MissingKey::ProcessWithoutGuarantee);
+    fn needs(_: &mut ::idem::__private::Needs) {}
+    fn key(
+        event: &OrderPlaced,
+        source: ::idem::__private::Msg,
+    ) -> ::idem::__private::Keyed {
+        let [event1] = [event; 1usize];
+        ::idem::__private::Key::composite(
+            &[
+                ::idem::__private::key_part(
+                    &::idem::__private::header_part(source, "tenant")?,
+                ),
+                ::idem::__private::maybe_part(&event1.id)?,
+                ::idem::__private::maybe_part(
+                    &::idem::__private::made_by(event, Order::key),
+                )?,
+            ],
+        )
+    }
+    async fn handle(
+        ::idem::__private::One(event): ::idem::__private::One<OrderPlaced>,
+        _: ::idem::__private::Call<'_, Self>,
+    ) -> ::idem::__private::Handled {
+        ::idem::__private::finish::<Result<(), Error>>(bill(event).await)
+    }
+}
+impl ::idem::__private::Subscriber for bill {
+    const TOPICS: ::idem::__private::Texts = &["orders"];
+    fn decode(event: &::idem::__private::Event) -> ::idem::__private::Decoded<Self> {
+        ::idem::__private::decode_json::<OrderPlaced>(event)
+    }
+}
+impl bill {
+    /// Runs the handler once for the key of the event, as `idem::Processor::process` does.
+    async fn process(
+        store: &<Self as ::idem::__private::Handler>::Store,
+        event: OrderPlaced,
+    ) -> ::idem::__private::Processed
+    where
+        for<'a> Self: ::idem::__private::KeyedByEvent,
+    {
+        ::idem::__private::process::<Self>(store, event).await
+    }
+}

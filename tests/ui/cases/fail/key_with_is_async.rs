@@ -1,0 +1,19 @@
+use idem::idempotent;
+use idem_ui_tests::*;
+use serde::Deserialize;
+
+#[derive(Deserialize)]
+struct OrderPlaced {
+    event_id: String,
+}
+
+async fn key(event: &OrderPlaced) -> String {
+    event.event_id.clone()
+}
+
+#[idempotent(key = with(key), store = Stub, topic = "orders")]
+async fn bill(event: OrderPlaced, tx: &mut StubConnection) -> Result<(), std::io::Error> {
+    tx.execute(&event.event_id).await
+}
+
+fn main() {}
