@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use idem::postgres::Postgres;
 use idem::{
-    Builder, DatabaseLost, Idem, IsolationLevel, Kafka, LogChanged, OnFailure, Policy, Retry,
-    Start, Unmatched,
+    Broadcast, Builder, DatabaseLost, Idem, IsolationLevel, Kafka, LogChanged, OnFailure, Policy,
+    Retry, Start, Unmatched,
 };
 use serde::{Deserialize, Serialize};
 use sqlx::postgres::PgConnectOptions;
@@ -59,6 +59,12 @@ pub struct Settings {
     pub dead_letter_topic: Option<String>,
     /// Whether events that no handler wants are dead letters.
     pub keep_unmatched: bool,
+    /// The instance's name, of a group in which each reads everything.
+    pub broadcast: Option<String>,
+    /// How long an instance may be silent until it is forgotten, in milliseconds.
+    pub forget_after_ms: Option<u64>,
+    /// How often lanes are compared and instances say that they are there, in milliseconds.
+    pub check_interval_ms: Option<u64>,
 }
 
 /// A policy in words; what is not said is idem's default, but for retries, which have no end.
@@ -170,6 +176,16 @@ impl Settings {
             .topic_name("^orders\\.", format!("^{}\\.", self.topic))
             .max_batch(self.max_batch)
             .queue_bytes(self.queue_bytes);
+        if let Some(instance) = &self.broadcast {
+            let mut broadcast = Broadcast::new(instance);
+            if let Some(time) = self.forget_after_ms {
+                broadcast = broadcast.forget_after(Duration::from_millis(time));
+            }
+            builder = builder.broadcast(broadcast);
+        }
+        if let Some(interval) = self.check_interval_ms {
+            builder = builder.check_interval(Duration::from_millis(interval));
+        }
         if self.keep_unmatched {
             builder = builder.unmatched(Unmatched::DeadLetter);
         }
