@@ -101,7 +101,10 @@ async fn what_the_first_release_has_written_is_kept() {
             .await;
         let store = fixture.store().await;
         let behind = refusal(&store).await;
-        assert!(behind.contains("migrations 2 (failures), 3 (marker_ids) pending"), "{behind}");
+        assert!(
+            behind.contains("migrations 2 (failures), 3 (marker_ids), 4 (instances) pending"),
+            "{behind}"
+        );
         let identity = "select count(distinct id) from {schema}.store";
         store.migrate().await.unwrap();
         store.check().await.unwrap();

@@ -15,7 +15,8 @@ const GRACE: u32 = 10;
 /// Makes each instance of a group read every event, in place of sharing them.
 ///
 /// The instance reads as the Kafka group `GROUP.INSTANCE`, and its handlers have the scope
-/// `SCOPE@INSTANCE`: what one instance has processed is nothing to the others.
+/// `SCOPE@INSTANCE`: what one instance has processed is nothing to the others. Where brokers ask for
+/// rights, they are needed for all groups that begin with `GROUP.`.
 ///
 /// ```
 /// use std::time::Duration;

@@ -2,6 +2,8 @@
 
 mod current;
 mod facts;
+#[cfg(test)]
+mod routing_tests;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
