@@ -9,7 +9,7 @@ use syn::{ExprPath, LitStr};
 use crate::allow::{self, Allow};
 use crate::errors::Errors;
 use crate::key::{self, Key, Source};
-use crate::policy::{self, Isolation, MissingKey, OnFailure};
+use crate::policy::{self, Isolation, MissingKey, OnFailure, PayloadCheck};
 use crate::retry::{self, Retry};
 use crate::time::Time;
 use crate::types::{self, TypeFrom, Types};
@@ -34,6 +34,8 @@ const WORDS: Words = Words {
         ("tenant", "tenant = \"tenant_id\""),
         ("missing_key", "missing_key = \"dead_letter\""),
         ("allow", "allow(timestamp_key, reason = \"one reading a second\")"),
+        ("store_result", "store_result"),
+        ("payload_check", "payload_check = \"warn\""),
         ("types", "types = \"order.*\""),
         ("type_from", "type_from = header(\"event-type\")"),
     ],
@@ -58,6 +60,8 @@ const WORDS: Words = Words {
         ("secret_key", "write `allow(secret_key, reason = \"..\")`"),
         ("reason", "it is a part of `allow`: `allow(timestamp_key, reason = \"..\")`"),
         ("expect", "did you mean `allow`?"),
+        ("result", "write `store_result`"),
+        ("fingerprint", "write `payload_check = \"warn\"`"),
         ("type", "did you mean `types`?"),
         ("event_type", "did you mean `types`, or `type_from = header(\"event-type\")`?"),
         ("event_types", "did you mean `types`?"),
@@ -91,6 +95,9 @@ pub(crate) struct Attr {
     pub(crate) tenant: Word<Source>,
     pub(crate) missing_key: Word<(MissingKey, Span)>,
     pub(crate) allow: Word<Allow>,
+    /// How many bytes of a result are stored at most.
+    pub(crate) store_result: Word<(usize, Span)>,
+    pub(crate) payload_check: Word<(PayloadCheck, Span)>,
     pub(crate) types: Word<Types>,
     pub(crate) type_from: Word<TypeFrom>,
 }
@@ -112,6 +119,8 @@ impl Attr {
             tenant: Word::Absent,
             missing_key: Word::Absent,
             allow: Word::Absent,
+            store_result: Word::Absent,
+            payload_check: Word::Absent,
             types: Word::Absent,
             type_from: Word::Absent,
         };
@@ -149,6 +158,11 @@ impl Attr {
             "tenant" => self.tenant = entry.value(key::tenant),
             "missing_key" => self.missing_key = entry.value(policy::missing_key),
             "allow" => self.allow = entry.list_or_value(allow::list, allow::value),
+            "store_result" => {
+                let alone = (policy::RESULT_BYTES, entry.span());
+                self.store_result = entry.value_or_alone(alone, policy::store_result);
+            }
+            "payload_check" => self.payload_check = entry.value(policy::payload_check),
             "types" => self.types = entry.value(types::types),
             _ => self.type_from = entry.value(types::type_from),
         }

@@ -4,15 +4,15 @@
 //! Not here: the function's own rules (`signature.rs`).
 
 use proc_macro2::Span;
-use syn::LitStr;
 use syn::ext::IdentExt as _;
+use syn::{LitStr, Type};
 
 use crate::attr::Attr;
 use crate::errors::Errors;
 use crate::function::Function;
 use crate::key::{self, Key, Source};
 use crate::lint::lint;
-use crate::model::{Model, Policy, Rejected};
+use crate::model::{Input, Model, Policy, Rejected};
 use crate::policy::MissingKey;
 use crate::signature;
 use crate::value::check_scope;
@@ -38,6 +38,7 @@ pub(crate) fn check(
 
     let slices = slices(&attr, &mut errors);
     keys(&attr, &mut errors);
+    beside(&attr, input.as_ref(), output.as_ref(), &mut errors);
     types(&attr, &mut errors);
     let Attr { key, store, topics, retry, permanent, on_failure, isolation, timeout, .. } = attr;
     let (tenant, missing_key) = (attr.tenant.given(), attr.missing_key.given());
@@ -57,6 +58,7 @@ pub(crate) fn check(
                 timeout: timeout.given(),
                 slices,
                 missing_key: missing_key.map(|(answer, _)| answer),
+                payload_check: attr.payload_check.given().map(|(check, _)| check),
             };
             let (topics, permanent) = (topics.given(), permanent.given());
             let model = Model {
@@ -73,6 +75,7 @@ pub(crate) fn check(
                 output,
                 policy,
                 permanent,
+                store_result: attr.store_result.given().map(|(bytes, _)| bytes),
             };
             Ok(model)
         }
@@ -201,6 +204,59 @@ fn content_instead(own: &[Source], tenant: bool, span: Span, errors: &mut Errors
              tenants would be one; choose another answer, or put the hash beside the tenant: \
              `key = content_hash`",
         );
+    }
+}
+
+/// The rules of what is kept beside the marker.
+fn beside(attr: &Attr, input: Option<&Input>, output: Option<&Type>, errors: &mut Errors) {
+    let offset = matches!(&attr.key, Word::Given(Key::Offset(_)));
+    if let Word::Given((_, span)) = &attr.store_result {
+        if offset {
+            errors.at(
+                *span,
+                "`key = offset` keeps no markers, so that there is nothing to store a \
+                 result beside; leave `store_result` out, or take the key from the event",
+            );
+        }
+        if input.is_some_and(|input| input.is_batch) {
+            errors.at(
+                *span,
+                "a batch handler returns one result for many events, and each event has \
+                 a marker of its own; leave `store_result` out, or take one event a call",
+            );
+        }
+        if matches!(output, Some(Type::Infer(_))) {
+            errors.at(
+                *span,
+                "a result whose type has no name cannot be read again; write the type in \
+                 place of `impl`",
+            );
+        }
+    }
+    if let Word::Given((_, span)) = &attr.payload_check {
+        if offset {
+            errors.at(
+                *span,
+                "of each offset there is one payload, and `key = offset` keeps no \
+                 markers; leave `payload_check` out",
+            );
+        }
+        if let Word::Given(Key::Sources(own)) = &attr.key
+            && own.iter().any(|source| matches!(source, Source::Content(_)))
+        {
+            errors.at(
+                *span,
+                "the key is a hash of what the payload says, so that another payload has \
+                 another key; leave `payload_check` out",
+            );
+        }
+        if matches!(attr.topics, Word::Absent) {
+            errors.at(
+                *span,
+                "what is compared is the payload, a part of a Kafka message: add \
+                 `topic = \"..\"`, or leave `payload_check` out",
+            );
+        }
     }
 }
 

@@ -21,9 +21,9 @@ pub(crate) fn expand(model: &Model) -> TokenStream {
     let kind = handler_type(&model.function);
     let handler = handler(model);
     let subscriber = model.topics.as_ref().map(|topics| subscriber::subscriber(model, topics));
-    let direct = direct(model);
+    let (answers, direct) = (answers(model), direct(model));
     let connections = one_connection(model);
-    quote!(#function #kind #handler #subscriber #direct #connections)
+    quote!(#function #kind #handler #subscriber #answers #direct #connections)
 }
 
 /// The function's name as the name of the type. The span shows the user's token; its hygiene says
@@ -51,6 +51,8 @@ fn handler(model: &Model) -> TokenStream {
     let policy = policy::policy(&model.policy);
     let (needs, key, handle) = (needs(model), key::key(model), handle(model));
     let (source, allowed) = (key::kind(&model.key), model.allow.as_ref().map(key::allowed));
+    let stores =
+        model.store_result.map(|_| quote_spanned!(here()=> const STORES_RESULT: bool = true;));
     quote_spanned! {Span::mixed_site()=>
         #(#cfgs)*
         impl ::idem::__private::Handler for #name {
@@ -60,6 +62,7 @@ fn handler(model: &Model) -> TokenStream {
             #source
             #allowed
             #policy
+            #stores
             #needs
             #key
             #handle
@@ -93,7 +96,9 @@ fn handle(model: &Model) -> TokenStream {
             let #name = <#param as ::idem::__private::Param<'_, Self>>::take(&mut call)?;
         }
     });
-    let call = if model.params.is_empty() { quote!(_) } else { quote_spanned!(here()=> mut call) };
+    let uses_call = !model.params.is_empty() || model.store_result.is_some();
+    let call = if uses_call { quote_spanned!(here()=> mut call) } else { quote!(_) };
+    let answer = model.store_result.map(|_| quote_spanned!(here()=> let answer = call.answer()?;));
     // The whole signature stands at the function's name: a future that is not `Send` is shown there.
     let at = type_name(&model.function).span();
     let (input, given) = (input_name(*is_batch), if *is_batch { "events" } else { "event" });
@@ -105,22 +110,52 @@ fn handle(model: &Model) -> TokenStream {
         ) -> ::idem::__private::Handled
     };
     let result = quote_spanned!(at=> #function(#given, #(#names),*).await);
-    let finish = match &model.permanent {
-        None => quote_spanned!(mixed(output)=> ::idem::__private::finish::<#output>(#result)),
-        // In two steps, each at its own place: a wrong function is shown at its path.
-        Some(path) => {
-            let result =
-                quote_spanned!(mixed(output)=> ::idem::__private::result::<#output>(#result));
-            let at = here().located_at(path.span());
-            quote_spanned!(at=> ::idem::__private::finish_with(#result, #path))
-        }
-    };
+    let finish = finish(model, output, &result);
     quote_spanned! {at=>
         #signature {
+            #answer
             #(#takes)*
             #finish
         }
     }
+}
+
+/// What becomes of what the function returned. The type it returned is asked for at its own place.
+fn finish(model: &Model, output: &Type, result: &TokenStream) -> TokenStream {
+    let (whole, bare) = match model.store_result {
+        Some(_) => ("finish_answer", "answer_of"),
+        None => ("finish", "result"),
+    };
+    let (whole, bare) = (Ident::new(whole, here()), Ident::new(bare, here()));
+    let finish = match &model.permanent {
+        None => quote_spanned!(mixed(output)=> ::idem::__private::#whole::<#output>(#result)),
+        // In two steps, each at its own place: a wrong function is shown at its path.
+        Some(path) => {
+            let result =
+                quote_spanned!(mixed(output)=> ::idem::__private::#bare::<#output>(#result));
+            let at = here().located_at(path.span());
+            quote_spanned!(at=> ::idem::__private::finish_with(#result, #path))
+        }
+    };
+    match model.store_result {
+        Some(bytes) => quote_spanned!(here()=> answer.keep(&#finish?, #bytes)),
+        None => finish,
+    }
+}
+
+/// What a handler whose results are stored answers with.
+fn answers(model: &Model) -> Option<TokenStream> {
+    let (_, output) = (model.store_result?, &model.output);
+    let (cfgs, name) = (model.function.cfgs(), type_name(&model.function));
+    let answer = quote_spanned!(mixed(output)=>
+        type Answer = <#output as ::idem::__private::ReturnedAnswer>::Answer;
+    );
+    Some(quote_spanned! {here()=>
+        #(#cfgs)*
+        impl ::idem::__private::Answers for #name {
+            #answer
+        }
+    })
 }
 
 /// What makes the handler usable without Kafka.
@@ -147,18 +182,38 @@ fn direct(model: &Model) -> TokenStream {
             (None, Some(condition))
         }
     };
+    let (does, outcome, by) = match model.store_result {
+        None => {
+            let outcome = quote_spanned!(here()=> ::idem::__private::Processed);
+            (
+                " Runs the handler once for the key of the event, as `idem::Processor::process` does.",
+                outcome,
+                "process",
+            )
+        }
+        Some(_) => {
+            let outcome = quote_spanned!(here()=> ::idem::__private::Answered<Self>);
+            (
+                " Runs the handler once for the key of the event, and answers with what it returned, as \
+              `idem::Processor::answer` does.",
+                outcome,
+                "answer",
+            )
+        }
+    };
+    let by = Ident::new(by, here());
     quote_spanned! {here()=>
         #keyed
         #(#cfgs)*
         impl #name {
-            /// Runs the handler once for the key of the event, as `idem::Processor::process` does.
+            #[doc = #does]
             #vis async fn process(
                 store: &<Self as ::idem::__private::Handler>::Store,
                 event: #event,
-            ) -> ::idem::__private::Processed
+            ) -> #outcome
             #condition
             {
-                ::idem::__private::process::<Self>(store, event).await
+                ::idem::__private::#by::<Self>(store, event).await
             }
         }
     }

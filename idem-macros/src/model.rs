@@ -7,7 +7,7 @@ use syn::{ExprPath, LitStr, Type};
 use crate::allow::Allow;
 use crate::function::Function;
 use crate::key::Key;
-use crate::policy::{Isolation, MissingKey, OnFailure};
+use crate::policy::{Isolation, MissingKey, OnFailure, PayloadCheck};
 use crate::retry::Retry;
 use crate::time::Time;
 use crate::types::{TypeFrom, Types};
@@ -30,6 +30,8 @@ pub(crate) struct Model {
     pub(crate) policy: Policy,
     /// The function that says of an error whether it is a permanent one.
     pub(crate) permanent: Option<ExprPath>,
+    /// How many bytes of its result are stored at most, if results are.
+    pub(crate) store_result: Option<usize>,
 }
 
 /// What the handler is given at once.
@@ -49,6 +51,7 @@ pub(crate) struct Policy {
     pub(crate) timeout: Option<Time>,
     pub(crate) slices: Option<u16>,
     pub(crate) missing_key: Option<MissingKey>,
+    pub(crate) payload_check: Option<PayloadCheck>,
 }
 
 /// What is known of a handler that has mistakes.

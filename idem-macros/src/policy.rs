@@ -33,6 +33,39 @@ impl MissingKey {
     pub(crate) const CONTENT_HASH: Self = Self("ContentHash");
 }
 
+/// What becomes of an event whose key belongs to another payload: a variant of `PayloadCheck`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct PayloadCheck(pub(crate) &'static str);
+
+/// How many bytes of a result are stored, unless it is said.
+pub(crate) const RESULT_BYTES: usize = 16 << 10;
+
+/// `store_result = 4096`
+pub(crate) fn store_result(input: ParseStream<'_>, _: &mut Errors) -> syn::Result<(usize, Span)> {
+    const FORM: &str = "`store_result` stands alone, or says how many bytes of JSON a result has at \
+                        most: `store_result = 4096`";
+    let expr = expr(input, FORM)?;
+    match number(&expr).and_then(Result::ok).map(usize::try_from) {
+        Some(Ok(bytes @ 1..)) => Ok((bytes, expr.span())),
+        _ => Err(syn::Error::new_spanned(&expr, FORM)),
+    }
+}
+
+/// `payload_check = "dead_letter"`
+pub(crate) fn payload_check(
+    input: ParseStream<'_>,
+    _: &mut Errors,
+) -> syn::Result<(PayloadCheck, Span)> {
+    const FORM: &str = "`payload_check` is \"warn\", \"dead_letter\" or \"stop\"";
+    const VALUES: &[(&str, PayloadCheck)] = &[
+        ("warn", PayloadCheck("Warn")),
+        ("dead_letter", PayloadCheck("DeadLetter")),
+        ("stop", PayloadCheck("Stop")),
+    ];
+    let name = one_name(input, FORM)?;
+    Ok((choice(&name, "payload_check", VALUES)?, name.span))
+}
+
 const ENDS: &[(&str, OnFailure)] = &[
     ("dead_letter", OnFailure::DeadLetter),
     ("park_key", OnFailure::ParkKey(None)),

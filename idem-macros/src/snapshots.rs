@@ -284,3 +284,23 @@ fn a_method_is_left_as_it_is() {
         },
     );
 }
+
+#[test]
+fn what_is_returned_is_stored_and_answered_with() {
+    snapshot(
+        "what_is_returned_is_stored_and_answered_with",
+        quote!(
+            key = "event_id",
+            store = "postgres",
+            topic = "orders",
+            store_result,
+            payload_check = "dead_letter",
+            permanent = BillingError::is_permanent,
+        ),
+        quote! {
+            async fn bill(event: OrderPlaced, tx: &mut Db) -> Result<Receipt, BillingError> {
+                insert(event, tx).await
+            }
+        },
+    );
+}

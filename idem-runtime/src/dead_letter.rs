@@ -68,13 +68,15 @@ pub enum FailureClass {
     Key,
     /// An event with another payload arrived under the key of a dead letter.
     Correction,
+    /// An event with another payload arrived under the key of one that was processed.
+    KeyReuse,
     /// No handler of the group wants an event of this type.
     Unmatched,
 }
 
 impl FailureClass {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Handler,
         Self::Panic,
         Self::Timeout,
@@ -84,6 +86,7 @@ impl FailureClass {
         Self::Decode,
         Self::Key,
         Self::Correction,
+        Self::KeyReuse,
         Self::Unmatched,
     ];
 
@@ -99,6 +102,7 @@ impl FailureClass {
             Self::Decode => "decode",
             Self::Key => "key",
             Self::Correction => "correction",
+            Self::KeyReuse => "key_reuse",
             Self::Unmatched => "unmatched",
         }
     }

@@ -5,6 +5,9 @@
 
 use std::future::Future;
 
+use serde_json::Value;
+
+use crate::answer::Slot;
 use crate::context::Context;
 use crate::event::{DecodeError, Event};
 use crate::failure::Failure;
@@ -46,6 +49,9 @@ pub trait Handler: Sized + Send + Sync + 'static {
 
     /// How it is tried again, what becomes of what fails for good, and the like.
     const POLICY: Policy = Policy::new();
+
+    /// Whether what it returns is stored beside the marker: see [`Answers`](crate::Answers).
+    const STORES_RESULT: bool = false;
 
     /// Names the state the handler needs.
     fn needs(needs: &mut Needs);
@@ -182,6 +188,7 @@ pub struct Call<'a, H: Handler> {
     tx: Option<&'a mut <H::Store as Store>::Tx>,
     contexts: &'a [Context],
     states: &'a States,
+    answer: Option<Slot<'a>>,
 }
 
 impl<'a, H: Handler> Call<'a, H> {
@@ -192,7 +199,22 @@ impl<'a, H: Handler> Call<'a, H> {
         contexts: &'a [Context],
         states: &'a States,
     ) -> Self {
-        Self { tx: Some(tx), contexts, states }
+        Self { tx: Some(tx), contexts, states, answer: None }
+    }
+
+    /// The same, with a place for what the handler returns.
+    pub(crate) fn answering(self, answer: &'a mut Option<Value>) -> Self {
+        Self { answer: Some(Slot(answer)), ..self }
+    }
+
+    /// The place for what the handler returns, if its results are stored.
+    ///
+    /// # Errors
+    /// [`Failure`] when there is no such place.
+    pub fn answer(&mut self) -> Result<Slot<'a>, Failure> {
+        self.answer.take().ok_or_else(|| {
+            Failure::new("the handler's result cannot be stored here: that is a bug of idem")
+        })
     }
 }
 

@@ -14,6 +14,7 @@
     )
 )]
 
+mod answer;
 mod backoff;
 mod broadcast;
 #[cfg(feature = "kafka")]
@@ -52,6 +53,7 @@ pub mod store;
 mod unmarked;
 mod work;
 
+pub use answer::{Answer, Answers, Slot};
 pub use broadcast::Broadcast;
 #[cfg(feature = "kafka")]
 pub use builder::{Builder, Current, NoStore, With};
@@ -75,8 +77,8 @@ pub use marker::{Fingerprint, Marker, MarkerMode, MarkerState, Origin};
 pub use outcome::{Decision, Outcome};
 pub use pipeline::policy::{DatabaseLost, LogChanged, Start};
 pub use pipeline::stats::Counts;
-pub use policy::{IsolationLevel, MissingKey, OnFailure, Policy, Retry};
-pub use process::{Processor, process};
+pub use policy::{IsolationLevel, MissingKey, OnFailure, PayloadCheck, Policy, Retry};
+pub use process::{Processor, answer, process};
 pub use replay::{Replay, ReplayReport};
 pub use routing::{Correlation, EventType, EventTypes, Unmatched};
 #[cfg(feature = "kafka")]

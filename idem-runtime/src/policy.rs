@@ -149,6 +149,23 @@ pub enum MissingKey {
     ContentHash,
 }
 
+/// What becomes of an event that comes with another payload than the one its key was processed with:
+/// somebody gave one key to two events, and the second would be swallowed as a duplicate.
+///
+/// What is compared is the content (of JSON: not the order of its fields, nor white space), by a
+/// fingerprint beside the marker. A handler that asks for this pays for the hash of each payload, and
+/// for a look at the markers of duplicates.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum PayloadCheck {
+    /// It is a duplicate; it is counted, and a warning names both events.
+    Warn,
+    /// It is written to the dead letters.
+    DeadLetter,
+    /// The lane stops before it and says so.
+    Stop,
+}
+
 /// What a transaction sees of others.
 ///
 /// A level above the default turns every concurrent change of what it read, and every concurrent
@@ -195,6 +212,8 @@ pub struct Policy {
     pub slices: Option<u16>,
     /// What becomes of an event whose key is missing.
     pub missing_key: Option<MissingKey>,
+    /// Whether payloads under one key are compared, and what becomes of one that differs.
+    pub payload_check: Option<PayloadCheck>,
 }
 
 impl Policy {
@@ -207,6 +226,7 @@ impl Policy {
             timeout: None,
             slices: None,
             missing_key: None,
+            payload_check: None,
         }
     }
 
@@ -253,6 +273,13 @@ impl Policy {
         self
     }
 
+    /// Says what becomes of an event whose key belongs to another payload.
+    #[must_use]
+    pub const fn payload_check(mut self, check: PayloadCheck) -> Self {
+        self.payload_check = Some(check);
+        self
+    }
+
     /// This, and where it is silent, `other`.
     #[must_use]
     pub fn or(self, other: Self) -> Self {
@@ -263,6 +290,7 @@ impl Policy {
             timeout: self.timeout.or(other.timeout),
             slices: self.slices.or(other.slices),
             missing_key: self.missing_key.or(other.missing_key),
+            payload_check: self.payload_check.or(other.payload_check),
         }
     }
 }

@@ -5,6 +5,7 @@
 use serde_json::Value;
 use uuid::Uuid;
 
+use crate::answer::{Answers, typed};
 use crate::context::Context;
 use crate::error::{Error, ErrorKind, Result};
 use crate::failure::Failure;
@@ -73,6 +74,31 @@ impl<S: Store> Processor<S> {
     where
         H: KeyedByEvent + Handler<Store = S>,
     {
+        Ok(match self.run::<H>(event).await? {
+            Outcome::Processed(_) => Outcome::Processed(()),
+            Outcome::Duplicate(_) => Outcome::Duplicate(None),
+        })
+    }
+
+    /// Runs the handler for this event, once for its key, and answers with what it returned: now, or
+    /// when the key was processed. A duplicate of something that was processed before results were
+    /// stored has none.
+    ///
+    /// # Errors
+    /// As [`process`](Self::process). [`ErrorKind::Store`] when the result that was stored cannot be
+    /// read as what the handler returns today.
+    pub async fn answer<H>(&self, event: EventOf<H>) -> Result<Outcome<H::Answer>>
+    where
+        H: KeyedByEvent + Answers + Handler<Store = S>,
+    {
+        typed::<H>(self.run::<H>(event).await?)
+    }
+
+    /// The outcome, with what the handler returned if its results are stored.
+    async fn run<H>(&self, event: EventOf<H>) -> Result<Outcome<Option<Value>>>
+    where
+        H: KeyedByEvent + Handler<Store = S>,
+    {
         let mut needs = Needs::default();
         H::needs(&mut needs);
         if let Some(need) = needs.states.iter().find(|need| !self.states.has(need)) {
@@ -106,17 +132,28 @@ impl<S: Store> Processor<S> {
         let effects = async |tx: &mut S::Tx| {
             let input = H::Input::next(&mut std::iter::once(event))
                 .ok_or_else(|| Failure::new("the handler takes no event"))?;
+            let mut answer = None;
             let call = Call::new(tx, std::slice::from_ref(&cx), &self.states);
-            let handled = H::handle(input, call);
+            let handled = H::handle(input, call.answering(&mut answer));
             match H::POLICY.timeout {
                 None => handled.await,
                 Some(limit) => tokio::time::timeout(limit, handled)
                     .await
                     .unwrap_or_else(|_| Err(Failure::timeout(limit))),
+            }?;
+            if let (Some(answer), true) = (&answer, marked) {
+                self.store.keep_results(tx, &[(H::SCOPE, &key, answer)]).await?;
             }
+            Ok(answer)
         };
         match marked {
-            true => once.run(&self.store, effects).await,
+            true => match once.run(&self.store, effects).await? {
+                Outcome::Duplicate(_) if H::STORES_RESULT => {
+                    let marker = self.store.marker(H::SCOPE, &key).await?;
+                    Ok(Outcome::Duplicate(marker.map(|it| it.result)))
+                }
+                outcome => Ok(outcome),
+            },
             false => crate::unmarked::unmarked(&self.store, H::SCOPE, &once.terms, effects).await,
         }
     }
@@ -128,6 +165,17 @@ impl<S: Store> Processor<S> {
 /// As [`Processor::process`].
 pub async fn process<H: KeyedByEvent>(store: &H::Store, event: EventOf<H>) -> Result<Outcome> {
     Processor::new(store.clone()).process::<H>(event).await
+}
+
+/// What `bill::process(&store, event)` calls when its results are stored.
+///
+/// # Errors
+/// As [`Processor::answer`].
+pub async fn answer<H: KeyedByEvent + Answers>(
+    store: &H::Store,
+    event: EventOf<H>,
+) -> Result<Outcome<H::Answer>> {
+    Processor::new(store.clone()).answer::<H>(event).await
 }
 
 pub(crate) fn checked(scope: &str, key: impl IntoKey) -> Result<Key> {

@@ -443,8 +443,12 @@ impl<S: Store> Replay<S> {
                 correlation: &self.rules.correlation,
             };
             let ran = work.run(tx, std::slice::from_ref(&item), room).await;
-            if let Err(stopped) = ran {
-                return self.judged(stopped.failure);
+            let answers = match ran {
+                Ok(answers) => answers,
+                Err(stopped) => return self.judged(stopped.failure),
+            };
+            if let (Some(key), Some((_, answer))) = (identity.key(), answers.first()) {
+                store.keep_results(tx, &[(handler.scope, key, answer)]).await?;
             }
         }
         match sealed(store, tx, writer).await {

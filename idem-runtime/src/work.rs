@@ -10,12 +10,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
+use serde_json::Value;
 
 use crate::context::Context;
 use crate::event::{DecodeError, Event};
 use crate::failure::Failure;
 use crate::handler::{Call, EventOf, Handler, Input, Subscriber};
 use crate::key::{Key, KeyError};
+use crate::marker::Fingerprint;
 use crate::policy::MissingKey;
 use crate::routing::Correlation;
 use crate::state::{Needs, States};
@@ -74,14 +76,20 @@ pub(crate) trait Work<S: Store>: Send {
         missing: Option<MissingKey>,
     ) -> Result<Identity, Refusal>;
 
+    /// What tells this payload from others.
+    fn fingerprint(&self, event: &Event) -> Fingerprint;
+
     /// Runs the handler for these events, in this order, within the transaction.
     fn run<'a>(
         &'a mut self,
         tx: &'a mut S::Tx,
         items: &'a [Item<'a>],
         room: Room<'a>,
-    ) -> Pin<Box<dyn Future<Output = Result<(), Stopped>> + Send + 'a>>;
+    ) -> Pin<Box<dyn Future<Output = Result<Answers, Stopped>> + Send + 'a>>;
 }
+
+/// What a handler returned, with the index of the item, where its results are stored.
+pub(crate) type Answers = Vec<(usize, Value)>;
 
 /// An event to run a handler for.
 #[derive(Clone, Copy)]
@@ -136,12 +144,13 @@ impl<H: Subscriber> Typed<H> {
         tx: &mut <H::Store as Store>::Tx,
         items: &[Item<'_>],
         room: Room<'_>,
-    ) -> Result<(), Failure> {
+    ) -> Result<Option<Value>, Failure> {
         let contexts: Vec<Context> = match self.contexts {
             true => items.iter().map(|item| self.context(item, room)).collect(),
             false => Vec::new(),
         };
-        let call = Call::new(tx, &contexts, room.states);
+        let mut answer = None;
+        let call = Call::new(tx, &contexts, room.states).answering(&mut answer);
         let run = async {
             let mut events = Vec::with_capacity(if H::Input::IS_BATCH { items.len() } else { 0 });
             let input = if let [item] = items {
@@ -165,7 +174,7 @@ impl<H: Subscriber> Typed<H> {
         };
         // The transaction is rolled back after a panic, so nothing half-done is seen again.
         match AssertUnwindSafe(run).catch_unwind().await {
-            Ok(result) => result,
+            Ok(result) => result.map(|()| answer),
             Err(panic) => Err(Failure::panic(panic)),
         }
     }
@@ -246,27 +255,41 @@ impl<S: Store, H: Subscriber<Store = S>> Work<S> for Typed<H> {
         Ok(identity)
     }
 
+    fn fingerprint(&self, event: &Event) -> Fingerprint {
+        let content = panic::catch_unwind(|| H::content_key(event)).ok().and_then(Result::ok);
+        let hash = content.as_ref().and_then(|key| key.as_str().strip_prefix("sha256:"));
+        let hash = hash.and_then(|hash| hash.get(..32));
+        let number = match hash.map(|hash| u128::from_str_radix(hash, 16)) {
+            Some(Ok(number)) => number,
+            // Nothing to be hashed as what it says: as it is.
+            _ => u128::from(event.digest().cast_unsigned()),
+        };
+        number.to_be_bytes()
+    }
+
     fn run<'a>(
         &'a mut self,
         tx: &'a mut S::Tx,
         items: &'a [Item<'a>],
         room: Room<'a>,
-    ) -> Pin<Box<dyn Future<Output = Result<(), Stopped>> + Send + 'a>> {
+    ) -> Pin<Box<dyn Future<Output = Result<Answers, Stopped>> + Send + 'a>> {
         Box::pin(async move {
             if H::Input::IS_BATCH {
                 let called = self.call(tx, items, room).await;
-                return called.map_err(|failure| {
+                return called.map(|_| Answers::new()).map_err(|failure| {
                     let named = failure.event().filter(|index| *index < items.len());
                     // Alone in its call, an event is to blame.
                     let at = if items.len() == 1 { Some(0) } else { named };
                     Stopped { at, failure }
                 });
             }
+            let mut answers = Answers::new();
             for (at, item) in items.iter().enumerate() {
                 let called = self.call(tx, std::slice::from_ref(item), room).await;
-                called.map_err(|failure| Stopped { at: Some(at), failure })?;
+                let answer = called.map_err(|failure| Stopped { at: Some(at), failure })?;
+                answers.extend(answer.map(|answer| (at, answer)));
             }
-            Ok(())
+            Ok(answers)
         })
     }
 }

@@ -6,9 +6,9 @@
 pub use std::time::Duration;
 
 pub use idem_runtime::{
-    Call, Content, Event, EventType, EventTypes, Failure, Handler, IsolationLevel, Key, KeyError,
-    KeyPart, KeySource, KeyedByEvent, Many, MaybePart, MissingKey, Needs, OnFailure, One, Param,
-    Policy, Retry, Single, Subscriber, process,
+    Answer, Answers, Call, Content, Event, EventType, EventTypes, Failure, Handler, IsolationLevel,
+    Key, KeyError, KeyPart, KeySource, KeyedByEvent, Many, MaybePart, MissingKey, Needs, OnFailure,
+    One, Param, PayloadCheck, Policy, Retry, Single, Subscriber, answer, process,
 };
 pub mod stores;
 
@@ -50,6 +50,9 @@ pub type Decoded<H> = Result<idem_runtime::EventOf<H>, idem_runtime::DecodeError
 pub type DecodedAs<E> = Result<E, idem_runtime::DecodeError>;
 /// What `process` returns.
 pub type Processed = idem_runtime::Result<idem_runtime::Outcome>;
+/// What `process` returns when results are stored.
+pub type Answered<H> =
+    idem_runtime::Result<idem_runtime::Outcome<<H as idem_runtime::Answers>::Answer>>;
 
 /// Decodes a JSON payload.
 ///
@@ -197,7 +200,8 @@ pub const fn one_connection(are_connections: &[bool]) {
     message = "a handler returns `Result<(), E>`, not `{Self}`",
     label = "not what a handler returns",
     note = "`Ok(())` says that its effects are complete; an error undoes them, and the event is \
-            tried again"
+            tried again",
+    note = "with `store_result` in its attribute it can return a value, which duplicates are given"
 )]
 pub trait Returned {
     /// The handler's own error.
@@ -216,6 +220,50 @@ impl<E: HandlerError> Returned for Result<(), E> {
     fn result(self) -> Self {
         self
     }
+}
+
+/// What a handler whose results are stored can return.
+#[diagnostic::on_unimplemented(
+    message = "a handler whose results are stored returns `Result<T, E>`, not `{Self}`",
+    label = "not what such a handler returns",
+    note = "`T` is what is stored: it derives `serde::Serialize` and `serde::Deserialize`"
+)]
+pub trait ReturnedAnswer {
+    /// What is stored.
+    type Answer: Answer;
+    /// The handler's own error.
+    type Error: HandlerError;
+
+    /// The result, which is what it is.
+    ///
+    /// # Errors
+    /// The handler's.
+    fn result(self) -> Result<Self::Answer, Self::Error>;
+}
+
+impl<T: Answer, E: HandlerError> ReturnedAnswer for Result<T, E> {
+    type Answer = T;
+    type Error = E;
+
+    fn result(self) -> Self {
+        self
+    }
+}
+
+/// What a handler whose results are stored returned, as the runtime takes it.
+///
+/// # Errors
+/// The handler's.
+pub fn finish_answer<R: ReturnedAnswer>(returned: R) -> Result<R::Answer, Failure> {
+    returned.result().map_err(HandlerError::into_failure)
+}
+
+/// What a handler whose results are stored returned, for [`finish_with`].
+///
+/// # Errors
+/// The handler's.
+pub fn answer_of<R: ReturnedAnswer>(returned: R) -> Result<R::Answer, R::Error> {
+    returned.result()
 }
 
 /// What a handler returned, as the runtime takes it.
@@ -238,10 +286,10 @@ pub fn result<R: Returned>(returned: R) -> Result<(), R::Error> {
 ///
 /// # Errors
 /// The handler's.
-pub fn finish_with<E: HandlerError>(
-    result: Result<(), E>,
+pub fn finish_with<T, E: HandlerError>(
+    result: Result<T, E>,
     is_permanent: fn(&E) -> bool,
-) -> Handled {
+) -> Result<T, Failure> {
     result.map_err(|error| {
         let permanent = is_permanent(&error);
         let failure = error.into_failure();

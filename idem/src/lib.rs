@@ -68,12 +68,12 @@ pub use idem_macros::EventTypes;
 pub use idem_macros::idempotent;
 #[doc(inline)]
 pub use idem_runtime::{
-    BoxError, Cause, Content, Context, Correlation, DeadLetter, DeadLetters, DecodeError, Error,
-    ErrorKind, Event, EventOf, EventType, EventTypes, Failure, FailureClass, Fingerprint, Handler,
-    Headers, IntoKey, IsolationLevel, Key, KeyError, KeyPart, KeySource, KeyedByEvent,
-    LetterAction, LetterFilter, LetterNote, LetterState, Many, Marker, MarkerMode, MarkerState,
-    MissingKey, OnFailure, One, Origin, Outcome, Permanent, Policy, Processor, Replay,
-    ReplayReport, Result, Retry, Serves, State, Store, Subscriber, permanent,
+    Answer, Answers, BoxError, Cause, Content, Context, Correlation, DeadLetter, DeadLetters,
+    DecodeError, Error, ErrorKind, Event, EventOf, EventType, EventTypes, Failure, FailureClass,
+    Fingerprint, Handler, Headers, IntoKey, IsolationLevel, Key, KeyError, KeyPart, KeySource,
+    KeyedByEvent, LetterAction, LetterFilter, LetterNote, LetterState, Many, Marker, MarkerMode,
+    MarkerState, MissingKey, OnFailure, One, Origin, Outcome, PayloadCheck, Permanent, Policy,
+    Processor, Replay, ReplayReport, Result, Retry, Serves, State, Store, Subscriber, permanent,
 };
 // What only the runner needs.
 #[cfg(feature = "kafka")]

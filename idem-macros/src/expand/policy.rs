@@ -27,9 +27,14 @@ pub(super) fn policy(policy: &Policy) -> Option<TokenStream> {
         let answer = Ident::new(it.0, here());
         call("missing_key", &quote_spanned!(here()=> ::idem::__private::MissingKey::#answer))
     });
+    let payload_check = policy.payload_check.map(|it| {
+        let check = Ident::new(it.0, here());
+        call("payload_check", &quote_spanned!(here()=> ::idem::__private::PayloadCheck::#check))
+    });
     Some(quote_spanned! {here()=>
         const POLICY: ::idem::__private::Policy =
-            ::idem::__private::Policy::new() #retry #on_failure #isolation #timeout #slices #missing_key;
+            ::idem::__private::Policy::new() #retry #on_failure #isolation #timeout #slices #missing_key
+            #payload_check;
     })
 }
 

@@ -16,6 +16,7 @@ use crate::pipeline::handle::handle;
 use crate::pipeline::holding::Holding;
 use crate::pipeline::letters::letters;
 use crate::pipeline::plan::Intent;
+use crate::pipeline::reuse::Reuse;
 use crate::store::{Seal, Sealed, Store, Writer};
 
 /// How an attempt ended.
@@ -37,6 +38,8 @@ pub(crate) enum Attempt {
     Full(usize, Error),
     /// Nothing is kept: what becomes of this event is known when what is before it is committed.
     Apart(usize),
+    /// Nothing is kept: the lane is to stop before this event.
+    Stop(usize, Error),
 }
 
 /// What stood in the way of an attempt and passes by itself.
@@ -59,6 +62,8 @@ pub(crate) struct Done {
     pub(crate) intents: Vec<Intent>,
     /// For each task that is an event with another payload under the key of a dead letter.
     pub(crate) corrections: Vec<usize>,
+    /// Tasks whose key belongs to another payload.
+    pub(crate) reused: Vec<Reuse>,
     /// Whether the owners that died before are forgotten.
     pub(crate) calm: bool,
 }
@@ -87,6 +92,7 @@ pub(crate) async fn attempt<S: Store>(mut trial: Trial<'_, S>, batch: &mut Batch
         decisions: Vec::new(),
         intents: Vec::new(),
         corrections: Vec::new(),
+        reused: Vec::new(),
         calm: trial.calm,
     };
     let ended = steps(&mut trial, batch, &held, &mut done).await;
@@ -107,6 +113,7 @@ pub(crate) async fn attempt<S: Store>(mut trial: Trial<'_, S>, batch: &mut Batch
         Err(Ended::Passing(passing)) => Attempt::Transient(passing),
         Err(Ended::Full(event, error)) => Attempt::Full(event, error),
         Err(Ended::Apart(event)) => Attempt::Apart(event),
+        Err(Ended::Stop(event, error)) => Attempt::Stop(event, error),
         Err(Ended::Claim(error) | Ended::Seal(error) | Ended::Commit(error)) => {
             match error.kind() {
                 ErrorKind::HandlerBroke => failed(Failed::nobody(error)),
@@ -123,6 +130,7 @@ pub(crate) enum Ended {
     Passing(Passing),
     Full(usize, Error),
     Apart(usize),
+    Stop(usize, Error),
     Claim(Error),
     /// After the handlers.
     Seal(Error),

@@ -12,7 +12,7 @@ use crate::error::{Error, ErrorKind};
 use crate::event::Event;
 use crate::group::{Group, Registered};
 use crate::key::Key;
-use crate::marker::MarkerMode;
+use crate::marker::{Fingerprint, MarkerMode};
 use crate::policy::{MissingKey, OnFailure};
 use crate::routing::{Readers, Unmatched, Wish};
 use crate::store::Store;
@@ -57,6 +57,8 @@ pub(crate) struct Task {
     /// What its event is known by; `None` when it was given up on before that was found out.
     pub(crate) identity: Option<Identity>,
     pub(crate) mode: MarkerMode,
+    /// Of its payload, if the handler compares payloads.
+    pub(crate) fingerprint: Option<Fingerprint>,
     /// Why it was given up on.
     pub(crate) given_up: Option<Box<Cause>>,
 }
@@ -188,6 +190,7 @@ impl<S: Store> Batch<S> {
                 slot: 0,
                 identity: None,
                 mode: registered.mode(),
+                fingerprint: None,
                 given_up: Some(Box::new(cause)),
             });
         }
@@ -226,12 +229,17 @@ impl<S: Store> Batch<S> {
             Ok(identity) => (Some(identity), None),
             Err(why) => (None, Some(Box::new(refused(event, handler, why)?))),
         };
+        let fingerprint = match (handler.policy.payload_check, &identity) {
+            (Some(_), Some(_)) => Some(self.works[number].fingerprint(event)),
+            _ => None,
+        };
         let task = Task {
             event: index,
             handler: number,
             slot: *slot,
             identity,
             mode: handler.mode(),
+            fingerprint,
             given_up,
         };
         *slot += usize::from(task.given_up.is_none());

@@ -12,6 +12,7 @@ use crate::outcome::Decision;
 use crate::pipeline::attempt::{Done, Ended, Trial};
 use crate::pipeline::batch::{Batch, Kind, Task};
 use crate::pipeline::plan::{Intent, asked, intents};
+use crate::pipeline::reuse::reused;
 use crate::policy::OnFailure;
 use crate::store::{Claim, Claimed, Store, Writer};
 
@@ -162,6 +163,7 @@ pub(crate) async fn claim<S: Store>(
                 correlation: group.rules.correlation.correlation_of(event),
                 causation: group.rules.correlation.causation_of(event),
                 state: state(done.intents[index]),
+                fingerprint: all[index].fingerprint,
                 reclaim: released,
                 ..Claim::new(scope(index), key)
             }
@@ -181,6 +183,9 @@ pub(crate) async fn claim<S: Store>(
     }
     for index in &done.corrections {
         done.decisions[*index] = Decision::DeadLettered;
+    }
+    if !released && all.iter().any(|task| task.fingerprint.is_some()) {
+        reused(trial, (all, &batch.events), tx, done, (&keyed, &twins)).await?;
     }
     Ok(())
 }

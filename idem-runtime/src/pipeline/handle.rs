@@ -52,9 +52,18 @@ pub(crate) async fn handle<S: Store>(
                 Some(Item { event, key, slot: task.slot, attempt: failures + 1 })
             })
             .collect();
-        if let Err(stopped) = works[handler].run(tx, &items, room).await {
+        let answers = works[handler].run(tx, &items, room).await.map_err(|stopped| {
             let at = stopped.at.map(|at| tasks[run[at]].event);
-            return Err(judged::<S>(stopped, at, handler, registered.scope));
+            judged::<S>(stopped, at, handler, registered.scope)
+        })?;
+        if !answers.is_empty() {
+            // What was worked without a marker has nothing to keep it beside.
+            let marked = |at: usize| tasks[run[at]].key();
+            let kept: Vec<_> = answers
+                .iter()
+                .filter_map(|(at, answer)| Some((registered.scope, marked(*at)?, answer)))
+                .collect();
+            group.store.keep_results(tx, &kept).await.map_err(Ended::Claim)?;
         }
     }
     Ok(())

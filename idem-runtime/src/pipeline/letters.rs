@@ -37,6 +37,9 @@ pub(crate) async fn letters<S: Store>(
         let is_correction = done.corrections.contains(&index);
         let (state, cause) = match (done.decisions[index], done.intents[index]) {
             (_, _) if is_correction => (LetterState::Dead, correction.as_ref()),
+            (Decision::DeadLettered, _) if reused(done, index).is_some() => {
+                (LetterState::Dead, reused(done, index))
+            }
             (Decision::DeadLettered, _) => (LetterState::Dead, task.given_up.as_deref()),
             (Decision::Parked, Intent::Park) => (LetterState::Parked, task.given_up.as_deref()),
             (Decision::Parked, Intent::Wait) => (LetterState::Waiting, None),
@@ -117,6 +120,11 @@ fn unmatched<S: Store>(trial: &Trial<'_, S>, batch: &Batch<S>) -> (String, Vec<(
     let why = |event: &usize| readers.why_not(&group.name, &batch.events[*event]);
     let cause = |event: &usize| (*event, cause(FailureClass::Unmatched, why(event), 0));
     (group.unmatched_scope(), events.iter().map(cause).collect())
+}
+
+/// Why it is given up on, if its key belongs to another payload.
+fn reused(done: &Done, index: usize) -> Option<&Cause> {
+    done.reused.iter().find(|it| it.index == index)?.cause.as_ref()
 }
 
 fn correction() -> Cause {

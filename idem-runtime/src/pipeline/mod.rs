@@ -27,6 +27,7 @@ pub(crate) mod policy;
 pub(crate) mod queue;
 pub(crate) mod release;
 pub(crate) mod report;
+pub(crate) mod reuse;
 pub(crate) mod slices;
 pub(crate) mod source;
 pub(crate) mod start;

@@ -36,6 +36,9 @@ impl<S: Store> Lane<S> {
             Stats::add(&stats.unmatched, unmatched.len());
             self.say_unmatched(batch, unmatched);
         }
+        if !done.reused.is_empty() {
+            self.say_reused(batch, &range, done);
+        }
         let debug = tracing::enabled!(tracing::Level::DEBUG);
         if !debug && processed == done.decisions.len() {
             return;
@@ -100,6 +103,30 @@ impl<S: Store> Lane<S> {
                      is processed again"
                 );
             }
+        }
+    }
+
+    /// One key was given to two events: somebody loses the second of them.
+    fn say_reused(&self, batch: &Batch<S>, range: &Range<usize>, done: &Done) {
+        Stats::add(&self.stats.key_reused, done.reused.len());
+        let tasks = &batch.tasks[batch.tasks_of(range)];
+        for reuse in &done.reused {
+            let task = &tasks[reuse.index];
+            let event = &batch.events[task.event];
+            let first = reuse.first.as_ref();
+            tracing::warn!(
+                scope = self.group.handlers[task.handler].scope,
+                key = task.key().map(tracing::field::display),
+                topic = %event.topic,
+                partition = event.partition,
+                offset = event.offset,
+                first_topic = first.map(|it| it.topic.as_str()),
+                first_partition = first.map(|it| it.partition),
+                first_offset = first.map(|it| it.offset),
+                outcome = done.decisions[reuse.index].as_str(),
+                "another payload arrived under a key that was processed before: one key was given to \
+                 two events"
+            );
         }
     }
 

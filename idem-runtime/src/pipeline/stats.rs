@@ -9,6 +9,7 @@ pub(crate) struct Stats {
     pub(crate) processed: AtomicU64,
     pub(crate) duplicates: AtomicU64,
     pub(crate) unmarked: AtomicU64,
+    pub(crate) key_reused: AtomicU64,
     pub(crate) retried: AtomicU64,
     pub(crate) dead_lettered: AtomicU64,
     pub(crate) parked: AtomicU64,
@@ -35,6 +36,9 @@ pub struct Counts {
     /// Those of [`processed`](Self::processed) whose event has no key and whose handler asks for
     /// `process_without_guarantee`: delivered again, they are processed again.
     pub unmarked: u64,
+    /// Events, per handler, that came with another payload than the one their key was processed
+    /// with, to handlers that check it.
+    pub key_reused: u64,
     /// Handler runs that failed and were tried again.
     pub retried: u64,
     /// Events, per handler, that were given up on and written down as dead letters.
@@ -72,6 +76,7 @@ impl Stats {
             processed: self.processed.load(Relaxed),
             duplicates: self.duplicates.load(Relaxed),
             unmarked: self.unmarked.load(Relaxed),
+            key_reused: self.key_reused.load(Relaxed),
             retried: self.retried.load(Relaxed),
             dead_lettered: self.dead_lettered.load(Relaxed),
             parked: self.parked.load(Relaxed),

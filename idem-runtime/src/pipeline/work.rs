@@ -44,6 +44,8 @@ enum Meaning {
     Full(usize, Error),
     /// Try what is before this one first.
     Apart(usize),
+    /// Try what is before this one, and stop then.
+    Stop(usize, Error),
     /// The lane is not to go on like this.
     End(Tenure),
 }
@@ -160,6 +162,11 @@ impl<S: Store> Lane<S> {
                 course.isolation.split(event);
                 Ok(())
             }
+            Meaning::Stop(event, error) => {
+                course.isolation.end(event);
+                batch.end = Some(error);
+                Ok(())
+            }
             Meaning::Full(event, _) if event > range.start => {
                 course.isolation.split(event);
                 Ok(())
@@ -258,6 +265,7 @@ impl<S: Store> Lane<S> {
                 };
             }
             Attempt::Full(event, error) => return Meaning::Full(event, error),
+            Attempt::Stop(event, error) => return Meaning::Stop(event, error),
             Attempt::Apart(event) => return Meaning::Apart(event),
             Attempt::Failed(failed) if course.unknown.is_none() => return Meaning::Failed(failed),
             // Beside a commit that may have landed, a failure can be that commit's own effect.

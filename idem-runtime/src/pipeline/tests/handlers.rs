@@ -164,7 +164,7 @@ impl Script {
     }
 }
 
-async fn perform(
+pub(super) async fn perform(
     scope: &'static str,
     order: Order,
     effect: String,
@@ -261,7 +261,7 @@ impl Gate {
 
 #[derive(Debug, Deserialize)]
 pub(super) struct Order {
-    id: String,
+    pub(super) id: String,
 }
 
 impl Order {
