@@ -11,6 +11,12 @@ fn instance(world: &World, name: &str) -> Settings {
     settings.broadcast = Some(name.to_owned());
     settings.start = Some("earliest".into());
     settings.check_interval_ms = Some(100);
+    settings
+}
+
+/// The same, which forgets those that are silent for a moment.
+fn forgetful(world: &World, name: &str) -> Settings {
+    let mut settings = instance(world, name);
     settings.forget_after_ms = Some(2_000);
     settings
 }
@@ -64,7 +70,7 @@ async fn each_instance_has_its_own_copy_with_duplicates_and_kills() {
 async fn an_instance_that_is_gone_for_too_long_is_forgotten_and_begins_anew() {
     let world = World::new("forgotten", 2, BIN).await;
     world.produce(&world.orders(0, 100));
-    let (one, two) = (instance(&world, "one"), instance(&world, "two"));
+    let (one, two) = (forgetful(&world, "one"), forgetful(&world, "two"));
     let mut first = world.start(&one);
     let mut second = world.start(&two);
     until_invoices(&world, 200, 100).await;
