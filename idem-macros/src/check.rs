@@ -39,6 +39,7 @@ pub(crate) fn check(
     let slices = slices(&attr, &mut errors);
     keys(&attr, &mut errors);
     beside(&attr, input.as_ref(), output.as_ref(), &mut errors);
+    types(&attr, &mut errors);
     let Attr { key, store, topics, retry, permanent, on_failure, isolation, timeout, .. } = attr;
     let (tenant, missing_key) = (attr.tenant.given(), attr.missing_key.given());
     let key = match (key, tenant) {
@@ -66,6 +67,8 @@ pub(crate) fn check(
                 allow: attr.allow.given(),
                 store,
                 topics,
+                types: attr.types.given(),
+                type_from: attr.type_from.given(),
                 scope,
                 input,
                 params,
@@ -279,6 +282,21 @@ fn beside(attr: &Attr, input: Option<&Input>, output: Option<&Type>, errors: &mu
                  `topic = \"..\"`, or leave `payload_check` out",
             );
         }
+    }
+}
+
+/// The rules of types and where they are.
+fn types(attr: &Attr, errors: &mut Errors) {
+    if let (Word::Absent, Word::Given(types)) = (&attr.topics, &attr.types) {
+        errors.at(
+            types.span(),
+            "a handler that reads no topic is given its events by its caller, so their types choose \
+             nothing: add `topic = \"..\"`, or remove `types`",
+        );
+    }
+    if let (Word::Absent, Word::Given(from)) = (&attr.types, &attr.type_from) {
+        errors
+            .at(from.span, "nobody asks for the type: add `types = \"..\"`, or remove `type_from`");
     }
 }
 

@@ -5,11 +5,12 @@
 
 mod key;
 mod policy;
+mod subscriber;
 
 use proc_macro2::{Span, TokenStream};
 use quote::{quote, quote_spanned};
 use syn::spanned::Spanned as _;
-use syn::{Ident, LitStr, Type};
+use syn::{Ident, Type};
 
 use crate::effects::UnknownEnd;
 use crate::function::Function;
@@ -20,7 +21,7 @@ pub(crate) fn expand(model: &Model) -> TokenStream {
     let function = model.function.item();
     let kind = handler_type(&model.function);
     let handler = handler(model);
-    let subscriber = model.topics.as_ref().map(|topics| subscriber(model, topics));
+    let subscriber = model.topics.as_ref().map(|topics| subscriber::subscriber(model, topics));
     let (answers, direct) = (answers(model), direct(model));
     let connections = one_connection(model);
     quote!(#function #kind #handler #subscriber #answers #direct #connections)
@@ -174,22 +175,6 @@ fn answers(model: &Model) -> Option<TokenStream> {
             #answer
         }
     })
-}
-
-fn subscriber(model: &Model, topics: &[LitStr]) -> TokenStream {
-    let event = &model.input.event;
-    let (cfgs, name) = (model.function.cfgs(), type_name(&model.function));
-    quote_spanned! {here()=>
-        #(#cfgs)*
-        impl ::idem::__private::Subscriber for #name {
-            const TOPICS: ::idem::__private::Texts = &[#(#topics),*];
-            fn decode(
-                event: &::idem::__private::Event,
-            ) -> ::idem::__private::Decoded<Self> {
-                ::idem::__private::decode_json::<#event>(event)
-            }
-        }
-    }
 }
 
 /// What makes the handler usable without Kafka.

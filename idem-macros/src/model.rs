@@ -11,6 +11,7 @@ use crate::key::Key;
 use crate::policy::{Isolation, MissingKey, OnFailure, PayloadCheck};
 use crate::retry::Retry;
 use crate::time::Time;
+use crate::types::{TypeFrom, Types};
 use crate::value::Store;
 
 pub(crate) struct Model {
@@ -19,6 +20,9 @@ pub(crate) struct Model {
     pub(crate) allow: Option<Allow>,
     pub(crate) store: Store,
     pub(crate) topics: Option<Vec<LitStr>>,
+    /// Which events of the topics it takes, and where their types are.
+    pub(crate) types: Option<Types>,
+    pub(crate) type_from: Option<TypeFrom>,
     pub(crate) scope: LitStr,
     pub(crate) input: Input,
     /// The types of the parameters after the event.

@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::handler::{KeySource, Subscriber};
 use crate::marker::MarkerMode;
 use crate::policy::{IsolationLevel, OnFailure, Policy, Retry};
+use crate::routing::{Rules, Told, Topic, Types, unmatched_scope};
 use crate::state::{Needs, States};
 use crate::store::{Store, Terms};
 use crate::work::{Typed, Work};
@@ -19,9 +20,17 @@ pub(crate) struct Group<S: Store> {
     pub(crate) store: S,
     pub(crate) handlers: Vec<Registered<S>>,
     pub(crate) states: Arc<States>,
+    pub(crate) rules: Rules,
+    /// What was said lately of events that no handler wants.
+    pub(crate) told: Told,
 }
 
 impl<S: Store> Group<S> {
+    /// The scope of events that no handler wants, if they are kept.
+    pub(crate) fn unmatched_scope(&self) -> String {
+        unmatched_scope(&self.name)
+    }
+
     /// The scopes and how their markers are kept.
     pub(crate) fn scopes(&self) -> Vec<(&'static str, MarkerMode)> {
         self.handlers.iter().map(|handler| (handler.scope, handler.mode())).collect()
@@ -32,17 +41,17 @@ impl<S: Store> Group<S> {
         let handlers = self.handlers.iter();
         handlers
             .filter(|it| it.mode() == MarkerMode::Offset)
-            .filter(|it| it.topics.iter().any(|its| **its == *topic))
+            .filter(|it| it.reads(topic))
             .map(|it| it.scope)
             .collect()
     }
 
-    /// The topics, each once, in order.
-    pub(crate) fn topics(&self) -> Vec<Arc<str>> {
+    /// The topics and patterns of topics, each once, in order.
+    pub(crate) fn topics(&self) -> Vec<Topic> {
         let mut topics: Vec<_> =
             self.handlers.iter().flat_map(|handler| handler.topics.iter().cloned()).collect();
-        topics.sort_unstable();
-        topics.dedup();
+        topics.sort_unstable_by(|a, b| a.text.cmp(&b.text));
+        topics.dedup_by(|a, b| a.text == b.text);
         topics
     }
 
@@ -72,6 +81,12 @@ pub(crate) fn slices<S: Store>(handlers: &[Registered<S>]) -> u16 {
     handlers.iter().filter_map(|handler| handler.policy.slices).max().unwrap_or(0)
 }
 
+/// A scope that is not in the program's text, for as long as the program runs: one for each handler
+/// that is registered so.
+pub(crate) fn lasting(scope: String) -> &'static str {
+    Box::leak(scope.into_boxed_str())
+}
+
 /// The handlers of a group, while it is being described.
 pub struct Handlers<S: Store>(pub(crate) Vec<Registered<S>>);
 
@@ -85,15 +100,17 @@ impl<S: Store> Default for Handlers<S> {
 pub(crate) struct Registered<S: Store> {
     pub(crate) scope: &'static str,
     /// The topics as Kafka names them.
-    pub(crate) topics: Vec<Arc<str>>,
+    pub(crate) topics: Vec<Topic>,
+    /// The event types it takes; `None` for all.
+    pub(crate) types: Option<Types>,
     pub(crate) key: KeySource,
     pub(crate) needs: Needs,
     /// What its attribute says, and once its group is built, all of it.
     pub(crate) policy: Policy,
     /// Whether it takes all new events of a batch in one call.
     pub(crate) is_batch: bool,
-    /// An empty batch for the handler.
-    pub(crate) work: fn() -> Box<dyn Work<S>>,
+    /// An empty batch for the handler, under this scope.
+    pub(crate) work: fn(&'static str) -> Box<dyn Work<S>>,
 }
 
 impl<S: Store> Clone for Registered<S> {
@@ -101,6 +118,7 @@ impl<S: Store> Clone for Registered<S> {
         Self {
             scope: self.scope,
             topics: self.topics.clone(),
+            types: self.types.clone(),
             key: self.key,
             needs: self.needs.clone(),
             policy: self.policy,
@@ -119,12 +137,13 @@ impl<S: Store> Registered<S> {
         }
         Self {
             scope: H::SCOPE,
-            topics: H::TOPICS.iter().map(|topic| Arc::from(*topic)).collect(),
+            topics: H::TOPICS.iter().map(|topic| Topic::new(topic)).collect(),
+            types: Types::of::<H>(),
             key: H::KEY,
             needs,
             policy: H::POLICY,
             is_batch: <H::Input as crate::handler::Input>::IS_BATCH,
-            work: || Box::new(Typed::<H>::new()),
+            work: |scope| Box::new(Typed::<H>::new(scope)),
         }
     }
 
@@ -133,6 +152,12 @@ impl<S: Store> Registered<S> {
             KeySource::Offset => MarkerMode::Offset,
             KeySource::Event | KeySource::Message => MarkerMode::Rows,
         }
+    }
+
+    /// What is wrong with what it says of topics and types, one sentence each.
+    pub(crate) fn mistakes(&self) -> impl Iterator<Item = String> {
+        let topics = self.topics.iter().filter_map(Topic::mistake);
+        topics.chain(self.types.iter().flat_map(|types| types.mistakes.iter().cloned()))
     }
 
     pub(crate) fn retry(&self) -> Retry {

@@ -16,6 +16,7 @@
 
 mod answer;
 mod backoff;
+mod broadcast;
 #[cfg(feature = "kafka")]
 mod builder;
 #[cfg(any(test, feature = "testing"))]
@@ -45,6 +46,7 @@ mod process;
 #[cfg(test)]
 mod random;
 mod replay;
+mod routing;
 #[cfg(feature = "kafka")]
 mod run;
 mod scope;
@@ -54,6 +56,7 @@ mod unmarked;
 mod work;
 
 pub use answer::{Answer, Answers, Slot};
+pub use broadcast::Broadcast;
 #[cfg(feature = "kafka")]
 pub use builder::{Builder, Current, NoStore, With};
 pub use context::Context;
@@ -80,6 +83,7 @@ pub use pipeline::stats::Counts;
 pub use policy::{IsolationLevel, MissingKey, OnFailure, PayloadCheck, Policy, Retry};
 pub use process::{Processor, answer, process};
 pub use replay::{Replay, ReplayReport};
+pub use routing::{Correlation, EventType, EventTypes, Unmatched};
 #[cfg(feature = "kafka")]
 pub use run::{Idem, RunHandle};
 pub use scope::{MAX_SCOPE_LEN, Registration, ScopePlan, ScopeRow};

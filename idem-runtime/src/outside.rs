@@ -2,6 +2,8 @@
 //!
 //! As in a lane (`pipeline/outside.rs`), but for one key, and with a caller to be told.
 
+use std::time::SystemTime;
+
 use uuid::Uuid;
 
 use crate::effects::{Begun, Probed, UNKNOWN, UnknownEnd, Verdict};
@@ -17,7 +19,7 @@ use crate::store::{Claim, Claimed, Sealed, Store, Terms, Writer};
 const TRIES: u32 = 5;
 
 /// What is to be done for a key.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Opened {
     /// The attempt is written down: run the handler.
     Run,
@@ -25,6 +27,8 @@ pub(crate) enum Opened {
     Mark,
     /// The key is known: the claim that follows tells as what.
     Known,
+    /// Ask the probe about an attempt that was begun then.
+    Ask(SystemTime),
 }
 
 /// An attempt at a key.
@@ -37,14 +41,10 @@ pub(crate) struct Opening<'a> {
 }
 
 impl Opening<'_> {
-    /// Writes the attempt down, or finds out why not.
-    pub(crate) async fn open<S: Store>(
-        &self,
-        store: &S,
-        probe: impl AsyncFn(Begun) -> Result<Probed, Failure>,
-    ) -> Result<Opened> {
+    /// Writes the attempt down, or finds out why not. With `over` another's is taken over, whatever is
+    /// said of unknown ends.
+    pub(crate) async fn open<S: Store>(&self, store: &S, mut over: bool) -> Result<Opened> {
         let mut backoff = crate::backoff::Backoff::for_store();
-        let mut over = false;
         loop {
             let at = match self.write_down(store, over).await {
                 Ok(Ok(opened)) => return Ok(opened),
@@ -70,17 +70,27 @@ impl Opening<'_> {
                         format!("{UNKNOWN}, and its handler says that it is not repeated");
                     return Err(Error::new(ErrorKind::UnknownEnd, message));
                 }
-                Verdict::Ask => {
-                    let begun = Begun::new(self.scope, self.key.clone(), at, self.states.clone());
-                    match probe(begun).await.map_err(failed::<S>)? {
-                        Probed::NotDone => over = true,
-                        Probed::Done => return Ok(Opened::Mark),
-                        Probed::Unknown => {
-                            let message = format!("{UNKNOWN}, not even to its probe");
-                            return Err(Error::new(ErrorKind::UnknownEnd, message));
-                        }
-                    }
-                }
+                Verdict::Ask => return Ok(Opened::Ask(at)),
+            }
+        }
+    }
+
+    /// What a probe is told of an attempt that was begun then.
+    pub(crate) fn begun(&self, at: SystemTime) -> Begun {
+        Begun::new(self.scope, self.key.clone(), at, self.states.clone())
+    }
+
+    /// What follows from the probe's answer; nothing when the attempt is to be repeated.
+    pub(crate) fn probed<S: Store>(
+        &self,
+        probed: Result<Probed, Failure>,
+    ) -> Result<Option<Opened>> {
+        match probed.map_err(failed::<S>)? {
+            Probed::NotDone => Ok(None),
+            Probed::Done => Ok(Some(Opened::Mark)),
+            Probed::Unknown => {
+                let message = format!("{UNKNOWN}, not even to its probe");
+                Err(Error::new(ErrorKind::UnknownEnd, message))
             }
         }
     }
@@ -90,7 +100,7 @@ impl Opening<'_> {
         &self,
         store: &S,
         over: bool,
-    ) -> Result<Result<Opened, std::time::SystemTime>> {
+    ) -> Result<Result<Opened, SystemTime>> {
         let writer = Writer::Direct { attempt: self.attempt };
         let claim = Claim {
             state: MarkerState::Begun,

@@ -138,11 +138,18 @@ impl<S: Store> Processor<S> {
         let opened = match &opening {
             None => Opened::Known,
             Some(opening) => {
-                let asked =
-                    async |begun| bounded(H::POLICY.timeout, H::probe(&event, &begun)).await;
-                let opened = opening.open(&self.store, asked).await;
+                let place =
+                    |error: Error| error.context(format_args!("scope {}, key {key}", H::SCOPE));
+                let mut opened = opening.open(&self.store, false).await.map_err(place)?;
+                while let Opened::Ask(at) = opened {
+                    let begun = opening.begun(at);
+                    let asked = bounded(H::POLICY.timeout, H::probe(&event, &begun)).await;
+                    opened = match opening.probed::<S>(asked).map_err(place)? {
+                        Some(opened) => opened,
+                        None => opening.open(&self.store, true).await.map_err(place)?,
+                    };
+                }
                 opened
-                    .map_err(|error| error.context(format_args!("scope {}, key {key}", H::SCOPE)))?
             }
         };
         let once = Once {

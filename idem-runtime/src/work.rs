@@ -20,6 +20,7 @@ use crate::handler::{Call, EventOf, Handler, Input, Subscriber};
 use crate::key::{Key, KeyError};
 use crate::marker::Fingerprint;
 use crate::policy::MissingKey;
+use crate::routing::Correlation;
 use crate::state::{Needs, States};
 use crate::store::Store;
 
@@ -67,8 +68,14 @@ impl Identity {
 
 /// The events of one batch for one handler, decoded.
 pub(crate) trait Work<S: Store>: Send {
-    /// Decodes the event and finds its key. The n-th call that succeeds makes slot n.
-    fn push(&mut self, event: &Event, missing: Option<MissingKey>) -> Result<Identity, Refusal>;
+    /// Decodes the event, of this type if the handler decodes by it, and finds its key. The n-th call
+    /// that succeeds makes slot n.
+    fn push(
+        &mut self,
+        event: &Event,
+        event_type: Option<&str>,
+        missing: Option<MissingKey>,
+    ) -> Result<Identity, Refusal>;
 
     /// What tells this payload from others.
     fn fingerprint(&self, event: &Event) -> Fingerprint;
@@ -110,6 +117,8 @@ pub(crate) struct Room<'a> {
     pub(crate) states: &'a States,
     /// How long a call may take.
     pub(crate) timeout: Option<Duration>,
+    /// Where an event's correlation and causation ids are.
+    pub(crate) correlation: &'a Arc<Correlation>,
 }
 
 /// A handler failed.
@@ -125,15 +134,17 @@ pub(crate) struct Typed<H: Handler> {
     scope: Arc<str>,
     /// Taken by the first attempt; decoded again for another.
     slots: Vec<Option<EventOf<H>>>,
+    /// For each slot the event's type; empty when the handler does not decode by it.
+    types: Vec<Box<str>>,
     /// Whether the handler asks for contexts.
     contexts: bool,
 }
 
 impl<H: Subscriber> Typed<H> {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(scope: &'static str) -> Self {
         let mut needs = Needs::default();
         H::needs(&mut needs);
-        Self { scope: H::SCOPE.into(), slots: Vec::new(), contexts: needs.contexts }
+        Self { scope: scope.into(), slots: Vec::new(), types: Vec::new(), contexts: needs.contexts }
     }
 
     /// One call of the handler, for one event or for all.
@@ -173,7 +184,10 @@ impl<H: Subscriber> Typed<H> {
     fn event(&mut self, item: &Item<'_>) -> Result<EventOf<H>, Failure> {
         match self.slots[item.slot].take() {
             Some(event) => Ok(event),
-            None => Ok(H::decode(item.event)?),
+            None => {
+                let event_type = self.types.get(item.slot).map(|it| &**it);
+                Ok(decoded::<H>(item.event, event_type)?)
+            }
         }
     }
 
@@ -181,6 +195,7 @@ impl<H: Subscriber> Typed<H> {
         Context::new(Arc::clone(&self.scope), item.key.clone())
             .with_event(Arc::clone(room.group), item.event.clone())
             .with_attempt(item.attempt)
+            .with_correlation(Arc::clone(room.correlation))
     }
 }
 
@@ -197,9 +212,10 @@ pub(crate) async fn bounded<T>(
 /// says is not repeated, because it may quote the payload.
 fn decode<H: Subscriber>(
     event: &Event,
+    event_type: Option<&str>,
     missing: Option<MissingKey>,
 ) -> Result<(EventOf<H>, Identity), Refusal> {
-    let decoded = panic::catch_unwind(|| H::decode(event))
+    let decoded = panic::catch_unwind(|| decoded::<H>(event, event_type))
         .unwrap_or_else(|_| Err(DecodeError::new("decoding it panicked")))
         .map_err(Refusal::Decode)?;
     let key = panic::catch_unwind(AssertUnwindSafe(|| H::key(&decoded, Some(event))))
@@ -225,10 +241,28 @@ fn instead<H: Subscriber>(
     }
 }
 
+fn decoded<H: Subscriber>(
+    event: &Event,
+    event_type: Option<&str>,
+) -> Result<EventOf<H>, DecodeError> {
+    match event_type {
+        Some(event_type) if H::BY_TYPE => H::decode_as(event, event_type),
+        _ => H::decode(event),
+    }
+}
+
 impl<S: Store, H: Subscriber<Store = S>> Work<S> for Typed<H> {
-    fn push(&mut self, event: &Event, missing: Option<MissingKey>) -> Result<Identity, Refusal> {
-        let (decoded, identity) = decode::<H>(event, missing)?;
+    fn push(
+        &mut self,
+        event: &Event,
+        event_type: Option<&str>,
+        missing: Option<MissingKey>,
+    ) -> Result<Identity, Refusal> {
+        let (decoded, identity) = decode::<H>(event, event_type, missing)?;
         self.slots.push(Some(decoded));
+        if H::BY_TYPE {
+            self.types.push(event_type.unwrap_or_default().into());
+        }
         Ok(identity)
     }
 

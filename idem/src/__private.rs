@@ -6,9 +6,10 @@
 pub use std::time::Duration;
 
 pub use idem_runtime::{
-    Answer, Answers, Begun, Call, Content, Event, Failure, Handler, IsolationLevel, Key, KeyError,
-    KeyPart, KeySource, KeyedByEvent, Many, MaybePart, MissingKey, Needs, OnFailure, One, Param,
-    PayloadCheck, Policy, Retry, Single, Subscriber, UnknownEnd, answer, process,
+    Answer, Answers, Begun, Call, Content, Event, EventType, EventTypes, Failure, Handler,
+    IsolationLevel, Key, KeyError, KeyPart, KeySource, KeyedByEvent, Many, MaybePart, MissingKey,
+    Needs, OnFailure, One, Param, PayloadCheck, Policy, Retry, Single, Subscriber, UnknownEnd,
+    answer, process,
 };
 pub mod stores;
 
@@ -18,6 +19,25 @@ pub type Text = &'static str;
 pub type Texts = &'static [&'static str];
 /// Texts in pairs.
 pub type Pairs = &'static [(&'static str, &'static str)];
+
+/// A text.
+pub type Str = str;
+/// Yes or no.
+pub type Flag = bool;
+/// The event types that a handler takes.
+pub type Types = Option<Texts>;
+/// Where they are.
+pub type TypeFrom = Option<EventType>;
+
+/// The event types that a handler takes.
+pub const fn types(types: Texts) -> Types {
+    Some(types)
+}
+
+/// Where the types are.
+pub const fn type_from(place: EventType) -> TypeFrom {
+    Some(place)
+}
 
 /// The message an event was decoded from.
 pub type Msg<'a> = Option<&'a Event>;
@@ -29,6 +49,8 @@ pub type Handled = Result<(), Failure>;
 pub type Asked = Result<idem_runtime::Probed, Failure>;
 /// What `decode` returns.
 pub type Decoded<H> = Result<idem_runtime::EventOf<H>, idem_runtime::DecodeError>;
+/// What a decoded enum of event types is.
+pub type DecodedAs<E> = Result<E, idem_runtime::DecodeError>;
 /// What `process` returns.
 pub type Processed = idem_runtime::Result<idem_runtime::Outcome>;
 /// What `process` returns when results are stored.
@@ -43,11 +65,29 @@ pub fn decode_json<E: JsonEvent>(event: &Event) -> Result<E, idem_runtime::Decod
     E::decode(event)
 }
 
+/// The answer of an enum that has no variant for a type.
+///
+/// # Errors
+/// Always.
+pub fn no_variant<E>(event_type: &str) -> DecodedAs<E> {
+    let shown: String = event_type.chars().take(100).collect();
+    Err(idem_runtime::DecodeError::new(format!("no variant has the event type {shown:?}")))
+}
+
+/// The answer of a handler over an enum of event types to a message without one.
+///
+/// # Errors
+/// Always.
+pub fn without_type<E>(_: &Event) -> DecodedAs<E> {
+    Err(idem_runtime::DecodeError::new("the event has no type that a variant could be chosen by"))
+}
+
 /// An event that can be decoded from JSON.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be decoded from the payload of a Kafka message",
     label = "not `serde::Deserialize`",
-    note = "add `#[derive(serde::Deserialize)]` to it"
+    note = "add `#[derive(serde::Deserialize)]` to it; for an enum with a variant for each event type \
+            `#[derive(idem::EventTypes)]`, and name it in the attribute: `types = ..`"
 )]
 pub trait JsonEvent: Sized {
     /// Decodes it.

@@ -58,6 +58,9 @@
 //! Effects outside the transaction (a request, an e-mail) happen at least once: give the remote
 //! service the key ([`Context::key`]), if it understands one.
 
+#[doc = include_str!("../docs/event_types.md")]
+#[doc(inline)]
+pub use idem_macros::EventTypes;
 #[doc = include_str!("../docs/idempotent.md")]
 #[doc = ""]
 #[doc = include_str!("../docs/function.md")]
@@ -65,18 +68,20 @@
 pub use idem_macros::idempotent;
 #[doc(inline)]
 pub use idem_runtime::{
-    Answer, Answers, Begun, BoxError, Cause, Content, Context, DeadLetter, DeadLetters,
-    DecodeError, Error, ErrorKind, Event, EventOf, Failure, FailureClass, Fingerprint, Handler,
-    Headers, IntoKey, IsolationLevel, Key, KeyError, KeyPart, KeySource, KeyedByEvent,
-    LetterAction, LetterFilter, LetterNote, LetterState, Many, Marker, MarkerMode, MarkerState,
-    MissingKey, OnFailure, One, Origin, Outcome, PayloadCheck, Permanent, Policy, Probed,
-    Processor, Replay, ReplayReport, Result, Retry, Serves, State, Store, Subscriber, UnknownEnd,
-    permanent,
+    Answer, Answers, Begun, BoxError, Cause, Content, Context, Correlation, DeadLetter,
+    DeadLetters, DecodeError, Error, ErrorKind, Event, EventOf, EventType, EventTypes, Failure,
+    FailureClass, Fingerprint, Handler, Headers, IntoKey, IsolationLevel, Key, KeyError, KeyPart,
+    KeySource, KeyedByEvent, LetterAction, LetterFilter, LetterNote, LetterState, Many, Marker,
+    MarkerMode, MarkerState, MissingKey, OnFailure, One, Origin, Outcome, PayloadCheck, Permanent,
+    Policy, Probed, Processor, Replay, ReplayReport, Result, Retry, Serves, State, Store,
+    Subscriber, UnknownEnd, permanent,
 };
 // What only the runner needs.
 #[cfg(feature = "kafka")]
 #[doc(inline)]
-pub use idem_runtime::{Builder, Counts, DatabaseLost, Idem, Kafka, LogChanged, RunHandle, Start};
+pub use idem_runtime::{
+    Broadcast, Builder, Counts, DatabaseLost, Idem, Kafka, LogChanged, RunHandle, Start, Unmatched,
+};
 
 #[doc(hidden)]
 pub mod __private;

@@ -1,27 +1,36 @@
 //! What can be found wrong before anything is started.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
-
-use crate::scope::check_scope;
+use crate::broadcast::Broadcast;
+use crate::routing::{Rules, Topic, Unmatched, unmatched_scope};
+use crate::scope::{MAX_SCOPE_LEN, check_scope};
 use crate::state::{Need, States};
+use std::collections::BTreeMap;
+use std::time::Duration;
 
 /// What can be wrong with a handler.
 pub(super) struct HandlerFacts<'a> {
     pub(super) scope: &'static str,
-    pub(super) topics: &'a [Arc<str>],
+    pub(super) topics: &'a [Topic],
     pub(super) needs: &'a [Need],
     pub(super) by_offset: bool,
     /// Whether its effects are outside of the database.
     pub(super) outside: bool,
     pub(super) parks: bool,
+    /// What is wrong with its topics and types.
+    pub(super) mistakes: Vec<String>,
 }
 
 /// What can be wrong with a group.
 pub(super) struct Facts<'a> {
     pub(super) name: String,
+    /// The group as it is described: the same, unless each of its instances reads everything.
+    pub(super) described: String,
+    pub(super) broadcast: Option<&'a Broadcast>,
+    pub(super) check_interval: Duration,
+    pub(super) has_start: bool,
     pub(super) topics: Option<&'a [String]>,
     pub(super) slices: u16,
+    pub(super) rules: &'a Rules,
     pub(super) handlers: Vec<HandlerFacts<'a>>,
 }
 
@@ -36,7 +45,15 @@ impl Facts<'_> {
         if group.is_empty() || group.len() > 255 {
             mistakes.push(format!("group `{group}`: a group's name has 1 to 255 bytes"));
         }
-        for HandlerFacts { scope, topics, needs, by_offset, outside, parks } in &self.handlers {
+        mistakes.extend(
+            self.rules.event_type.mistake().map(|wrong| format!("group `{group}`: {wrong}")),
+        );
+        mistakes.extend(self.broadcast_mistakes());
+        mistakes.extend(self.unmatched_scope_mistake());
+        for it in &self.handlers {
+            let HandlerFacts { scope, topics, needs, by_offset, outside, parks, mistakes: its } =
+                it;
+            mistakes.extend(its.iter().map(|wrong| format!("the handler `{scope}`: {wrong}")));
             if *outside && self.handlers.len() > 1 {
                 mistakes.push(format!(
                     "the handler `{scope}` has effects outside of the database, and shares group \
@@ -74,10 +91,10 @@ impl Facts<'_> {
                     need.name
                 ));
             }
-            let unnamed = |topic: &&Arc<str>| {
-                self.topics.is_some_and(|it| !it.iter().any(|name| **name == ***topic))
+            let unnamed = |topic: &&str| {
+                self.topics.is_some_and(|it| !it.iter().any(|name| *name == **topic))
             };
-            for topic in topics.iter().filter(unnamed) {
+            for topic in topics.iter().map(|topic| &*topic.text).filter(unnamed) {
                 mistakes.push(format!(
                     "the handler `{scope}` reads topic `{topic}`, which `.topics(..)` of group \
                      `{group}` does not name: add it there, or correct the handler"
@@ -85,7 +102,8 @@ impl Facts<'_> {
             }
         }
         for topic in self.topics.unwrap_or_default() {
-            if !self.handlers.iter().any(|it| it.topics.iter().any(|it| **it == **topic)) {
+            let is_its = |it: &Topic| *it.text == **topic || it.names(topic);
+            if !self.handlers.iter().any(|it| it.topics.iter().any(is_its)) {
                 mistakes.push(format!(
                     "topic `{topic}` of group `{group}` has no handler: register one with `topic = \
                      \"{topic}\"`, or remove it from `.topics(..)`"
@@ -93,5 +111,42 @@ impl Facts<'_> {
             }
         }
         mistakes
+    }
+
+    fn broadcast_mistakes(&self) -> Vec<String> {
+        let Some(broadcast) = self.broadcast else { return Vec::new() };
+        let mut mistakes = broadcast.mistakes(&self.described, self.check_interval);
+        if !self.has_start {
+            mistakes.push(format!(
+                "group `{}` is a broadcast, in which every new instance has to start somewhere: add \
+                 `.start(Start::Latest)` for what comes from then on, or `.start(Start::Earliest)` for \
+                 everything that is in the log",
+                self.described
+            ));
+        }
+        mistakes
+    }
+
+    /// What is wrong with the scope of events that no handler wants.
+    fn unmatched_scope_mistake(&self) -> Option<String> {
+        if self.rules.unmatched != Unmatched::DeadLetter {
+            return None;
+        }
+        let scope = unmatched_scope(&self.name);
+        if self.handlers.iter().any(|handler| handler.scope == scope) {
+            return Some(format!(
+                "the handler `{scope}` has the scope that events of group `{}` have which no handler \
+                 wants: give it another `scope = \"..\"`",
+                self.name
+            ));
+        }
+        let wrong = scope.len() > MAX_SCOPE_LEN;
+        wrong.then(|| {
+            format!(
+                "group `{}`: its events that no handler wants have the scope `{scope}`, which is \
+                 longer than {MAX_SCOPE_LEN} bytes: shorten the group's name",
+                self.name
+            )
+        })
     }
 }

@@ -8,6 +8,7 @@
 pub mod handlers;
 pub mod kafka;
 pub mod process;
+pub mod routed;
 pub mod settings;
 pub mod world;
 

@@ -26,6 +26,7 @@ use crate::pipeline::tests::handlers::{Audit, Bill, Count, Script};
 use crate::pipeline::watch::watch;
 use crate::policy::Policy;
 use crate::replay::Replay;
+use crate::routing::{Rules, Told};
 use crate::state::States;
 
 /// Virtual time after which a test has waited in vain.
@@ -58,8 +59,14 @@ impl World {
         let (store, script) = (Memory::new(), Script::default());
         let mut states = States::default();
         states.insert(script.clone());
-        let group =
-            Group { name: "g".into(), store: store.clone(), handlers, states: Arc::new(states) };
+        let group = Group {
+            name: "g".into(),
+            store: store.clone(),
+            handlers,
+            states: Arc::new(states),
+            rules: Rules::default(),
+            told: Told::default(),
+        };
         Self {
             store,
             broker: Broker::new(partitions),
@@ -78,19 +85,29 @@ impl World {
         state: T,
     ) -> Self {
         let mut world = Self::of(handlers, partitions);
-        let Group { name, store, handlers, states } = &*world.group;
+        let Group { name, store, handlers, states, rules, .. } = &*world.group;
         let mut states = (**states).clone();
         states.insert(state);
         let (name, store, handlers) = (Arc::clone(name), store.clone(), handlers.clone());
-        world.group = Arc::new(Group { name, store, handlers, states: Arc::new(states) });
+        let (states, rules, told) = (Arc::new(states), rules.clone(), Told::default());
+        world.group = Arc::new(Group { name, store, handlers, states, rules, told });
         world
     }
 
     /// The next lanes have these handlers: a new release.
     pub(super) fn set_handlers(&mut self, handlers: Vec<Registered<Memory>>) {
-        let Group { name, store, states, .. } = &*self.group;
+        let Group { name, store, states, rules, .. } = &*self.group;
         let (name, store, states) = (Arc::clone(name), store.clone(), Arc::clone(states));
-        self.group = Arc::new(Group { name, store, handlers, states });
+        let (rules, told) = (rules.clone(), Told::default());
+        self.group = Arc::new(Group { name, store, handlers, states, rules, told });
+    }
+
+    /// The group says this of its events, in the lanes that start from now on.
+    pub(super) fn set_rules(&mut self, rules: Rules) {
+        let Group { name, store, handlers, states, .. } = &*self.group;
+        let (name, store, states) = (Arc::clone(name), store.clone(), Arc::clone(states));
+        let (handlers, told) = (handlers.clone(), Told::default());
+        self.group = Arc::new(Group { name, store, handlers, states, rules, told });
     }
 
     /// Starts the lane of a partition in the process `a`.

@@ -3,6 +3,7 @@
 #![expect(clippy::print_stdout, reason = "measured times are printed")]
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, and so do its helpers")]
 
+mod broadcast;
 mod coming_back;
 mod dead_letter_topic;
 mod duplicates;
@@ -17,6 +18,7 @@ mod outages;
 mod poison;
 mod rebalance;
 mod restore;
+mod routing;
 mod shapes;
 mod startup;
 mod zombie;
