@@ -7,12 +7,14 @@ use syn::parse::{ParseStream, Parser as _};
 use syn::{ExprPath, LitStr};
 
 use crate::allow::{self, Allow};
+use crate::effects::{self, UnknownEnd};
 use crate::errors::Errors;
 use crate::format::{self, Format};
 use crate::key::{self, Key, Source};
 use crate::policy::{self, Isolation, MissingKey, OnFailure, PayloadCheck};
 use crate::retry::{self, Retry};
 use crate::time::Time;
+use crate::types::{self, TypeFrom, Types};
 use crate::value::{self, Store};
 use crate::words::{Entry, Word, Words};
 
@@ -36,6 +38,9 @@ const WORDS: Words = Words {
         ("allow", "allow(timestamp_key, reason = \"one reading a second\")"),
         ("store_result", "store_result"),
         ("payload_check", "payload_check = \"warn\""),
+        ("effects", "effects = external(unknown = \"retry\")"),
+        ("types", "types = \"order.*\""),
+        ("type_from", "type_from = header(\"event-type\")"),
         ("format", "format = \"avro\""),
     ],
     other: &[
@@ -60,7 +65,21 @@ const WORDS: Words = Words {
         ("reason", "it is a part of `allow`: `allow(timestamp_key, reason = \"..\")`"),
         ("expect", "did you mean `allow`?"),
         ("result", "write `store_result`"),
+        ("external", "write `effects = external(unknown = \"retry\")`"),
+        ("probe", "write `effects = external(probe = was_charged)`"),
         ("fingerprint", "write `payload_check = \"warn\"`"),
+        ("type", "did you mean `types`?"),
+        ("event_type", "did you mean `types`, or `type_from = header(\"event-type\")`?"),
+        ("event_types", "did you mean `types`?"),
+        ("pattern", "patterns are values: `types = \"order.*\"`, `topic = regex(\"^orders\")`"),
+        ("regex", "it is a value of `topic`: `topic = regex(\"^orders\")`"),
+        ("topic_pattern", "write `topic = regex(\"^orders\")`"),
+        ("unmatched", "it is the group's: `.unmatched(Unmatched::DeadLetter)` on the builder"),
+        (
+            "correlation",
+            "it is the group's: `.correlation(Correlation::headers(..))` on the builder",
+        ),
+        ("broadcast", "it is the group's: `.broadcast(..)` on the builder"),
         ("codec", "did you mean `format`?"),
         ("encoding", "did you mean `format`?"),
         (
@@ -91,6 +110,9 @@ pub(crate) struct Attr {
     /// How many bytes of a result are stored at most.
     pub(crate) store_result: Word<(usize, Span)>,
     pub(crate) payload_check: Word<(PayloadCheck, Span)>,
+    pub(crate) effects: Word<(UnknownEnd, Span)>,
+    pub(crate) types: Word<Types>,
+    pub(crate) type_from: Word<TypeFrom>,
     pub(crate) format: Word<Format>,
 }
 
@@ -113,6 +135,9 @@ impl Attr {
             allow: Word::Absent,
             store_result: Word::Absent,
             payload_check: Word::Absent,
+            effects: Word::Absent,
+            types: Word::Absent,
+            type_from: Word::Absent,
             format: Word::Absent,
         };
         let parser = |input: ParseStream<'_>| {
@@ -148,12 +173,15 @@ impl Attr {
             "slices" => self.slices = entry.value(policy::slices),
             "tenant" => self.tenant = entry.value(key::tenant),
             "missing_key" => self.missing_key = entry.value(policy::missing_key),
+            "allow" => self.allow = entry.list_or_value(allow::list, allow::value),
             "store_result" => {
                 let alone = (policy::RESULT_BYTES, entry.span());
                 self.store_result = entry.value_or_alone(alone, policy::store_result);
             }
+            "effects" => self.effects = entry.value(effects::effects),
             "payload_check" => self.payload_check = entry.value(policy::payload_check),
-            "allow" => self.allow = entry.list_or_value(allow::list, allow::value),
+            "types" => self.types = entry.value(types::types),
+            "type_from" => self.type_from = entry.value(types::type_from),
             _ => self.format = entry.value(format::format),
         }
     }

@@ -13,8 +13,9 @@ use crate::function::Function;
 use crate::key::{self, Key, Selected, Source};
 use crate::lint::lint;
 use crate::model::{Input, Model, Policy, Rejected};
-use crate::policy::MissingKey;
+use crate::policy::{MissingKey, OnFailure};
 use crate::signature;
+use crate::types::{TypeFrom, TypePlace, Types};
 use crate::value::check_scope;
 use crate::words::Word;
 
@@ -43,6 +44,8 @@ pub(crate) fn check(
     keys(&attr, &mut errors);
     content_of_format(&attr, &mut errors);
     beside(&attr, input.as_ref(), output.as_ref(), &mut errors);
+    types(&attr, &mut errors);
+    types_of_format(&attr, &mut errors);
     let Attr { key, store, topics, format, retry, .. } = attr;
     let Attr { permanent, on_failure, isolation, timeout, .. } = attr;
     let (tenant, missing_key) = (attr.tenant.given(), attr.missing_key.given());
@@ -73,12 +76,15 @@ pub(crate) fn check(
                 store,
                 topics,
                 format,
+                types: attr.types.given(),
+                type_from: attr.type_from.given(),
                 scope,
                 input,
                 params,
                 output,
                 policy,
                 permanent,
+                effects: attr.effects.given().map(|(effects, _)| effects),
                 store_result: attr.store_result.given().map(|(bytes, _)| bytes),
             };
             Ok(model)
@@ -235,6 +241,30 @@ fn beside(attr: &Attr, input: Option<&Input>, output: Option<&Type>, errors: &mu
             );
         }
     }
+    if let Word::Given((_, span)) = &attr.effects {
+        if offset {
+            errors.at(
+                *span,
+                "an attempt is written down in the marker of its key, and `key = offset` \
+                 keeps no markers; take the key from the event",
+            );
+        }
+        if input.is_some_and(|input| input.is_batch) {
+            errors.at(
+                *span,
+                "effects outside of the database are made one by one, each with an \
+                 attempt of its own; take one event a call",
+            );
+        }
+        if matches!(attr.on_failure, Word::Given(OnFailure::ParkKey(_))) {
+            errors.at(
+                *span,
+                "what waits behind a parked event is worked in batches, which events with \
+                 effects outside of the database are not; choose \"dead_letter\" or \"stop\" for \
+                 `on_failure`",
+            );
+        }
+    }
     if let Word::Given((_, span)) = &attr.payload_check {
         if offset {
             errors.at(
@@ -259,6 +289,45 @@ fn beside(attr: &Attr, input: Option<&Input>, output: Option<&Type>, errors: &mu
                  `topic = \"..\"`, or leave `payload_check` out",
             );
         }
+    }
+}
+
+/// The rules of types and where they are.
+fn types(attr: &Attr, errors: &mut Errors) {
+    if let (Word::Absent, Word::Given(types)) = (&attr.topics, &attr.types) {
+        errors.at(
+            types.span(),
+            "a handler that reads no topic is given its events by its caller, so their types choose \
+             nothing: add `topic = \"..\"`, or remove `types`",
+        );
+    }
+    if let (Word::Absent, Word::Given(from)) = (&attr.types, &attr.type_from) {
+        errors
+            .at(from.span, "nobody asks for the type: add `types = \"..\"`, or remove `type_from`");
+    }
+}
+
+/// The rules of types and where they are, of events in another format than JSON.
+fn types_of_format(attr: &Attr, errors: &mut Errors) {
+    let Word::Given(format) = &attr.format else { return };
+    if let Word::Given(Types::Of(_)) = &attr.types
+        && !format.is_json()
+    {
+        errors.at(
+            format.span(),
+            "the variants of an enum of event types are read from JSON: leave `format` out, or take \
+             one type of event in this format and choose by patterns, `types = \"order.*\"`",
+        );
+    }
+    if let Word::Given(TypeFrom { place: TypePlace::Field(_), span }) = &attr.type_from
+        && !format.has_json_fields()
+    {
+        errors.at(
+            *span,
+            "a type is read from a field of JSON only, which the payload in this format is not: let \
+             the producer name it in a header, `type_from = header(\"event-type\")`, or take \
+             `type_from = topic`",
+        );
     }
 }
 

@@ -12,6 +12,7 @@ use quote::{quote, quote_spanned};
 use syn::spanned::Spanned as _;
 use syn::{Ident, Type};
 
+use crate::effects::UnknownEnd;
 use crate::function::Function;
 use crate::model::{Input, Model};
 
@@ -20,7 +21,7 @@ pub(crate) fn expand(model: &Model) -> TokenStream {
     let function = model.function.item();
     let kind = handler_type(&model.function);
     let handler = handler(model);
-    let subscriber = model.topics.as_ref().map(|it| subscriber::subscriber(model, it));
+    let subscriber = model.topics.as_ref().map(|topics| subscriber::subscriber(model, topics));
     let (answers, direct) = (answers(model), direct(model));
     let connections = one_connection(model);
     quote!(#function #kind #handler #subscriber #answers #direct #connections)
@@ -48,8 +49,9 @@ fn handler(model: &Model) -> TokenStream {
     // An event that cannot be one is shown at its type.
     let input = input_name(*is_batch);
     let input = quote_spanned!(mixed(event)=> type Input = ::idem::__private::#input<#event>;);
-    let policy = policy::policy(&model.policy);
+    let policy = policy::policy(&model.policy, model.effects.as_ref());
     let (needs, key, handle) = (needs(model), key::key(model), handle(model));
+    let probe = probe(model);
     let (source, allowed) = (key::kind(&model.key), model.allow.as_ref().map(key::allowed));
     let stores =
         model.store_result.map(|_| quote_spanned!(here()=> const STORES_RESULT: bool = true;));
@@ -65,9 +67,26 @@ fn handler(model: &Model) -> TokenStream {
             #stores
             #needs
             #key
+            #probe
             #handle
         }
     }
+}
+
+/// The function that finds out what became of an attempt. Its answer is asked for at its path.
+fn probe(model: &Model) -> Option<TokenStream> {
+    let Some(UnknownEnd::Probe(path)) = &model.effects else { return None };
+    let event = &model.input.event;
+    let at = here().located_at(path.span());
+    let asked = quote_spanned!(at=> ::idem::__private::probed(#path(event, begun).await));
+    Some(quote_spanned! {at=>
+        async fn probe(
+            event: &#event,
+            begun: &::idem::__private::Begun,
+        ) -> ::idem::__private::Asked {
+            #asked
+        }
+    })
 }
 
 /// The name of what the handler is given, as the runtime has it.

@@ -23,7 +23,8 @@ pub(crate) enum Format {
 
 const JSON: &str = "json";
 const FRAMED: &str = "protobuf_registry";
-const FORMATS: &[&str] = &[JSON, "protobuf", FRAMED, "avro", "cloudevents"];
+const CLOUD_EVENTS: &str = "cloudevents";
+const FORMATS: &[&str] = &[JSON, "protobuf", FRAMED, "avro", CLOUD_EVENTS];
 
 const PLACE: Words = Words {
     of: "protobuf_registry(..)",
@@ -35,6 +36,11 @@ const PLACE: Words = Words {
 impl Format {
     pub(crate) fn is_json(&self) -> bool {
         matches!(self, Self::Known { name: JSON, .. })
+    }
+
+    /// Whether the payload can be a JSON object: a CloudEvent in structured mode is one.
+    pub(crate) fn has_json_fields(&self) -> bool {
+        self.is_json() || matches!(self, Self::Known { name: CLOUD_EVENTS, .. })
     }
 
     pub(crate) fn span(&self) -> Span {

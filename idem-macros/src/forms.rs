@@ -64,6 +64,18 @@ pub(crate) fn literal(expr: &Expr) -> Option<&LitStr> {
     }
 }
 
+/// The text in a call of this name, `header("event-type")`.
+pub(crate) fn call_with_text<'e>(expr: &'e Expr, name: &str) -> Option<&'e LitStr> {
+    let Expr::Call(call) = ungroup(expr) else { return None };
+    let is_it = match ungroup(&call.func) {
+        Expr::Path(path) => path.path.is_ident(name),
+        _ => false,
+    };
+    let mut args = call.args.iter();
+    let text = args.next().and_then(literal)?;
+    (is_it && args.next().is_none()).then_some(text)
+}
+
 /// Looks through the invisible groups that `macro_rules!` puts around what it was given, and
 /// through parentheses.
 pub(crate) fn ungroup(expr: &Expr) -> &Expr {

@@ -1,4 +1,4 @@
-//! `#[idempotent]`, the attribute of idem.
+//! `#[idempotent]`, the attribute of idem, and `#[derive(EventTypes)]`, which is `event_types.rs`.
 //!
 //! Depend on `idem-kafka`, which re-exports it: what it writes names only `::idem::__private`.
 //!
@@ -10,7 +10,9 @@
 mod allow;
 mod attr;
 mod check;
+mod effects;
 mod errors;
+mod event_types;
 mod expand;
 mod fallback;
 mod format;
@@ -26,6 +28,7 @@ mod signature;
 #[cfg(test)]
 mod snapshots;
 mod time;
+mod types;
 mod value;
 mod words;
 
@@ -38,6 +41,12 @@ pub fn idempotent(
     item: proc_macro::TokenStream,
 ) -> proc_macro::TokenStream {
     idempotent_fn(words.into(), item.into()).into()
+}
+
+/// Makes an enum with a variant for each type of event something that a handler can take.
+#[proc_macro_derive(EventTypes, attributes(event_type))]
+pub fn event_types(item: proc_macro::TokenStream) -> proc_macro::TokenStream {
+    event_types::derive(item.into()).into()
 }
 
 fn idempotent_fn(words: TokenStream, item: TokenStream) -> TokenStream {

@@ -5,12 +5,14 @@ use quote::{quote, quote_spanned};
 use syn::{ExprPath, LitStr, Type};
 
 use crate::allow::Allow;
+use crate::effects::UnknownEnd;
 use crate::format::Format;
 use crate::function::Function;
 use crate::key::Key;
 use crate::policy::{Isolation, MissingKey, OnFailure, PayloadCheck};
 use crate::retry::Retry;
 use crate::time::Time;
+use crate::types::{TypeFrom, Types};
 use crate::value::Store;
 
 pub(crate) struct Model {
@@ -21,6 +23,9 @@ pub(crate) struct Model {
     pub(crate) topics: Option<Vec<LitStr>>,
     /// How an event is read; JSON unless it is said.
     pub(crate) format: Option<Format>,
+    /// Which events of the topics it takes, and where their types are.
+    pub(crate) types: Option<Types>,
+    pub(crate) type_from: Option<TypeFrom>,
     pub(crate) scope: LitStr,
     pub(crate) input: Input,
     /// The types of the parameters after the event.
@@ -31,6 +36,8 @@ pub(crate) struct Model {
     pub(crate) permanent: Option<ExprPath>,
     /// How many bytes of its result are stored at most, if results are.
     pub(crate) store_result: Option<usize>,
+    /// What is done with an attempt whose end is not known, if its effects are outside.
+    pub(crate) effects: Option<UnknownEnd>,
 }
 
 /// What the handler is given at once.

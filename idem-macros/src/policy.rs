@@ -175,12 +175,24 @@ pub(crate) fn slices(input: ParseStream<'_>, _: &mut Errors) -> syn::Result<(u16
 pub(crate) fn permanent(input: ParseStream<'_>, _: &mut Errors) -> syn::Result<ExprPath> {
     const FORM: &str = "`permanent` is the path of a function that takes the handler's error by \
                         reference and returns a `bool`: `permanent = BillingError::is_permanent`";
-    let expr = expr(input, FORM)?;
+    path(input, "permanent", FORM)
+}
+
+/// `probe = was_charged`
+pub(crate) fn probe(input: ParseStream<'_>, _: &mut Errors) -> syn::Result<ExprPath> {
+    const FORM: &str = "`probe` is the path of an `async fn` that takes the event and the attempt by \
+                        reference and says what became of it: `probe = was_charged`, with `async fn \
+                        was_charged(event: &OrderPlaced, begun: &Begun) -> Result<Probed, E>`";
+    path(input, "probe", FORM)
+}
+
+fn path(input: ParseStream<'_>, word: &str, form: &str) -> syn::Result<ExprPath> {
+    let expr = expr(input, form)?;
     let message = match ungroup(&expr) {
         Expr::Path(path) if path.attrs.is_empty() => return Ok(path.clone()),
         other => match literal(other) {
-            Some(path) => format!("a path stands without quotes: `permanent = {}`", path.value()),
-            None => FORM.to_owned(),
+            Some(path) => format!("a path stands without quotes: `{word} = {}`", path.value()),
+            None => form.to_owned(),
         },
     };
     Err(syn::Error::new_spanned(&expr, message))

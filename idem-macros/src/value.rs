@@ -7,7 +7,7 @@ use syn::spanned::Spanned as _;
 use syn::{Expr, LitStr, Type};
 
 use crate::errors::Errors;
-use crate::forms::{expr, literal, ungroup, ungroup_type};
+use crate::forms::{call_with_text, expr, literal, ungroup, ungroup_type};
 use crate::nearest::nearest;
 
 /// The store.
@@ -61,16 +61,61 @@ fn known<T: PartialEq<str> + ?Sized>(name: &T) -> Option<&'static str> {
 }
 
 pub(crate) fn topic(input: ParseStream<'_>, errors: &mut Errors) -> syn::Result<Vec<LitStr>> {
-    const FORM: &str = "a topic is a string: `topic = \"orders\"`; for several write \
+    const FORM: &str = "a topic is a string, `topic = \"orders\"`, or a pattern, \
+                        `topic = regex(\"^orders\")`; for several write \
                         `topics = [\"orders\", \"returns\"]`";
     let expr = expr(input, FORM)?;
-    let name = literal(&expr).ok_or_else(|| syn::Error::new_spanned(&expr, FORM))?;
-    check_topic(name, errors);
-    Ok(vec![name.clone()])
+    let name = one_topic(&expr, FORM, errors)?;
+    Ok(vec![name])
+}
+
+/// A name, or a pattern, which is a text that begins with `^`.
+fn one_topic(expr: &Expr, form: &str, errors: &mut Errors) -> syn::Result<LitStr> {
+    if let Some(name) = literal(expr) {
+        check_topic(name, errors);
+        return Ok(name.clone());
+    }
+    let pattern =
+        call_with_text(expr, "regex").ok_or_else(|| syn::Error::new_spanned(expr, form))?;
+    check_topic_pattern(pattern, errors);
+    Ok(pattern.clone())
+}
+
+/// What the runtime's `Topic` takes as a pattern, as far as can be seen letter by letter.
+fn check_topic_pattern(pattern: &LitStr, errors: &mut Errors) {
+    let value = pattern.value();
+    if !value.starts_with('^') {
+        let message = if value.is_empty() {
+            "the pattern is empty: write `regex(\"^orders\")`".to_owned()
+        } else {
+            format!(
+                "a pattern of topics begins with `^`, which says that names begin here: \
+                 `regex(\"^{value}\")`; for names that contain it write `regex(\"^.*{value}\")`"
+            )
+        };
+        errors.on(pattern, message);
+    } else if let Some(class) = value.as_bytes().windows(2).find_map(|pair| match pair {
+        [b'\\', letter] if letter.is_ascii_alphanumeric() => Some(char::from(*letter)),
+        _ => None,
+    }) {
+        errors.on(
+            pattern,
+            format!(
+                "`\\{class}` is not an escape that the Kafka client has: write a set, such as `[0-9]`"
+            ),
+        );
+    } else if value.contains("(?") {
+        errors.on(pattern, "`(?` is not something the Kafka client has: write a plain group");
+    } else if let Some(letter) =
+        value.chars().find(|it| !it.is_ascii_alphanumeric() && !"._-^$*+?|(){}[],\\".contains(*it))
+    {
+        errors.on(pattern, format!("no topic's name has {letter:?}"));
+    }
 }
 
 pub(crate) fn topics(input: ParseStream<'_>, errors: &mut Errors) -> syn::Result<Vec<LitStr>> {
-    const FORM: &str = "topics are a list of strings: `topics = [\"orders\", \"returns\"]`";
+    const FORM: &str = "topics are a list of strings and patterns: \
+                        `topics = [\"orders\", \"returns\"]`, `topics = [regex(\"^orders\")]`";
     let expr = expr(input, FORM)?;
     let Expr::Array(array) = ungroup(&expr) else {
         return Err(syn::Error::new_spanned(&expr, FORM));
@@ -80,15 +125,13 @@ pub(crate) fn topics(input: ParseStream<'_>, errors: &mut Errors) -> syn::Result
     }
     let mut names: Vec<LitStr> = Vec::new();
     for elem in &array.elems {
-        match literal(elem) {
-            None => errors.on(elem, FORM),
-            Some(name) if names.iter().any(|it| it.value() == name.value()) => {
-                errors.on(name, format!("the topic \"{}\" is named twice; keep one", name.value()));
+        match one_topic(elem, FORM, errors) {
+            Err(error) => errors.push(error),
+            Ok(name) if names.iter().any(|it| it.value() == name.value()) => {
+                errors
+                    .on(&name, format!("the topic \"{}\" is named twice; keep one", name.value()));
             }
-            Some(name) => {
-                check_topic(name, errors);
-                names.push(name.clone());
-            }
+            Ok(name) => names.push(name),
         }
     }
     Ok(names)
@@ -105,6 +148,8 @@ fn check_topic(name: &LitStr, errors: &mut Errors) {
         format!("a topic's name has at most {MAX_LEN} bytes, this one has {}", value.len())
     } else if value == "." || value == ".." {
         format!("Kafka does not allow a topic to be called \"{value}\"")
+    } else if value.starts_with('^') {
+        format!("a pattern of topics is written `regex(\"{value}\")`")
     } else if let Some(letter) = value.chars().find(|it| !legal(*it)) {
         format!(
             "a topic's name has only the characters a-z, A-Z, 0-9, `.`, `_` and `-`, this one has \

@@ -56,6 +56,7 @@ mod dead_letters;
 mod error;
 mod fault;
 mod given_up;
+mod instances;
 mod lanes;
 mod letters;
 mod marker_id;

@@ -29,6 +29,11 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
         name: "marker_ids",
         sql: include_str!("../migrations/0003_marker_ids.sql"),
     },
+    Migration {
+        version: 4,
+        name: "instances",
+        sql: include_str!("../migrations/0004_instances.sql"),
+    },
 ];
 
 const READING: &str = "reading the migrations";
@@ -209,7 +214,8 @@ mod tests {
             [
                 (1, 5_701_011_261_519_714_406),
                 (2, -7_659_794_984_680_709_554),
-                (3, 6_126_870_922_574_696_573)
+                (3, 6_126_870_922_574_696_573),
+                (4, 8_122_540_357_944_319_565)
             ]
         );
     }
@@ -219,7 +225,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let folder = folder.path().join("new");
         let written = Postgres::write_migrations("idem", &folder).unwrap();
-        let names = ["0001_markers_and_lanes.sql", "0002_failures.sql", "0003_marker_ids.sql"];
+        let names = [
+            "0001_markers_and_lanes.sql",
+            "0002_failures.sql",
+            "0003_marker_ids.sql",
+            "0004_instances.sql",
+        ];
         assert_eq!(written, names.map(|name| folder.join(name)));
         assert!(Postgres::write_migrations("idem", &folder).unwrap().is_empty());
         let error = Postgres::write_migrations("other", &folder).unwrap_err();

@@ -6,8 +6,8 @@ use sqlx::{AssertSqlSafe, SqlSafeStr as _, SqlStr};
 
 use crate::schema::Schema;
 use crate::{
-    attempts, check, claim, claim_states, dead_letters, given_up, lanes, letters, markers, migrate,
-    parking, scopes, seal, settle, slices, take, zombie,
+    attempts, check, claim, claim_states, dead_letters, given_up, instances, lanes, letters,
+    markers, migrate, parking, scopes, seal, settle, slices, take, zombie,
 };
 
 macro_rules! statements {
@@ -71,6 +71,11 @@ statements! {
     adopt_scopes: scopes::ADOPT,
     retire_scopes: scopes::RETIRE,
     revive_scopes: scopes::REVIVE,
+    instance_seen: instances::SEEN,
+    silent_instances: instances::SILENT,
+    forget_lanes: instances::FORGET_LANES,
+    forget_markers: instances::FORGET_MARKERS,
+    forget_instances: instances::FORGET,
     marker: markers::FIND,
     known_markers: markers::KNOWN,
     keep_results: markers::KEEP_RESULTS,

@@ -4,7 +4,8 @@ use std::error::Error as StdError;
 
 use idem_runtime::lane::{AttemptRow, Held, LaneId, LaneRow, Observed, Owner};
 use idem_runtime::store::{
-    Claim, Claimed, Fault, GivenUp, Opening, Reposition, Seal, Sealed, Settlement, Terms, Writer,
+    Claim, Claimed, Fault, GivenUp, Instance, Opening, Reposition, Seal, Sealed, Settlement, Terms,
+    Writer,
 };
 use idem_runtime::{
     DeadLetter, Key, Lends, LetterFilter, LetterNote, Marker, NewLetter, Registration, Result,
@@ -16,8 +17,8 @@ use uuid::Uuid;
 
 use crate::session::is_serializable;
 use crate::{
-    Postgres, Tx, attempts, claim, dead_letters, fault, given_up, lanes, letters, markers, parking,
-    scopes, seal, settle, slices, take,
+    Postgres, Tx, attempts, claim, dead_letters, fault, given_up, instances, lanes, letters,
+    markers, parking, scopes, seal, settle, slices, take,
 };
 
 impl Lends<PgConnection> for Postgres {
@@ -37,6 +38,10 @@ impl Store for Postgres {
 
     async fn register(&self, registration: &Registration<'_>) -> Result<()> {
         scopes::register(&self.inner, registration).await
+    }
+
+    async fn keep_instance(&self, instance: &Instance<'_>) -> Result<Vec<String>> {
+        instances::keep(&self.inner, instance).await
     }
 
     async fn lanes(&self, group: &str, topic: &str) -> Result<Vec<LaneRow>> {

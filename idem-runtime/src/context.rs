@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::event::{Event, Headers, TimestampKind};
 use crate::key::Key;
+use crate::routing::Correlation;
 
 /// What a handler can know about its event besides the payload: ask for it with a parameter of type
 /// `&Context` (of a batch handler: `&[Context]`).
@@ -18,6 +19,8 @@ pub struct Context {
     group: Option<Arc<str>>,
     event: Option<Event>,
     attempt: u32,
+    /// `None`: where they are by default.
+    correlation: Option<Arc<Correlation>>,
 }
 
 impl Context {
@@ -32,7 +35,7 @@ impl Context {
     /// # Ok::<(), idem_runtime::KeyError>(())
     /// ```
     pub fn new(scope: impl Into<Arc<str>>, key: Key) -> Self {
-        Self { scope: scope.into(), key, group: None, event: None, attempt: 1 }
+        Self { scope: scope.into(), key, group: None, event: None, attempt: 1, correlation: None }
     }
 
     /// The same context for an event that was read by a group.
@@ -47,6 +50,13 @@ impl Context {
     #[must_use]
     pub fn with_attempt(mut self, attempt: u32) -> Self {
         self.attempt = attempt;
+        self
+    }
+
+    /// The same context with its ids in these headers.
+    #[must_use]
+    pub fn with_correlation(mut self, correlation: impl Into<Arc<Correlation>>) -> Self {
+        self.correlation = Some(correlation.into());
         self
     }
 
@@ -133,9 +143,48 @@ impl Context {
         self.headers().and_then(|headers| headers.get(name))
     }
 
+    /// The id that the event's chain has in common, if the event carries one: by default in the
+    /// header `correlation-id`, otherwise where `Builder::correlation` says. One that has more than
+    /// 255 bytes or is not UTF-8 is none.
+    pub fn correlation_id(&self) -> Option<&str> {
+        self.correlation().correlation_of(self.event.as_ref()?)
+    }
+
+    /// The id of what caused the event, if the event carries one: by default in the header
+    /// `causation-id`. Otherwise as [`correlation_id`](Self::correlation_id).
+    pub fn causation_id(&self) -> Option<&str> {
+        self.correlation().causation_of(self.event.as_ref()?)
+    }
+
+    fn correlation(&self) -> &Correlation {
+        self.correlation.as_deref().unwrap_or(&Correlation::DEFAULT)
+    }
+
     /// Which attempt at this event this is, counted in this process; the first is 1. Attempts that
     /// failed for reasons outside the handler (a deadlock, a lost connection) are not counted.
     pub fn attempt(&self) -> u32 {
         self.attempt
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::key::KeyError;
+
+    #[test]
+    fn the_ids_of_a_chain_are_in_the_headers_that_are_named() -> Result<(), KeyError> {
+        let mut event = Event::new("t".into(), 0, 0, "x");
+        event.headers = [("correlation-id", "c1"), ("causation-id", "e0"), ("x-request", "r1")]
+            .map(|(name, value)| (name, Some(value)))
+            .into_iter()
+            .collect();
+        let cx = Context::new("bill", Key::new("e1")?);
+        assert_eq!((cx.correlation_id(), cx.causation_id()), (None, None));
+        let cx = cx.with_event("g", event);
+        assert_eq!((cx.correlation_id(), cx.causation_id()), (Some("c1"), Some("e0")));
+        let cx = cx.with_correlation(Correlation::headers("x-request", "x-cause"));
+        assert_eq!((cx.correlation_id(), cx.causation_id()), (Some("r1"), None));
+        Ok(())
     }
 }

@@ -72,11 +72,13 @@ pub enum FailureClass {
     KeyReuse,
     /// An attempt with effects outside of the database was begun, and its end is not known.
     UnknownEnd,
+    /// No handler of the group wants an event of this type.
+    Unmatched,
 }
 
 impl FailureClass {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Handler,
         Self::Panic,
         Self::Timeout,
@@ -88,6 +90,7 @@ impl FailureClass {
         Self::Correction,
         Self::KeyReuse,
         Self::UnknownEnd,
+        Self::Unmatched,
     ];
 
     /// The word in the database.
@@ -104,6 +107,7 @@ impl FailureClass {
             Self::Correction => "correction",
             Self::KeyReuse => "key_reuse",
             Self::UnknownEnd => "unknown_end",
+            Self::Unmatched => "unmatched",
         }
     }
 

@@ -11,6 +11,7 @@ use crate::handler::{KeySource, Subscriber};
 use crate::marker::MarkerMode;
 use crate::policy::{IsolationLevel, OnFailure, Policy, Retry};
 use crate::registry::SchemaRegistry;
+use crate::routing::{Rules, Told, Topic, Types, unmatched_scope};
 use crate::state::{Needs, States};
 use crate::store::{Store, Terms};
 use crate::work::{Typed, Work};
@@ -23,9 +24,17 @@ pub(crate) struct Group<S: Store> {
     pub(crate) states: Arc<States>,
     /// Where schemas are asked for; `None` when no handler needs one.
     pub(crate) registry: Option<SchemaRegistry>,
+    pub(crate) rules: Rules,
+    /// What was said lately of events that no handler wants.
+    pub(crate) told: Told,
 }
 
 impl<S: Store> Group<S> {
+    /// The scope of events that no handler wants, if they are kept.
+    pub(crate) fn unmatched_scope(&self) -> String {
+        unmatched_scope(&self.name)
+    }
+
     /// The scopes and how their markers are kept.
     pub(crate) fn scopes(&self) -> Vec<(&'static str, MarkerMode)> {
         self.handlers.iter().map(|handler| (handler.scope, handler.mode())).collect()
@@ -36,17 +45,17 @@ impl<S: Store> Group<S> {
         let handlers = self.handlers.iter();
         handlers
             .filter(|it| it.mode() == MarkerMode::Offset)
-            .filter(|it| it.topics.iter().any(|its| **its == *topic))
+            .filter(|it| it.reads(topic))
             .map(|it| it.scope)
             .collect()
     }
 
-    /// The topics, each once, in order.
-    pub(crate) fn topics(&self) -> Vec<Arc<str>> {
+    /// The topics and patterns of topics, each once, in order.
+    pub(crate) fn topics(&self) -> Vec<Topic> {
         let mut topics: Vec<_> =
             self.handlers.iter().flat_map(|handler| handler.topics.iter().cloned()).collect();
-        topics.sort_unstable();
-        topics.dedup();
+        topics.sort_unstable_by(|a, b| a.text.cmp(&b.text));
+        topics.dedup_by(|a, b| a.text == b.text);
         topics
     }
 
@@ -76,6 +85,12 @@ pub(crate) fn slices<S: Store>(handlers: &[Registered<S>]) -> u16 {
     handlers.iter().filter_map(|handler| handler.policy.slices).max().unwrap_or(0)
 }
 
+/// A scope that is not in the program's text, for as long as the program runs: one for each handler
+/// that is registered so.
+pub(crate) fn lasting(scope: String) -> &'static str {
+    Box::leak(scope.into_boxed_str())
+}
+
 /// The handlers of a group, while it is being described.
 pub struct Handlers<S: Store>(pub(crate) Vec<Registered<S>>);
 
@@ -89,7 +104,9 @@ impl<S: Store> Default for Handlers<S> {
 pub(crate) struct Registered<S: Store> {
     pub(crate) scope: &'static str,
     /// The topics as Kafka names them.
-    pub(crate) topics: Vec<Arc<str>>,
+    pub(crate) topics: Vec<Topic>,
+    /// The event types it takes; `None` for all.
+    pub(crate) types: Option<Types>,
     pub(crate) key: KeySource,
     pub(crate) needs: Needs,
     /// Finds the schema of an event, if its format needs one.
@@ -98,8 +115,8 @@ pub(crate) struct Registered<S: Store> {
     pub(crate) policy: Policy,
     /// Whether it takes all new events of a batch in one call.
     pub(crate) is_batch: bool,
-    /// An empty batch for the handler.
-    pub(crate) work: fn() -> Box<dyn Work<S>>,
+    /// An empty batch for the handler, under this scope.
+    pub(crate) work: fn(&'static str) -> Box<dyn Work<S>>,
 }
 
 impl<S: Store> Clone for Registered<S> {
@@ -107,6 +124,7 @@ impl<S: Store> Clone for Registered<S> {
         Self {
             scope: self.scope,
             topics: self.topics.clone(),
+            types: self.types.clone(),
             key: self.key,
             needs: self.needs.clone(),
             schema: self.schema,
@@ -126,13 +144,14 @@ impl<S: Store> Registered<S> {
         }
         Self {
             scope: H::SCOPE,
-            topics: H::TOPICS.iter().map(|topic| Arc::from(*topic)).collect(),
+            topics: H::TOPICS.iter().map(|topic| Topic::new(topic)).collect(),
+            types: Types::of::<H>(),
             key: H::KEY,
             needs,
             schema: H::SCHEMA,
             policy: H::POLICY,
             is_batch: <H::Input as crate::handler::Input>::IS_BATCH,
-            work: || Box::new(Typed::<H>::new()),
+            work: |scope| Box::new(Typed::<H>::new(scope)),
         }
     }
 
@@ -141,6 +160,12 @@ impl<S: Store> Registered<S> {
             KeySource::Offset => MarkerMode::Offset,
             KeySource::Event | KeySource::Message => MarkerMode::Rows,
         }
+    }
+
+    /// What is wrong with what it says of topics and types, one sentence each.
+    pub(crate) fn mistakes(&self) -> impl Iterator<Item = String> {
+        let topics = self.topics.iter().filter_map(Topic::mistake);
+        topics.chain(self.types.iter().flat_map(|types| types.mistakes.iter().cloned()))
     }
 
     pub(crate) fn retry(&self) -> Retry {

@@ -16,6 +16,7 @@ use crate::format::{Encoded, SchemaOf};
 use crate::group::{Handlers, Registered};
 use crate::key::{Content, Key, KeyError};
 use crate::policy::Policy;
+use crate::routing::EventType;
 use crate::state::{Needs, State, States};
 use crate::store::{Lends, Store};
 
@@ -95,11 +96,22 @@ pub type EventOf<H> = <<H as Handler>::Input as Input>::Event;
     note = "add `topic = \"..\"` to its `#[idempotent(..)]`"
 )]
 pub trait Subscriber: Handler {
-    /// The topics it reads.
+    /// The topics it reads: names, and patterns, which begin with `^`.
     const TOPICS: &'static [&'static str];
 
     /// Finds the schema of an event, when its format needs one of a schema registry.
     const SCHEMA: Option<SchemaOf> = None;
+
+    /// Patterns of the event types it takes; `None` for all events of its topics.
+    const TYPES: Option<&'static [&'static str]> = None;
+
+    /// Whether its event is an enum of event types, decoded by [`decode_as`](Self::decode_as).
+    const BY_TYPE: bool = false;
+
+    /// Where the type of an event is; `None`: as its group says.
+    fn event_type() -> Option<EventType> {
+        None
+    }
 
     /// Decodes a message into the handler's event, with the schemas that [`SCHEMA`](Self::SCHEMA)
     /// asked for.
@@ -107,6 +119,14 @@ pub trait Subscriber: Handler {
     /// # Errors
     /// [`DecodeError`] when the payload is not such an event.
     fn decode(event: Encoded<'_>) -> Result<EventOf<Self>, DecodeError>;
+
+    /// Decodes a message of this type, where that decides what it is decoded into.
+    ///
+    /// # Errors
+    /// As [`decode`](Self::decode).
+    fn decode_as(event: Encoded<'_>, _event_type: &str) -> Result<EventOf<Self>, DecodeError> {
+        Self::decode(event)
+    }
 
     /// The hash of what the message says: the key of an event without one, where the handler asks for
     /// that. As of a JSON payload, unless said otherwise.

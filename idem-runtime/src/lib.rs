@@ -16,6 +16,7 @@
 
 mod answer;
 mod backoff;
+mod broadcast;
 #[cfg(feature = "kafka")]
 mod builder;
 #[cfg(any(test, feature = "testing"))]
@@ -39,6 +40,7 @@ mod marker;
 pub mod memory;
 pub mod migration;
 mod outcome;
+mod outside;
 mod pipeline;
 mod policy;
 mod process;
@@ -47,6 +49,7 @@ mod random;
 #[cfg_attr(not(feature = "avro"), path = "registry/off.rs")]
 mod registry;
 mod replay;
+mod routing;
 #[cfg(feature = "kafka")]
 mod run;
 mod scope;
@@ -56,6 +59,7 @@ mod unmarked;
 mod work;
 
 pub use answer::{Answer, Answers, Slot};
+pub use broadcast::Broadcast;
 #[cfg(feature = "kafka")]
 pub use builder::{Builder, Current, NoStore, With};
 pub use context::Context;
@@ -89,6 +93,7 @@ pub use process::{Processor, answer, process};
 #[cfg(feature = "avro")]
 pub use registry::SchemaRegistry;
 pub use replay::{Replay, ReplayReport};
+pub use routing::{Correlation, EventType, EventTypes, Unmatched};
 #[cfg(feature = "kafka")]
 pub use run::{Idem, RunHandle};
 pub use scope::{MAX_SCOPE_LEN, Registration, ScopePlan, ScopeRow};

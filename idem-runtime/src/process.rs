@@ -12,10 +12,12 @@ use crate::failure::Failure;
 use crate::handler::{Call, EventOf, Handler, Input, KeyedByEvent};
 use crate::key::{IntoKey, Key};
 use crate::outcome::Outcome;
+use crate::outside::{Opened, Opening};
 use crate::policy::MissingKey;
 use crate::scope::check_scope;
 use crate::state::{Needs, States};
 use crate::store::{Claim, Claimed, Fault, Lends, Sealed, Store, Terms, Writer};
+use crate::work::bounded;
 
 /// How often a claim that failed for a passing reason is tried again before the caller is told.
 const CLAIM_TRIES: u32 = 5;
@@ -123,31 +125,57 @@ impl<S: Store> Processor<S> {
         let key = key.map_err(|error| refused(H::SCOPE, error))?;
         let cx = Context::new(H::SCOPE, key.clone());
         let isolation = H::POLICY.isolation.unwrap_or_default();
+        let opening = match (H::POLICY.unknown_end, marked) {
+            (Some(unknown), true) => Some(Opening {
+                scope: H::SCOPE,
+                key: &key,
+                attempt: Uuid::new_v4(),
+                unknown,
+                states: &self.states,
+            }),
+            _ => None,
+        };
+        let opened = match &opening {
+            None => Opened::Known,
+            Some(opening) => {
+                let place =
+                    |error: Error| error.context(format_args!("scope {}, key {key}", H::SCOPE));
+                let mut opened = opening.open(&self.store, false).await.map_err(place)?;
+                while let Opened::Ask(at) = opened {
+                    let begun = opening.begun(at);
+                    let asked = bounded(H::POLICY.timeout, H::probe(&event, &begun)).await;
+                    opened = match opening.probed::<S>(asked).map_err(place)? {
+                        Some(opened) => opened,
+                        None => opening.open(&self.store, true).await.map_err(place)?,
+                    };
+                }
+                opened
+            }
+        };
         let once = Once {
             scope: H::SCOPE,
             key: &key,
             metadata: self.metadata.as_ref(),
+            reclaim: opened != Opened::Known,
             terms: Terms { isolation, statement_timeout: None },
         };
         let effects = async |tx: &mut S::Tx| {
+            if opened == Opened::Mark {
+                return Ok(None);
+            }
             let input = H::Input::next(&mut std::iter::once(event))
                 .ok_or_else(|| Failure::new("the handler takes no event"))?;
             let mut answer = None;
             let call = Call::new(tx, std::slice::from_ref(&cx), &self.states);
             let handled = H::handle(input, call.answering(&mut answer));
-            match H::POLICY.timeout {
-                None => handled.await,
-                Some(limit) => tokio::time::timeout(limit, handled)
-                    .await
-                    .unwrap_or_else(|_| Err(Failure::timeout(limit))),
-            }?;
+            bounded(H::POLICY.timeout, handled).await?;
             if let (Some(answer), true) = (&answer, marked) {
                 self.store.keep_results(tx, &[(H::SCOPE, &key, answer)]).await?;
             }
             Ok(answer)
         };
         match marked {
-            true => match once.run(&self.store, effects).await? {
+            true => match run_once(&once, &self.store, opening.as_ref(), effects).await? {
                 Outcome::Duplicate(_) if H::STORES_RESULT => {
                     let marker = self.store.marker(H::SCOPE, &key).await?;
                     Ok(Outcome::Duplicate(marker.map(|it| it.result)))
@@ -157,6 +185,29 @@ impl<S: Store> Processor<S> {
             false => crate::unmarked::unmarked(&self.store, H::SCOPE, &once.terms, effects).await,
         }
     }
+}
+
+/// Runs it; where its effects are outside, an error of the handler takes the attempt back.
+async fn run_once<S: Store, T>(
+    once: &Once<'_>,
+    store: &S,
+    opening: Option<&Opening<'_>>,
+    effects: impl AsyncFnOnce(&mut S::Tx) -> Result<T, Failure>,
+) -> Result<Outcome<T>> {
+    let Some(opening) = opening else { return once.run(store, effects).await };
+    let mut has_failed = false;
+    let outcome = once
+        .run(store, async |tx: &mut S::Tx| {
+            let result = effects(tx).await;
+            // Of a call that took too long nobody knows what it has done.
+            has_failed = result.as_ref().is_err_and(|failure| !failure.timed_out());
+            result
+        })
+        .await;
+    if has_failed && outcome.as_ref().is_err_and(|error| error.kind() == ErrorKind::Handler) {
+        opening.take_back(store).await;
+    }
+    outcome
 }
 
 /// What `bill::process(&store, event)` calls.
@@ -211,12 +262,14 @@ struct Once<'a> {
     scope: &'a str,
     key: &'a Key,
     metadata: Option<&'a Value>,
+    /// Whether a marker that says anything but processed is taken over.
+    reclaim: bool,
     terms: Terms,
 }
 
 impl<'a> Once<'a> {
     fn new(scope: &'a str, key: &'a Key) -> Self {
-        Self { scope, key, metadata: None, terms: Terms::default() }
+        Self { scope, key, metadata: None, reclaim: false, terms: Terms::default() }
     }
 
     /// Claim, run, seal, commit.
@@ -287,7 +340,8 @@ impl<'a> Once<'a> {
     /// Begins and claims. Nothing of the user's has run yet, so that a passing failure is tried
     /// again here.
     async fn claimed<S: Store>(&self, store: &S, writer: &Writer<'_>) -> Result<Taken<S::Tx>> {
-        let claim = Claim { metadata: self.metadata, ..Claim::new(self.scope, self.key) };
+        let Self { metadata, reclaim, .. } = *self;
+        let claim = Claim { metadata, reclaim, ..Claim::new(self.scope, self.key) };
         let mut backoff = crate::backoff::Backoff::for_store();
         loop {
             let result: Result<Taken<S::Tx>> = async {

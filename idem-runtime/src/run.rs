@@ -1,13 +1,14 @@
 //! Running: start everything, wait, drain, leave.
 
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::watch;
 use uuid::Uuid;
 
+use crate::broadcast::Heart;
 use crate::error::{Error, ErrorKind, Result};
 use crate::group::Group;
 use crate::kafka::{Forwarder, Kafka, Keeper, Keeping, Reader};
@@ -244,6 +245,8 @@ pub(crate) struct GroupRunner<S: Store> {
     pub(crate) kafka: Arc<Kafka>,
     pub(crate) lanes: LaneSettings,
     pub(crate) settings: RunnerSettings,
+    /// Of a group that reads everything in each instance.
+    pub(crate) heart: Option<Heart>,
     pub(crate) adopt: Vec<String>,
     pub(crate) retire: Vec<String>,
 }
@@ -251,12 +254,16 @@ pub(crate) struct GroupRunner<S: Store> {
 #[async_trait]
 impl<S: Store> Runner for GroupRunner<S> {
     async fn start(self: Box<Self>, process: &Process) -> Result<Running> {
-        let Self { group, kafka, lanes, settings, adopt, retire } = *self;
+        let Self { group, kafka, lanes, settings, heart, adopt, retire } = *self;
         let named = |error: Error| error.context(format_args!("group {}", group.name));
         let scopes = group.scopes();
         let store = group.store.check().await.map_err(named)?;
         let registration =
             Registration { group: &group.name, scopes: &scopes, adopt: &adopt, retire: &retire };
+        if let Some(heart) = &heart {
+            // Before it has anything that could be forgotten.
+            heart.beat(&group.store, false).await.map_err(named)?;
+        }
         group.store.register(&registration).await.map_err(named)?;
 
         let forwarder = match &settings.dead_letter_topic {
@@ -287,6 +294,7 @@ impl<S: Store> Runner for GroupRunner<S> {
             bound: settings.drain,
             stopped: Arc::clone(&process.stopped),
             lanes: Mutex::default(),
+            at_start: OnceLock::new(),
         });
         let keeping: Arc<dyn Keeping> = Arc::clone(&keeper) as _;
         let reader = Reader::new(&kafka, keeping, mark, settings.commit_interval).map_err(named)?;
@@ -294,12 +302,16 @@ impl<S: Store> Runner for GroupRunner<S> {
         let bootstrap = kafka.bootstrap().to_owned();
         let topics = group.topics();
         let subscribed = tokio::task::spawn_blocking(move || {
-            reader.subscribe(&topics, &bootstrap).map(|()| reader)
+            reader.subscribe(&topics, &bootstrap).map(|named| (reader, named))
         });
         let subscribed = subscribed.await.unwrap_or_else(|error| {
             Err(Error::new(ErrorKind::Kafka, "the Kafka client did not start").with_source(error))
         });
-        let reader = subscribed.map_err(named)?;
+        let (reader, at_start) = subscribed.map_err(named)?;
+        if let Some(topics) = at_start {
+            // Before the source is set, and so before any lane starts.
+            let _ = keeper.at_start.set(topics);
+        }
 
         // From here on the consumer lives until the keeper is closed, which the thread does: nothing
         // is awaited in between, where this could be dropped.
@@ -325,9 +337,11 @@ impl<S: Store> Runner for GroupRunner<S> {
             let keeper = Arc::clone(&keeper);
             tokio::spawn(forwarder.run(move || keeper.seats(), settings.check_interval))
         });
+        let heart =
+            heart.map(|it| tokio::spawn(it.run(group.store.clone(), settings.check_interval)));
         let seats = move || keeper.seats();
         let watch = tokio::spawn(watch_lanes(group, owner, source, seats, settings.check_interval));
-        let helpers = std::iter::once(watch).chain(forward).collect();
+        let helpers = std::iter::once(watch).chain(forward).chain(heart).collect();
         Ok(Running { stop, done: ended, thread: Some(thread), helpers })
     }
 }

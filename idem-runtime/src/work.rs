@@ -21,6 +21,7 @@ use crate::handler::{Call, EventOf, Handler, Input, Subscriber};
 use crate::key::{Key, KeyError};
 use crate::marker::Fingerprint;
 use crate::policy::MissingKey;
+use crate::routing::Correlation;
 use crate::state::{Needs, States};
 use crate::store::Store;
 
@@ -68,21 +69,23 @@ impl Identity {
 
 /// The events of one batch for one handler, decoded.
 pub(crate) trait Work<S: Store>: Send {
-    /// Decodes the event and finds its key. The n-th call that succeeds makes slot n.
+    /// Decodes the event, of this type if the handler decodes by it, and finds its key. The n-th call
+    /// that succeeds makes slot n.
     fn push(
         &mut self,
-        event: &Event,
-        schemas: &Schemas,
+        event: Encoded<'_>,
+        event_type: Option<&str>,
         missing: Option<MissingKey>,
     ) -> Result<Identity, Refusal>;
 
     /// What tells this payload from others.
     fn fingerprint(&self, event: &Event) -> Fingerprint;
 
-    /// Asks the handler's probe about an attempt whose end is not known.
+    /// Asks the handler's probe about an attempt at the event of this slot whose end is not known.
     fn probe<'a>(
         &'a mut self,
         event: Encoded<'a>,
+        slot: usize,
         begun: Begun,
         timeout: Option<Duration>,
     ) -> Pin<Box<dyn Future<Output = Result<Probed, Failure>> + Send + 'a>>;
@@ -118,6 +121,8 @@ pub(crate) struct Room<'a> {
     pub(crate) schemas: &'a Schemas,
     /// How long a call may take.
     pub(crate) timeout: Option<Duration>,
+    /// Where an event's correlation and causation ids are.
+    pub(crate) correlation: &'a Arc<Correlation>,
 }
 
 /// A handler failed.
@@ -133,15 +138,17 @@ pub(crate) struct Typed<H: Handler> {
     scope: Arc<str>,
     /// Taken by the first attempt; decoded again for another.
     slots: Vec<Option<EventOf<H>>>,
+    /// For each slot the event's type; empty when the handler does not decode by it.
+    types: Vec<Box<str>>,
     /// Whether the handler asks for contexts.
     contexts: bool,
 }
 
 impl<H: Subscriber> Typed<H> {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(scope: &'static str) -> Self {
         let mut needs = Needs::default();
         H::needs(&mut needs);
-        Self { scope: H::SCOPE.into(), slots: Vec::new(), contexts: needs.contexts }
+        Self { scope: scope.into(), slots: Vec::new(), types: Vec::new(), contexts: needs.contexts }
     }
 
     /// One call of the handler, for one event or for all.
@@ -181,14 +188,23 @@ impl<H: Subscriber> Typed<H> {
     fn event(&mut self, item: &Item<'_>, schemas: &Schemas) -> Result<EventOf<H>, Failure> {
         match self.slots[item.slot].take() {
             Some(event) => Ok(event),
-            None => Ok(H::decode(Encoded::new(item.event, schemas))?),
+            None => {
+                let event = Encoded::new(item.event, schemas);
+                Ok(decoded::<H>(event, self.type_of(item.slot))?)
+            }
         }
+    }
+
+    /// The type of a slot's event, if the handler decodes by it.
+    fn type_of(&self, slot: usize) -> Option<&str> {
+        self.types.get(slot).map(|it| &**it)
     }
 
     fn context(&self, item: &Item<'_>, room: Room<'_>) -> Context {
         Context::new(Arc::clone(&self.scope), item.key.clone())
             .with_event(Arc::clone(room.group), item.event.clone())
             .with_attempt(item.attempt)
+            .with_correlation(Arc::clone(room.correlation))
     }
 }
 
@@ -204,18 +220,18 @@ pub(crate) async fn bounded<T>(
 /// Decodes an event for a handler and finds its key. Both are the user's code: what a panic in them
 /// says is not repeated, because it may quote the payload.
 fn decode<H: Subscriber>(
-    event: &Event,
-    schemas: &Schemas,
+    event: Encoded<'_>,
+    event_type: Option<&str>,
     missing: Option<MissingKey>,
 ) -> Result<(EventOf<H>, Identity), Refusal> {
-    let decoded = panic::catch_unwind(AssertUnwindSafe(|| H::decode(Encoded::new(event, schemas))))
+    let decoded = panic::catch_unwind(AssertUnwindSafe(|| decoded::<H>(event, event_type)))
         .unwrap_or_else(|_| Err(DecodeError::new("decoding it panicked")))
         .map_err(Refusal::Decode)?;
-    let key = panic::catch_unwind(AssertUnwindSafe(|| H::key(&decoded, Some(event))))
+    let key = panic::catch_unwind(AssertUnwindSafe(|| H::key(&decoded, Some(&event))))
         .unwrap_or_else(|_| Err(KeyError::new("finding its key panicked")));
     let identity = match (key, missing) {
         (Ok(key), _) => Ok(Identity::Key(key)),
-        (Err(error), Some(missing)) if error.is_missing() => instead::<H>(event, error, missing),
+        (Err(error), Some(missing)) if error.is_missing() => instead::<H>(&event, error, missing),
         (Err(error), _) => Err(error),
     };
     Ok((decoded, identity.map_err(Refusal::Key)?))
@@ -234,15 +250,28 @@ fn instead<H: Subscriber>(
     }
 }
 
+fn decoded<H: Subscriber>(
+    event: Encoded<'_>,
+    event_type: Option<&str>,
+) -> Result<EventOf<H>, DecodeError> {
+    match event_type {
+        Some(event_type) if H::BY_TYPE => H::decode_as(event, event_type),
+        _ => H::decode(event),
+    }
+}
+
 impl<S: Store, H: Subscriber<Store = S>> Work<S> for Typed<H> {
     fn push(
         &mut self,
-        event: &Event,
-        schemas: &Schemas,
+        event: Encoded<'_>,
+        event_type: Option<&str>,
         missing: Option<MissingKey>,
     ) -> Result<Identity, Refusal> {
-        let (decoded, identity) = decode::<H>(event, schemas, missing)?;
+        let (decoded, identity) = decode::<H>(event, event_type, missing)?;
         self.slots.push(Some(decoded));
+        if H::BY_TYPE {
+            self.types.push(event_type.unwrap_or_default().into());
+        }
         Ok(identity)
     }
 
@@ -261,12 +290,13 @@ impl<S: Store, H: Subscriber<Store = S>> Work<S> for Typed<H> {
     fn probe<'a>(
         &'a mut self,
         event: Encoded<'a>,
+        slot: usize,
         begun: Begun,
         timeout: Option<Duration>,
     ) -> Pin<Box<dyn Future<Output = Result<Probed, Failure>> + Send + 'a>> {
         Box::pin(async move {
             let asked = async move {
-                let event = H::decode(event)?;
+                let event = decoded::<H>(event, self.type_of(slot))?;
                 bounded(timeout, H::probe(&event, &begun)).await
             };
             match AssertUnwindSafe(asked).catch_unwind().await {

@@ -59,6 +59,7 @@ mod error;
 mod fault;
 mod guard;
 mod hex;
+mod instances;
 mod lane_row;
 mod lanes;
 mod letter_row;

@@ -29,6 +29,11 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
         name: "marker_details",
         sql: include_str!("../migrations/0003_marker_details.sql"),
     },
+    Migration {
+        version: 4,
+        name: "instances",
+        sql: include_str!("../migrations/0004_instances.sql"),
+    },
 ];
 
 const DOING: &str = "migrating";

@@ -6,8 +6,8 @@ use sqlx::{AssertSqlSafe, SqlSafeStr as _, SqlStr};
 
 use crate::prefix::Prefix;
 use crate::{
-    attempts, check, claim, dead_letters, lane_row, lanes, letters, markers, migrate, observe,
-    parking, scopes, seal, settle, slices, take,
+    attempts, check, claim, dead_letters, instances, lane_row, lanes, letters, markers, migrate,
+    observe, parking, scopes, seal, settle, slices, take,
 };
 
 /// The time, in the unit of the tables.
@@ -84,6 +84,13 @@ statements! {
     adopt_scopes: scopes::ADOPT,
     retire_scopes: scopes::RETIRE,
     revive_scopes: scopes::REVIVE,
+    instance_seen: instances::SEEN,
+    silent_instances: instances::SILENT,
+    forget_letters: instances::FORGET_LETTERS,
+    forget_lanes: instances::FORGET_LANES,
+    forget_markers: instances::FORGET_MARKERS,
+    forget_scopes: instances::FORGET_SCOPES,
+    forget_instances: instances::FORGET,
     marker: markers::FIND,
     keep_result: markers::KEEP_RESULT,
     take_back: markers::TAKE_BACK,

@@ -4,7 +4,8 @@ use std::error::Error as StdError;
 
 use idem_runtime::lane::{AttemptRow, Held, LaneId, LaneRow, Observed, Owner};
 use idem_runtime::store::{
-    Claim, Claimed, Fault, GivenUp, Opening, Reposition, Seal, Sealed, Settlement, Terms, Writer,
+    Claim, Claimed, Fault, GivenUp, Instance, Opening, Reposition, Seal, Sealed, Settlement, Terms,
+    Writer,
 };
 use idem_runtime::{
     DeadLetter, Key, Lends, LetterFilter, LetterNote, Marker, NewLetter, Registration, Result,
@@ -15,8 +16,8 @@ use sqlx::sqlite::SqliteConnection;
 use uuid::Uuid;
 
 use crate::{
-    Sqlite, Tx, attempts, claim, dead_letters, fault, lanes, letters, markers, observe, parking,
-    scopes, seal, settle, slices, take,
+    Sqlite, Tx, attempts, claim, dead_letters, fault, instances, lanes, letters, markers, observe,
+    parking, scopes, seal, settle, slices, take,
 };
 
 impl Lends<SqliteConnection> for Sqlite {
@@ -36,6 +37,10 @@ impl Store for Sqlite {
 
     async fn register(&self, registration: &Registration<'_>) -> Result<()> {
         scopes::register(&self.inner, registration).await
+    }
+
+    async fn keep_instance(&self, instance: &Instance<'_>) -> Result<Vec<String>> {
+        instances::keep(&self.inner, instance).await
     }
 
     async fn lanes(&self, group: &str, topic: &str) -> Result<Vec<LaneRow>> {

@@ -19,7 +19,7 @@ async fn refusal(store: &Sqlite) -> String {
 async fn a_fresh_file_is_migrated_once_and_keeps_its_identity() {
     let fixture = Fixture::new();
     let store = fixture.store().await;
-    assert_eq!(store.pending_migrations().await.unwrap().len(), 3);
+    assert_eq!(store.pending_migrations().await.unwrap().len(), 4);
     store.migrate().await.unwrap();
     let id = store.check().await.unwrap();
     assert_eq!(id.get_version_num(), 4);
@@ -138,7 +138,12 @@ async fn files_are_written_once_and_never_over_another_content() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path().join("new");
     let written = Sqlite::write_migrations("idem_", &folder).unwrap();
-    let names = ["0001_markers_and_lanes.sql", "0002_failures.sql", "0003_marker_details.sql"];
+    let names = [
+        "0001_markers_and_lanes.sql",
+        "0002_failures.sql",
+        "0003_marker_details.sql",
+        "0004_instances.sql",
+    ];
     assert_eq!(written, names.map(|name| folder.join(name)));
     assert!(Sqlite::write_migrations("idem_", &folder).unwrap().is_empty());
     let error = Sqlite::write_migrations("other_", &folder).unwrap_err();

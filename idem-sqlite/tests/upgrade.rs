@@ -43,7 +43,10 @@ async fn a_file_of_the_first_release_keeps_what_it_has() {
         .unwrap();
     let behind = store.check().await.unwrap_err();
     assert_eq!(behind.kind(), ErrorKind::Migration);
-    assert!(behind.to_string().contains("2 (failures), 3 (marker_details) pending"), "{behind}");
+    assert!(
+        behind.to_string().contains("2 (failures), 3 (marker_details), 4 (instances) pending"),
+        "{behind}"
+    );
 
     store.migrate().await.unwrap();
     assert_eq!(store.check().await.unwrap().to_string(), identity);

@@ -6,9 +6,10 @@
 pub use std::time::Duration;
 
 pub use idem_runtime::{
-    Answer, Answers, Call, Content, Event, Failure, Handler, IsolationLevel, Key, KeyError,
-    KeyPart, KeySource, KeyedByEvent, Many, MaybePart, MissingKey, Needs, OnFailure, One, Param,
-    PayloadCheck, Policy, Retry, Single, Subscriber, answer, process,
+    Answer, Answers, Begun, Call, Content, Event, EventType, EventTypes, Failure, Handler,
+    IsolationLevel, Key, KeyError, KeyPart, KeySource, KeyedByEvent, Many, MaybePart, MissingKey,
+    Needs, OnFailure, One, Param, PayloadCheck, Policy, Retry, Single, Subscriber, UnknownEnd,
+    answer, process,
 };
 pub mod formats;
 pub mod stores;
@@ -22,12 +23,53 @@ pub type Texts = &'static [&'static str];
 /// Texts in pairs.
 pub type Pairs = &'static [(&'static str, &'static str)];
 
+/// A text.
+pub type Str = str;
+/// Yes or no.
+pub type Flag = bool;
+/// The event types that a handler takes.
+pub type Types = Option<Texts>;
+/// Where they are.
+pub type TypeFrom = Option<EventType>;
+
+/// The event types that a handler takes.
+pub const fn types(types: Texts) -> Types {
+    Some(types)
+}
+
+/// Where the types are.
+pub const fn type_from(place: EventType) -> TypeFrom {
+    Some(place)
+}
+
+/// What a decoded enum of event types is.
+pub type DecodedAs<E> = Result<E, idem_runtime::DecodeError>;
+
+/// The answer of an enum that has no variant for a type.
+///
+/// # Errors
+/// Always.
+pub fn no_variant<E>(event_type: &str) -> DecodedAs<E> {
+    let shown: String = event_type.chars().take(100).collect();
+    Err(idem_runtime::DecodeError::new(format!("no variant has the event type {shown:?}")))
+}
+
+/// The answer of a handler over an enum of event types to a message without one.
+///
+/// # Errors
+/// Always.
+pub fn without_type<E>(_: Encoded<'_>) -> DecodedAs<E> {
+    Err(idem_runtime::DecodeError::new("the event has no type that a variant could be chosen by"))
+}
+
 /// The message an event was decoded from.
 pub type Msg<'a> = Option<&'a Event>;
 /// What `key` returns.
 pub type Keyed = Result<Key, KeyError>;
 /// What `handle` returns.
 pub type Handled = Result<(), Failure>;
+/// What `probe` returns.
+pub type Asked = Result<idem_runtime::Probed, Failure>;
 /// What `decode` returns.
 pub type Decoded<H> = Result<idem_runtime::EventOf<H>, idem_runtime::DecodeError>;
 /// What `decode` is given.
@@ -167,6 +209,14 @@ impl<E: HandlerError> Returned for Result<(), E> {
     fn result(self) -> Self {
         self
     }
+}
+
+/// What a probe found out.
+///
+/// # Errors
+/// The probe's.
+pub fn probed<E: HandlerError>(answer: Result<idem_runtime::Probed, E>) -> Asked {
+    answer.map_err(HandlerError::into_failure)
 }
 
 /// What a handler whose results are stored can return.

@@ -61,6 +61,9 @@
 //! Effects outside the transaction (a request, an e-mail) happen at least once: give the remote
 //! service the key ([`Context::key`]), if it understands one.
 
+#[doc = include_str!("../docs/event_types.md")]
+#[doc(inline)]
+pub use idem_macros::EventTypes;
 #[doc = include_str!("../docs/idempotent.md")]
 #[doc = ""]
 #[doc = include_str!("../docs/function.md")]
@@ -68,13 +71,14 @@
 pub use idem_macros::idempotent;
 #[doc(inline)]
 pub use idem_runtime::{
-    Answer, Answers, BoxError, Cause, CloudEvent, Content, Context, DeadLetter, DeadLetters,
-    DecodeError, Encoded, Error, ErrorKind, Event, EventOf, Failure, FailureClass, Fingerprint,
-    Format, Handler, Headers, IntoKey, IsolationLevel, Key, KeyError, KeyPart, KeySource,
-    KeyedByEvent, LetterAction, LetterFilter, LetterNote, LetterState, Many, Marker, MarkerMode,
-    MarkerState, MissingKey, OnFailure, One, Origin, Outcome, PayloadCheck, Permanent, Policy,
-    Processor, Replay, ReplayReport, Result, Retry, SchemaOf, Schemas, Serves, State, Store,
-    Subscriber, TimestampKind, decode_json, permanent,
+    Answer, Answers, Begun, BoxError, Cause, CloudEvent, Content, Context, Correlation, DeadLetter,
+    DeadLetters, DecodeError, Encoded, Error, ErrorKind, Event, EventOf, EventType, EventTypes,
+    Failure, FailureClass, Fingerprint, Format, Handler, Headers, IntoKey, IsolationLevel, Key,
+    KeyError, KeyPart, KeySource, KeyedByEvent, LetterAction, LetterFilter, LetterNote,
+    LetterState, Many, Marker, MarkerMode, MarkerState, MissingKey, OnFailure, One, Origin,
+    Outcome, PayloadCheck, Permanent, Policy, Probed, Processor, Replay, ReplayReport, Result,
+    Retry, SchemaOf, Schemas, Serves, State, Store, Subscriber, TimestampKind, UnknownEnd,
+    decode_json, permanent,
 };
 #[cfg(feature = "avro")]
 #[doc(inline)]
@@ -85,7 +89,9 @@ pub use idem_runtime::{decode_protobuf, decode_protobuf_registry};
 // What only the runner needs.
 #[cfg(feature = "kafka")]
 #[doc(inline)]
-pub use idem_runtime::{Builder, Counts, DatabaseLost, Idem, Kafka, LogChanged, RunHandle, Start};
+pub use idem_runtime::{
+    Broadcast, Builder, Counts, DatabaseLost, Idem, Kafka, LogChanged, RunHandle, Start, Unmatched,
+};
 
 #[doc(hidden)]
 pub mod __private;

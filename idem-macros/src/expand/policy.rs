@@ -5,16 +5,29 @@ use quote::quote_spanned;
 use syn::Ident;
 
 use super::here;
+use crate::effects::UnknownEnd;
 use crate::model::Policy;
 use crate::policy::OnFailure;
 use crate::retry::{Max, Retry};
 use crate::time::Time;
 
 /// The constant, when anything is said.
-pub(super) fn policy(policy: &Policy) -> Option<TokenStream> {
-    if *policy == Policy::default() {
+pub(super) fn policy(policy: &Policy, effects: Option<&UnknownEnd>) -> Option<TokenStream> {
+    if *policy == Policy::default() && effects.is_none() {
         return None;
     }
+    let effects = effects.map(|it| {
+        let end = match it {
+            UnknownEnd::Retry => quote_spanned!(here()=> Retry),
+            UnknownEnd::RetryAfter(after) => {
+                let after = time(*after);
+                quote_spanned!(here()=> RetryAfter(#after))
+            }
+            UnknownEnd::Never => quote_spanned!(here()=> Never),
+            UnknownEnd::Probe(_) => quote_spanned!(here()=> Probe),
+        };
+        call("unknown_end", &quote_spanned!(here()=> ::idem::__private::UnknownEnd::#end))
+    });
     let retry = policy.retry.as_ref().map(|it| call("retry", &retry(it)));
     let on_failure = policy.on_failure.map(|it| call("on_failure", &on_failure(it)));
     let isolation = policy.isolation.map(|it| {
@@ -34,7 +47,7 @@ pub(super) fn policy(policy: &Policy) -> Option<TokenStream> {
     Some(quote_spanned! {here()=>
         const POLICY: ::idem::__private::Policy =
             ::idem::__private::Policy::new() #retry #on_failure #isolation #timeout #slices #missing_key
-            #payload_check;
+            #payload_check #effects;
     })
 }
 

@@ -1,16 +1,20 @@
-//! What makes a handler readable from Kafka: its topics, and how an event is decoded.
+//! What makes a handler readable from Kafka: its topics, its types, how a message is decoded.
 
 use proc_macro2::TokenStream;
 use quote::{quote, quote_spanned};
-use syn::{Ident, LitStr};
+use syn::spanned::Spanned as _;
+use syn::{ExprPath, Ident, LitStr};
 
 use super::{here, mixed, type_name};
 use crate::format::Format;
 use crate::model::Model;
 use crate::policy::MissingKey;
+use crate::types::{TypeFrom, TypePlace, Types};
 
 pub(super) fn subscriber(model: &Model, topics: &[LitStr]) -> TokenStream {
     let (cfgs, name) = (model.function.cfgs(), type_name(&model.function));
+    let types = model.types.as_ref().map(types);
+    let type_from = model.type_from.as_ref().map(type_from);
     let schema = match &model.format {
         Some(Format::Known { name: "avro", .. }) => Some(quote_spanned! {here()=>
             const SCHEMA: ::idem::__private::SchemaId = ::idem::__private::formats::avro_schema!();
@@ -26,25 +30,53 @@ pub(super) fn subscriber(model: &Model, topics: &[LitStr]) -> TokenStream {
             }
         }
     });
-    let decode = decode(model);
+    let event = Ident::new("event", here());
+    let (decode, by_type) = match &model.types {
+        Some(Types::Of(path)) => {
+            let without = quote_spanned!(here()=> ::idem::__private::without_type(#event));
+            (without, Some(by_type(model, path, &event)))
+        }
+        _ => (decoded(model, &event), None),
+    };
+    let decode = optional(model, &event, decode);
     quote_spanned! {here()=>
         #(#cfgs)*
         impl ::idem::__private::Subscriber for #name {
             const TOPICS: ::idem::__private::Texts = &[#(#topics),*];
             #schema
+            #types
+            #type_from
             fn decode(event: ::idem::__private::Encoded) -> ::idem::__private::Decoded<Self> {
                 #decode
             }
+            #by_type
             #content
         }
     }
 }
 
-fn decode(model: &Model) -> TokenStream {
-    let input = &model.input;
-    let payload = input.payload();
-    let event = Ident::new("event", here());
-    let decode = match &model.format {
+/// The variant of the event's type.
+fn by_type(model: &Model, path: &ExprPath, event: &Ident) -> TokenStream {
+    let at = here().located_at(path.span());
+    // The type that is named and the one that is taken are the same, or it does not compile.
+    let decode = quote_spanned! {at=>
+        <#path as ::idem::__private::EventTypes>::decode(#event, event_type)
+    };
+    let decode = optional(model, event, decode);
+    quote_spanned! {at=>
+        fn decode_as(
+            #event: ::idem::__private::Encoded,
+            event_type: &::idem::__private::Str,
+        ) -> ::idem::__private::Decoded<Self> {
+            #decode
+        }
+    }
+}
+
+/// The event, read in the handler's format.
+fn decoded(model: &Model, event: &Ident) -> TokenStream {
+    let payload = model.input.payload();
+    match &model.format {
         None | Some(Format::Known { name: "json", .. }) => {
             quote_spanned!(here()=> ::idem::__private::decode_json::<#payload>(#event))
         }
@@ -64,9 +96,42 @@ fn decode(model: &Model) -> TokenStream {
             let at = mixed(path);
             quote_spanned!(at=> ::idem::__private::decode_with::<#path, #payload>(#event))
         }
-    };
-    match input.is_optional() {
+    }
+}
+
+/// Of a message that may be without a payload: where it has none, there is nothing to decode.
+fn optional(model: &Model, event: &Ident, decode: TokenStream) -> TokenStream {
+    match model.input.is_optional() {
         true => quote_spanned!(here()=> ::idem::__private::optional(#event, |#event| #decode)),
-        false => quote!(#decode),
+        false => decode,
+    }
+}
+
+fn types(types: &Types) -> TokenStream {
+    match types {
+        Types::Patterns(patterns) => quote_spanned! {here()=>
+            const TYPES: ::idem::__private::Types = ::idem::__private::types(&[#(#patterns),*]);
+        },
+        Types::Of(path) => {
+            let at = here().located_at(path.span());
+            quote_spanned! {at=>
+                const TYPES: ::idem::__private::Types =
+                    ::idem::__private::types(<#path as ::idem::__private::EventTypes>::TYPES);
+                const BY_TYPE: ::idem::__private::Flag = true;
+            }
+        }
+    }
+}
+
+fn type_from(from: &TypeFrom) -> TokenStream {
+    let place = match &from.place {
+        TypePlace::Header(name) => quote!(header(#name)),
+        TypePlace::Field(path) => quote!(field(#path)),
+        TypePlace::Topic => quote!(topic()),
+    };
+    quote_spanned! {here()=>
+        fn event_type() -> ::idem::__private::TypeFrom {
+            ::idem::__private::type_from(::idem::__private::EventType::#place)
+        }
     }
 }

@@ -2,13 +2,16 @@
 
 use std::sync::Arc;
 
+use crate::broadcast::Heart;
 use crate::builder::Open;
 use crate::builder::facts::{Facts, HandlerFacts};
-use crate::group::slices;
-use crate::group::{Group, Handlers};
+use crate::group::{Group, Handlers, lasting, slices};
 use crate::kafka::Kafka;
 use crate::marker::MarkerMode;
+use crate::pipeline::policy::DatabaseLost;
+use crate::policy::OnFailure;
 use crate::registry::SchemaRegistry;
+use crate::routing::{Told, Topic};
 use crate::run::{GroupRunner, Runner};
 use crate::state::States;
 use crate::store::Store;
@@ -76,10 +79,19 @@ impl<S: Store> Current for With<S> {
     }
 
     fn close(&mut self, open: Open) -> Option<Box<dyn Closed>> {
+        let mut open = open;
         let mut handlers = std::mem::take(&mut self.handlers);
+        if let Some(broadcast) = &open.broadcast {
+            for handler in &mut handlers.0 {
+                handler.scope = lasting(broadcast.scope(handler.scope));
+            }
+            for scope in open.adopt.iter_mut().chain(&mut open.retire) {
+                *scope = broadcast.scope(scope);
+            }
+        }
         for topic in handlers.0.iter_mut().flat_map(|handler| &mut handler.topics) {
-            if let Some(name) = open.names.get(&**topic) {
-                *topic = name.as_str().into();
+            if let Some(name) = open.names.get(&*topic.text) {
+                *topic = Topic::new(name);
             }
         }
         Some(Box::new(Finished { store: self.store.clone(), handlers, open }))
@@ -106,9 +118,14 @@ struct Finished<S: Store> {
 impl<S: Store> Closed for Finished<S> {
     fn facts(&self) -> Facts<'_> {
         Facts {
-            name: self.open.name.clone().unwrap_or_default(),
+            name: self.open.group_name(),
+            described: self.open.name.clone().unwrap_or_default(),
+            broadcast: self.open.broadcast.as_ref(),
+            check_interval: self.open.runner.check_interval,
+            has_start: self.open.lanes.policies.start.is_some(),
             topics: self.open.topics.as_deref(),
             slices: slices(&self.handlers.0),
+            rules: &self.open.rules,
             handlers: self
                 .handlers
                 .0
@@ -119,6 +136,12 @@ impl<S: Store> Closed for Finished<S> {
                     needs: &handler.needs.states,
                     by_offset: handler.mode() == MarkerMode::Offset,
                     needs_schemas: handler.schema.is_some(),
+                    outside: handler.policy.or(self.open.policy).unknown_end.is_some(),
+                    parks: matches!(
+                        handler.policy.or(self.open.policy).on_failure,
+                        Some(OnFailure::ParkKey { .. })
+                    ),
+                    mistakes: handler.mistakes().collect(),
                 })
                 .collect(),
         }
@@ -130,24 +153,37 @@ impl<S: Store> Closed for Finished<S> {
         states: &Arc<States>,
         registry: Option<&SchemaRegistry>,
     ) -> Box<dyn Runner> {
-        let Open { name, lanes, policy, runner, adopt, retire, .. } = self.open;
+        let name = self.open.group_name();
+        let Open { name: described, mut lanes, policy, runner, rules, adopt, retire, .. } =
+            self.open;
+        let heart = self.open.broadcast.map(|it| Heart::new(&it, &described.unwrap_or_default()));
+        let policies = &mut lanes.policies;
+        if let (Some(_), Some(start), DatabaseLost::Refuse) =
+            (&heart, policies.start, policies.database_lost)
+        {
+            // One that was forgotten is in the same case as one whose database was lost.
+            policies.database_lost = DatabaseLost::StartAt(start);
+        }
         let mut handlers = self.handlers.0;
         for handler in &mut handlers {
             handler.policy = handler.policy.or(policy);
         }
         Box::new(GroupRunner {
             group: Arc::new(Group {
-                name: name.unwrap_or_default().into(),
+                name: name.into(),
                 store: self.store,
                 registry: registry
                     .filter(|_| handlers.iter().any(|handler| handler.schema.is_some()))
                     .cloned(),
                 handlers,
                 states: Arc::clone(states),
+                rules,
+                told: Told::default(),
             }),
             kafka: Arc::clone(kafka),
             lanes,
             settings: runner,
+            heart,
             adopt,
             retire,
         })

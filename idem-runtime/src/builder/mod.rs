@@ -2,17 +2,21 @@
 
 mod current;
 mod facts;
+#[cfg(test)]
+mod routing_tests;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::broadcast::Broadcast;
 use crate::error::{Error, ErrorKind, Result};
 use crate::handler::{Serves, Subscriber};
 use crate::kafka::Kafka;
 use crate::pipeline::policy::{DatabaseLost, LaneSettings, LogChanged, Start};
 use crate::policy::{OnFailure, Policy, Retry};
 use crate::registry::SchemaRegistry;
+use crate::routing::{Correlation, EventType, Rules, Unmatched};
 use crate::run::{Idem, RunnerSettings};
 use crate::state::States;
 use crate::store::Store;
@@ -58,10 +62,20 @@ pub(crate) struct Open {
     lanes: LaneSettings,
     policy: Policy,
     runner: RunnerSettings,
+    rules: Rules,
+    broadcast: Option<Broadcast>,
     topics: Option<Vec<String>>,
     names: BTreeMap<String, String>,
     adopt: Vec<String>,
     retire: Vec<String>,
+}
+
+impl Open {
+    /// The group as Kafka and the database know it.
+    fn group_name(&self) -> String {
+        let name = self.name.as_deref().unwrap_or_default();
+        self.broadcast.as_ref().map_or_else(|| name.to_owned(), |it| it.group(name))
+    }
 }
 
 impl Default for Builder {
@@ -164,13 +178,48 @@ impl<C: Current> Builder<C> {
     }
 
     /// Reads the topic that the handlers call `handlers_name` under another name: for environments
-    /// that share a broker and prefix their topics. The database keeps the real name.
+    /// that share a broker and prefix their topics. The database keeps the real name. A pattern, which
+    /// begins with `^`, is replaced as a whole by another.
     pub fn topic_name(
         mut self,
         handlers_name: impl Into<String>,
         real_name: impl Into<String>,
     ) -> Self {
         self.open.names.insert(handlers_name.into(), real_name.into());
+        self
+    }
+
+    /// Where the type of an event is, for handlers with `types` whose attribute does not say.
+    /// Default: the header `event-type`.
+    pub fn event_type(mut self, event_type: EventType) -> Self {
+        self.open.rules.event_type = event_type;
+        self
+    }
+
+    /// What becomes of an event that no handler of the group wants, because each has `types` and none
+    /// of them is the event's. Default: it is counted and named in the log, and passes.
+    pub fn unmatched(mut self, unmatched: Unmatched) -> Self {
+        self.open.rules.unmatched = unmatched;
+        self
+    }
+
+    /// The headers with an event's correlation and causation ids. They are in the log lines of what
+    /// became of the event, and the handler's `Context` has them. Default: `correlation-id` and
+    /// `causation-id`.
+    pub fn correlation(mut self, correlation: Correlation) -> Self {
+        self.open.rules.correlation = Arc::new(correlation);
+        self
+    }
+
+    /// Makes this instance read every event of the group's topics, in place of sharing them with the
+    /// group's other instances. In Kafka the group is `GROUP.INSTANCE` then, and scopes are
+    /// `SCOPE@INSTANCE` ([`Replay::instance`](crate::Replay::instance) finds its dead letters).
+    ///
+    /// It must be said where an instance that was never here starts: at [`Start::Latest`], such as for
+    /// caches that are empty then, or at [`Start::Earliest`]. So does one that comes back after it was
+    /// forgotten, unless [`database_lost`](Self::database_lost) says otherwise.
+    pub fn broadcast(mut self, broadcast: Broadcast) -> Self {
+        self.open.broadcast = Some(broadcast);
         self
     }
 

@@ -28,6 +28,8 @@ pub mod fences;
 pub mod forwarding;
 mod harness;
 #[doc(hidden)]
+pub mod instances;
+#[doc(hidden)]
 pub mod keys;
 #[doc(hidden)]
 pub mod lanes;
@@ -136,6 +138,10 @@ macro_rules! conformance {
         scopes::nothing_is_recorded_when_something_is_refused
         scopes::instances_of_one_group_start_together
         scopes::of_two_groups_that_bring_one_scope_one_gets_it
+        instances::an_instance_that_is_alive_is_kept
+        instances::a_silent_instance_is_forgotten_with_all_it_had
+        instances::an_instance_that_was_forgotten_commits_nothing_and_begins_anew
+        instances::instances_that_forget_together_forget_once
         markers::a_marker_of_a_lane_tells_its_origin
         markers::a_marker_without_kafka_tells_its_attempt
         markers::metadata_comes_back_as_it_was
@@ -308,6 +314,7 @@ mod tests {
             ("direct", include_str!("direct.rs")),
             ("fences", include_str!("fences.rs")),
             ("forwarding", include_str!("forwarding.rs")),
+            ("instances", include_str!("instances.rs")),
             ("keys", include_str!("keys.rs")),
             ("lanes", include_str!("lanes.rs")),
             ("listing", include_str!("listing.rs")),

@@ -1,7 +1,7 @@
 //! The reader: the thread that polls the consumer, hands events to lanes in chunks, and commits
 //! offsets behind them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, TryLockError};
 use std::time::{Duration, Instant};
@@ -23,10 +23,11 @@ use crate::kafka::flow::{control, resume_now};
 use crate::kafka::keeper::Keeping;
 use crate::kafka::lists::{commit_list, one};
 use crate::kafka::settings::{Kafka, created, kafka_error};
-use crate::kafka::source::{Client, KafkaSource, partitions_of};
+use crate::kafka::source::{Client, KafkaSource, named_by, partitions_of};
 use crate::lane::{LaneId, Position};
 use crate::pipeline::queue::Pressure;
 use crate::pipeline::source::{Seat, Source};
+use crate::routing::{Topic, subscription};
 
 /// How long a poll waits when there is nothing: also how late a paused partition is resumed.
 const POLL: Duration = Duration::from_millis(10);
@@ -86,21 +87,33 @@ impl Reader {
         Arc::new(KafkaSource { consumer: Arc::clone(&self.consumer) })
     }
 
-    /// Checks that the broker answers and has the topics; then subscribes.
-    pub(crate) fn subscribe(&self, topics: &[Arc<str>], bootstrap: &str) -> Result<()> {
-        for topic in topics {
-            partitions_of(&self.consumer, topic).map_err(|error| match error.kind() {
-                ErrorKind::Kafka => error.context(format_args!(
-                    "no answer from Kafka at {bootstrap}; check the address, the port and the \
-                     security settings"
-                )),
-                _ => error,
-            })?;
+    /// Checks that the broker answers and has the topics that are named; then subscribes. Answers, if
+    /// there are patterns, which topics they name now.
+    pub(crate) fn subscribe(
+        &self,
+        topics: &[Topic],
+        bootstrap: &str,
+    ) -> Result<Option<HashSet<String>>> {
+        let silent = |error: Error| match error.kind() {
+            ErrorKind::Kafka => error.context(format_args!(
+                "no answer from Kafka at {bootstrap}; check the address, the port and the security \
+                 settings"
+            )),
+            _ => error,
+        };
+        for topic in topics.iter().filter(|topic| !topic.is_pattern()) {
+            partitions_of(&self.consumer, &topic.text).map_err(silent)?;
         }
-        let names: Vec<_> = topics.iter().map(|topic| &**topic).collect();
+        let named = match topics.iter().any(Topic::is_pattern) {
+            true => Some(named_by(&self.consumer, topics).map_err(silent)?),
+            false => None,
+        };
+        let entries = subscription(topics);
+        let names: Vec<_> = entries.iter().map(String::as_str).collect();
         self.consumer
             .subscribe(&names)
-            .map_err(|error| kafka_error("the topics cannot be subscribed", error))
+            .map_err(|error| kafka_error("the topics cannot be subscribed", error))?;
+        Ok(named)
     }
 
     /// Reads until told to stop; then ends the lanes, commits and leaves the group.

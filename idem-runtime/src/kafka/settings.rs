@@ -59,7 +59,8 @@ const CLASSIC: &[&str] =
 ///
 /// Defaults that differ from librdkafka's: a session of 6 s (a dead member's partitions are taken
 /// over within 10 s), heartbeats every 1.5 s, cooperative-sticky assignment, no automatic creation
-/// of topics, and 16 MiB of client buffers.
+/// of topics, 16 MiB of client buffers, and metadata that is refreshed every 30 s, which is how long a
+/// new topic can be there before a pattern finds it (`topic.metadata.refresh.interval.ms`).
 #[derive(Clone)]
 pub struct Kafka {
     properties: BTreeMap<String, String>,
@@ -145,6 +146,9 @@ impl Kafka {
             .set("enable.auto.commit", "false")
             .set("enable.auto.offset.store", "false")
             .set("auto.offset.reset", "error");
+        // A pattern names no internal topic.
+        let hidden = self.properties.get("topic.blacklist").filter(|it| !it.trim().is_empty());
+        config.set("topic.blacklist", hidden.map_or("^__".to_owned(), |it| format!("{it},^__")));
         // A few lines for each refresh of the metadata. Among them is the only word of the client
         // that a topic was made anew: see `Callbacks::log`.
         let debug = self.properties.get("debug").filter(|_| self.debugs());

@@ -1,5 +1,6 @@
 //! Kafka as the pipeline's source.
 
+use std::collections::HashSet;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -17,6 +18,7 @@ use crate::kafka::lists::commit_list;
 use crate::kafka::settings::kafka_error;
 use crate::lane::{LogIdentity, Position};
 use crate::pipeline::source::{Commit, Seat, Source, Survey};
+use crate::routing::Topic;
 
 /// How long a question to the broker may take.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -165,6 +167,16 @@ fn topic_id(consumer: &Client, topic: &str) -> Option<String> {
     let id = ffi::topic_id(consumer.client(), topic, ID_TIMEOUT);
     *silent() = id.is_none().then(Instant::now);
     id
+}
+
+/// The topics that there are now and that one of these names.
+pub(crate) fn named_by(consumer: &Client, topics: &[Topic]) -> Result<HashSet<String>> {
+    let metadata = consumer
+        .fetch_metadata(None, TIMEOUT)
+        .map_err(|error| kafka_error("the broker cannot be asked for its topics", error))?;
+    let names = metadata.topics().iter().map(rdkafka::metadata::MetadataTopic::name);
+    let named = names.filter(|name| topics.iter().any(|topic| topic.names(name)));
+    Ok(named.map(str::to_owned).collect())
 }
 
 /// The partitions of a topic.

@@ -40,6 +40,13 @@ pub(super) struct SliceRow {
     pub(super) revision: i64,
 }
 
+/// An instance of a broadcast group.
+#[derive(Debug, Clone)]
+pub(super) struct InstanceRow {
+    pub(super) broadcast: String,
+    pub(super) seen_at: SystemTime,
+}
+
 /// A message key in a lane, behind which a scope's events wait.
 pub(super) type ParkedId = (i64, String, Vec<u8>);
 
@@ -62,6 +69,8 @@ pub(super) struct Data {
     pub(super) letters: BTreeMap<i64, Letter>,
     pub(super) next_letter: i64,
     pub(super) parked: BTreeMap<ParkedId, ParkedRow>,
+    /// By the group of each.
+    pub(super) instances: BTreeMap<String, InstanceRow>,
     /// When each owner was last heard of.
     pub(super) heartbeats: BTreeMap<Uuid, SystemTime>,
 }
@@ -95,6 +104,18 @@ impl Data {
                 self.lanes.insert(number, Lane { row, owner: None, slices: Vec::new() });
             }
         }
+    }
+
+    /// Forgets whatever is not in the lanes of these groups.
+    pub(super) fn forget_groups(&mut self, groups: &[String]) {
+        let is_gone = |row: &ScopeRow| groups.contains(&row.group);
+        let scopes: BTreeSet<String> =
+            self.scopes.iter().filter(|row| is_gone(row)).map(|row| row.scope.clone()).collect();
+        self.markers.retain(|(scope, _), _| !scopes.contains(scope));
+        self.letters.retain(|_, letter| !groups.iter().any(|it| *it == letter.group()));
+        self.scopes.retain(|row| !is_gone(row));
+        self.retired.retain(|scope| !scopes.contains(scope));
+        self.instances.retain(|group, _| !groups.contains(group));
     }
 
     /// Brings the lanes' rows up to what is parked.

@@ -15,6 +15,8 @@ pub enum Point {
     Check,
     /// [`Store::register`](crate::Store::register).
     Register,
+    /// [`Store::keep_instance`](crate::Store::keep_instance).
+    KeepInstance,
     /// [`Store::lanes`](crate::Store::lanes).
     Lanes,
     /// [`Store::open_topic`](crate::Store::open_topic).

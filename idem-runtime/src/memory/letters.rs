@@ -56,6 +56,10 @@ impl Letter {
         self.letter.fingerprint = fingerprint;
     }
 
+    pub(super) fn group(&self) -> &str {
+        &self.letter.group
+    }
+
     pub(super) fn state(&self) -> LetterState {
         self.letter.state
     }

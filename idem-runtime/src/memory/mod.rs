@@ -12,6 +12,7 @@
 mod claim;
 mod data;
 mod faults;
+mod instances;
 mod lanes;
 mod letters;
 mod parking;

@@ -18,8 +18,8 @@ use crate::lane::{AttemptRow, Held, LaneId, LaneRow, Observed, Owner};
 use crate::marker::Marker;
 use crate::scope::Registration;
 use crate::store::{
-    Claim, Claimed, Fault, GivenUp, Lends, Opening, Reposition, Seal, Sealed, Settlement, Store,
-    Terms, Writer,
+    Claim, Claimed, Fault, GivenUp, Instance, Lends, Opening, Reposition, Seal, Sealed, Settlement,
+    Store, Terms, Writer,
 };
 
 impl Memory {
@@ -59,6 +59,11 @@ impl Store for Memory {
     async fn register(&self, registration: &Registration<'_>) -> Result<()> {
         self.enter(Point::Register).await?;
         self.shared.change(|state| state.data.register(registration))
+    }
+
+    async fn keep_instance(&self, instance: &Instance<'_>) -> Result<Vec<String>> {
+        self.enter(Point::KeepInstance).await?;
+        Ok(self.shared.until(|state| state.keep_instance(instance)).await)
     }
 
     async fn lanes(&self, group: &str, topic: &str) -> Result<Vec<LaneRow>> {

@@ -84,6 +84,11 @@ impl<'a> View<'a> {
         self.state.data.letters.values().map(Letter::shown).collect()
     }
 
+    /// The groups of the instances that are kept, in order.
+    pub fn instances(&self) -> Vec<String> {
+        self.state.data.instances.keys().cloned().collect()
+    }
+
     /// The message keys of a lane behind which events wait, with how many do.
     pub fn parked(&self, lane: &LaneId) -> Vec<ParkedKey> {
         let number = self.lane(lane).map(|row| row.number);

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use bytes::Bytes;
@@ -9,12 +10,13 @@ use bytes::Bytes;
 use crate::dead_letter::{Cause, DeadLetter, FailureClass};
 use crate::error::{Error, ErrorKind};
 use crate::event::Event;
-use crate::format::Schemas;
+use crate::format::{Encoded, Schemas};
 use crate::group::{Group, Registered};
 use crate::key::Key;
 use crate::marker::{Fingerprint, MarkerMode};
 use crate::pipeline::outside::Outside;
 use crate::policy::{MissingKey, OnFailure};
+use crate::routing::{Readers, Unmatched, Wish};
 use crate::store::Store;
 use crate::work::{Identity, Refusal, Work};
 
@@ -34,6 +36,8 @@ pub(crate) struct Batch<S: Store> {
     pub(crate) unmarked: bool,
     /// Whether a handler was run in the last attempt.
     pub(crate) ran: bool,
+    /// The events that no handler wants, by their index, in order.
+    pub(crate) unmatched: Vec<usize>,
     /// What the lane stops with when the events are done: one after them cannot be given up on.
     pub(crate) end: Option<Error>,
 }
@@ -87,10 +91,18 @@ impl<S: Store> Batch<S> {
         let mut batch = Self::of(group, events, Kind::Delivered, schemas);
         let mut slots = vec![0; batch.works.len()];
         let mut events = std::mem::take(&mut batch.events);
+        // All of one lane, and so of one topic.
+        let topic = events.first().map(|event| Arc::clone(&event.topic)).unwrap_or_default();
+        let readers = Readers::of(group, &topic);
         let good = events.iter().enumerate().position(|(index, event)| {
             let before = batch.tasks.len();
-            let pushed = wanting(group, event).try_for_each(|(number, handler)| {
-                batch.push(index, event, number, handler, &mut slots[number])
+            let asked = readers.ask(event, |number, wish| {
+                let handler = &group.handlers[number];
+                batch.push(index, event, (number, handler), wish, &mut slots[number])
+            });
+            let pushed = asked.and_then(|wanted| match wanted {
+                true => Ok(()),
+                false => batch.unmatched(group, index, event, &readers),
             });
             pushed.is_err_and(|error| {
                 batch.tasks.truncate(before);
@@ -116,7 +128,12 @@ impl<S: Store> Batch<S> {
         let mut events = std::mem::take(&mut batch.events);
         let mut slot = 0;
         let good = events.iter().enumerate().position(|(index, event)| {
-            let pushed = batch.push(index, event, handler, &group.handlers[handler], &mut slot);
+            let registered = &group.handlers[handler];
+            let pushed = registered.wishes(event, &group.rules.event_type, |wish| {
+                // It was wanted when it was delivered.
+                let wish = if let Wish::No = wish { Wish::Yes(None) } else { wish };
+                batch.push(index, event, (handler, registered), wish, &mut slot)
+            });
             pushed.is_err_and(|error| {
                 batch.end = Some(error);
                 true
@@ -129,9 +146,24 @@ impl<S: Store> Batch<S> {
 
     /// An event that killed its process so often that it is not even decoded again.
     pub(crate) fn quarantined(group: &Group<S>, event: Event, deaths: u32) -> Self {
-        let batch = Self::of(group, Vec::new(), Kind::Delivered, Schemas::none());
-        let handlers: Vec<_> = wanting(group, &event).map(|(handler, _)| handler).collect();
-        batch.quarantine(group, event, &handlers, deaths)
+        let mut batch = Self::of(group, Vec::new(), Kind::Delivered, Schemas::none());
+        let readers = Readers::of(group, &event.topic);
+        let mut handlers = Vec::new();
+        let asked = readers.ask(&event, |handler, _| {
+            handlers.push(handler);
+            Ok(())
+        });
+        match asked {
+            Ok(true) => batch.quarantine(group, event, &handlers, deaths),
+            Ok(false) => match batch.unmatched(group, 0, &event, &readers) {
+                Ok(()) => {
+                    batch.events.push(event);
+                    batch
+                }
+                Err(error) => Self { end: Some(error), ..batch },
+            },
+            Err(error) => Self { end: Some(error), ..batch },
+        }
     }
 
     /// The same for one that had waited behind a released key.
@@ -182,7 +214,7 @@ impl<S: Store> Batch<S> {
 
     fn of(group: &Group<S>, events: Vec<Event>, kind: Kind, schemas: Schemas) -> Self {
         Self {
-            works: group.handlers.iter().map(|handler| (handler.work)()).collect(),
+            works: group.handlers.iter().map(|handler| (handler.work)(handler.scope)).collect(),
             tasks: Vec::with_capacity(events.len()),
             events,
             kind,
@@ -190,6 +222,7 @@ impl<S: Store> Batch<S> {
             parked_again: HashSet::new(),
             unmarked: false,
             ran: false,
+            unmatched: Vec::new(),
             end: None,
         }
     }
@@ -198,11 +231,18 @@ impl<S: Store> Batch<S> {
         &mut self,
         index: usize,
         event: &Event,
-        number: usize,
-        handler: &Registered<S>,
+        (number, handler): (usize, &Registered<S>),
+        wish: Wish<'_>,
         slot: &mut usize,
     ) -> Result<(), Error> {
-        let found = self.works[number].push(event, &self.schemas, handler.policy.missing_key);
+        let missing = handler.policy.missing_key;
+        let found = match wish {
+            Wish::No => return Ok(()),
+            Wish::Yes(event_type) => {
+                self.works[number].push(Encoded::new(event, &self.schemas), event_type, missing)
+            }
+            Wish::Unreadable(error) => Err(Refusal::Decode(error)),
+        };
         let (identity, given_up) = match found {
             Ok(identity) => (Some(identity), None),
             Err(why) => (None, Some(Box::new(refused(event, handler, why)?))),
@@ -234,6 +274,37 @@ impl<S: Store> Batch<S> {
         start..end
     }
 
+    /// Notes an event that no handler wants; where that stops the lane, says with what.
+    fn unmatched(
+        &mut self,
+        group: &Group<S>,
+        index: usize,
+        event: &Event,
+        readers: &Readers<'_>,
+    ) -> Result<(), Error> {
+        if group.rules.unmatched == Unmatched::Stop {
+            let Event { topic, partition, offset, .. } = event;
+            let why = readers.why_not(&group.name, event);
+            let place = format!("topic {topic}, partition {partition}, offset {offset}");
+            return Err(Error::new(
+                ErrorKind::Stopped,
+                format!(
+                    "{place}: {why}: add a handler whose `types` name it, or let such events pass \
+                     with `.unmatched(Unmatched::Ignore)`"
+                ),
+            ));
+        }
+        self.unmatched.push(index);
+        Ok(())
+    }
+
+    /// The events among these that no handler wants.
+    pub(crate) fn unmatched_of(&self, events: &Range<usize>) -> &[usize] {
+        let start = self.unmatched.partition_point(|event| *event < events.start);
+        let end = self.unmatched.partition_point(|event| *event < events.end);
+        &self.unmatched[start..end]
+    }
+
     /// The letter that an event waited as.
     pub(crate) fn letter(&self, event: usize) -> Option<i64> {
         match &self.kind {
@@ -243,16 +314,7 @@ impl<S: Store> Batch<S> {
     }
 }
 
-/// The handlers of the event's topic, with their numbers.
-pub(super) fn wanting<'a, S: Store>(
-    group: &'a Group<S>,
-    event: &'a Event,
-) -> impl Iterator<Item = (usize, &'a Registered<S>)> {
-    let handlers = group.handlers.iter().enumerate();
-    handlers.filter(|(_, handler)| handler.topics.iter().any(|topic| **topic == *event.topic))
-}
-
-fn cause(class: FailureClass, error: String, attempts: u32) -> Cause {
+pub(crate) fn cause(class: FailureClass, error: String, attempts: u32) -> Cause {
     Cause { class, permanent: true, error, attempts, first_failed_at: SystemTime::now() }
 }
 

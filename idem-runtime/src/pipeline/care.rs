@@ -84,7 +84,7 @@ impl<S: Store> Lane<S> {
             return self.batch(holding, batch, false, None).await;
         }
         // Nobody else is to wait for a schema.
-        let schemas = match self.schemas(holding, std::iter::once(&event)).await {
+        let schemas = match self.schemas(holding, None, std::iter::once(&event)).await {
             Ok(schemas) => schemas,
             Err(end) => return Some(end),
         };

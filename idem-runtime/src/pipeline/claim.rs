@@ -157,12 +157,17 @@ pub(crate) async fn claim<S: Store>(
     });
     let claims: Vec<_> = keyed
         .iter()
-        .map(|&(index, key)| Claim {
-            offset: Some(offset(index)),
-            state: state(done.intents[index]),
-            fingerprint: all[index].fingerprint,
-            reclaim: released || all[index].outside != Outside::No,
-            ..Claim::new(scope(index), key)
+        .map(|&(index, key)| {
+            let event = &batch.events[all[index].event];
+            Claim {
+                offset: Some(event.offset),
+                correlation: group.rules.correlation.correlation_of(event),
+                causation: group.rules.correlation.causation_of(event),
+                state: state(done.intents[index]),
+                fingerprint: all[index].fingerprint,
+                reclaim: released || all[index].outside != Outside::No,
+                ..Claim::new(scope(index), key)
+            }
         })
         .collect();
     let new = match group.store.claim(tx, writer, &claims).await.map_err(Ended::Claim)? {

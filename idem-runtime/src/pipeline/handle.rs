@@ -38,8 +38,13 @@ pub(crate) async fn handle<S: Store>(
     for run in new.chunk_by(|a, b| tasks[*a].handler == tasks[*b].handler) {
         let handler = tasks[run[0]].handler;
         let registered = &group.handlers[handler];
-        let (states, timeout) = (&*group.states, registered.policy.timeout);
-        let room = Room { group: &group.name, states, schemas, timeout };
+        let room = Room {
+            group: &group.name,
+            states: &group.states,
+            schemas,
+            timeout: registered.policy.timeout,
+            correlation: &group.rules.correlation,
+        };
         let calm = trial.holding.row.attempts.is_empty();
         let items: Vec<Item<'_>> = run
             .iter()

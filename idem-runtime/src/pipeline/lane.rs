@@ -219,7 +219,8 @@ impl<S: Store> Lane<S> {
     /// Works batches.
     async fn work(&self, holding: &mut Holding) -> Tenure {
         let mut stop = self.stop.clone();
-        let LaneSettings { max_batch, release_interval, .. } = self.settings;
+        let LaneSettings { release_interval, .. } = self.settings;
+        let max_batch = self.max_batch();
         let mut careful = Careful::new(holding, max_batch);
         if careful.is_on() {
             self.say_careful(holding);
@@ -284,7 +285,7 @@ impl<S: Store> Lane<S> {
         events: Vec<Event>,
         calm: bool,
     ) -> Option<Tenure> {
-        match self.schemas(holding, events.iter()).await {
+        match self.schemas(holding, None, events.iter()).await {
             Ok(schemas) => {
                 let batch = Batch::prepare(&self.group, events, schemas);
                 self.batch(holding, batch, calm, None).await
@@ -295,7 +296,8 @@ impl<S: Store> Lane<S> {
 
     /// Takes what is waiting; a batch that is not full waits for more, as long as configured.
     async fn gather(&self, stop: &mut StopSignal) -> Vec<Event> {
-        let LaneSettings { max_batch, linger, .. } = self.settings;
+        let LaneSettings { linger, .. } = self.settings;
+        let max_batch = self.max_batch();
         let mut events = self.seat.queue.take(max_batch);
         if linger.is_zero() || events.len() >= max_batch {
             return events;
@@ -322,6 +324,11 @@ impl<S: Store> Lane<S> {
             () = stop.asked(Stop::Finish) => true,
             () = tokio::time::sleep(pause) => false,
         }
+    }
+
+    /// The most events of a batch.
+    pub(super) fn max_batch(&self) -> usize {
+        if self.group.is_outside() { 1 } else { self.settings.max_batch }
     }
 
     pub(super) fn say_careful(&self, holding: &Holding) {

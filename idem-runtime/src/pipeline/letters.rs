@@ -7,8 +7,9 @@ use crate::dead_letter::{Cause, FailureClass, LetterState, NewLetter};
 use crate::lane::Held;
 use crate::outcome::Decision;
 use crate::pipeline::attempt::{Done, Ended, Trial};
-use crate::pipeline::batch::{Batch, Kind};
+use crate::pipeline::batch::{Batch, Kind, cause};
 use crate::pipeline::plan::Intent;
+use crate::routing::{Readers, Unmatched};
 use crate::store::Store;
 
 /// Writes dead letters and what waits behind them; of released events, that they are worked.
@@ -22,7 +23,15 @@ pub(crate) async fn letters<S: Store>(
     let store = &trial.group.store;
     let tasks = &batch.tasks[batch.tasks_of(&trial.events)];
     let correction = (!done.corrections.is_empty()).then(correction);
+    let (scope, unmatched) = unmatched(trial, batch);
     let mut letters = Vec::new();
+    letters.extend(unmatched.iter().map(|(event, cause)| NewLetter {
+        scope: &scope,
+        key: None,
+        event: &batch.events[*event],
+        state: LetterState::Dead,
+        cause: Some(cause),
+    }));
     let mut worked = Vec::new();
     for (index, task) in tasks.iter().enumerate() {
         let is_correction = done.corrections.contains(&index);
@@ -97,6 +106,20 @@ async fn behind<S: Store>(
         Some((event, _)) => Err(Ended::Apart(*event)),
         None => Ok(()),
     }
+}
+
+/// The events that no handler wants and that are to be kept, each with the reason, and their scope.
+fn unmatched<S: Store>(trial: &Trial<'_, S>, batch: &Batch<S>) -> (String, Vec<(usize, Cause)>) {
+    let group = trial.group;
+    let events = batch.unmatched_of(&trial.events);
+    let topic = events.first().map(|event| &batch.events[*event].topic);
+    let Some(topic) = topic.filter(|_| group.rules.unmatched == Unmatched::DeadLetter) else {
+        return (String::new(), Vec::new());
+    };
+    let readers = Readers::of(group, topic);
+    let why = |event: &usize| readers.why_not(&group.name, &batch.events[*event]);
+    let cause = |event: &usize| (*event, cause(FailureClass::Unmatched, why(event), 0));
+    (group.unmatched_scope(), events.iter().map(cause).collect())
 }
 
 /// Why it is given up on, if its key belongs to another payload.

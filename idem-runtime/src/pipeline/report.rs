@@ -8,6 +8,7 @@ use crate::pipeline::attempt::Done;
 use crate::pipeline::batch::{Batch, Kind, Task};
 use crate::pipeline::lane::Lane;
 use crate::pipeline::stats::Stats;
+use crate::routing::{Readers, Unmatched};
 use crate::store::Store;
 
 impl<S: Store> Lane<S> {
@@ -30,6 +31,11 @@ impl<S: Store> Lane<S> {
             // What is parked still, or again, was counted when it was first.
             Kind::Released(_) => Stats::add(&stats.released, processed),
         }
+        let unmatched = batch.unmatched_of(&range);
+        if !unmatched.is_empty() {
+            Stats::add(&stats.unmatched, unmatched.len());
+            self.say_unmatched(batch, unmatched);
+        }
         if !done.reused.is_empty() {
             self.say_reused(batch, &range, done);
         }
@@ -44,6 +50,33 @@ impl<S: Store> Lane<S> {
             }
             if debug {
                 self.say_decided(batch, task, *decision);
+            }
+        }
+    }
+
+    /// Each at debug level, and each type now and then at warn level.
+    fn say_unmatched(&self, batch: &Batch<S>, unmatched: &[usize]) {
+        let readers = Readers::of(&self.group, &self.seat.id.topic);
+        let kept = self.group.rules.unmatched == Unmatched::DeadLetter;
+        let outcome = if kept { "dead_lettered" } else { "ignored" };
+        for event in unmatched {
+            let event = &batch.events[*event];
+            let why = readers.why_not(&self.group.name, event);
+            tracing::debug!(
+                topic = %event.topic,
+                partition = event.partition,
+                offset = event.offset,
+                outcome,
+                "{why}"
+            );
+            if self.group.told.is_news(&why) {
+                tracing::warn!(
+                    topic = %event.topic,
+                    partition = event.partition,
+                    offset = event.offset,
+                    outcome,
+                    "{why}; it is counted, and named again at most every five minutes"
+                );
             }
         }
     }
@@ -106,6 +139,8 @@ impl<S: Store> Lane<S> {
             partition = event.partition,
             offset = event.offset,
             outcome = decision.as_str(),
+            correlation_id = self.group.rules.correlation.correlation_of(event),
+            causation_id = self.group.rules.correlation.causation_of(event),
             "idem"
         );
     }
@@ -124,6 +159,8 @@ impl<S: Store> Lane<S> {
             class = cause.class.as_str(),
             attempts = cause.attempts,
             error = cause.error,
+            correlation_id = self.group.rules.correlation.correlation_of(event),
+            causation_id = self.group.rules.correlation.causation_of(event),
             "the event was given up on and is a dead letter"
         );
     }

@@ -20,6 +20,7 @@ pub(crate) struct Stats {
     pub(crate) fenced: AtomicU64,
     pub(crate) went_back: AtomicU64,
     pub(crate) rewinds: AtomicU64,
+    pub(crate) unmatched: AtomicU64,
 }
 
 /// What happened since the start, summed over all lanes of this process.
@@ -59,6 +60,9 @@ pub struct Counts {
     pub went_back: u64,
     /// How often an operator's rewind was followed.
     pub rewinds: u64,
+    /// Events that no handler of their group wanted, whatever became of them then; one read again
+    /// counts again.
+    pub unmatched: u64,
 }
 
 impl Stats {
@@ -83,6 +87,7 @@ impl Stats {
             fenced: self.fenced.load(Relaxed),
             went_back: self.went_back.load(Relaxed),
             rewinds: self.rewinds.load(Relaxed),
+            unmatched: self.unmatched.load(Relaxed),
         }
     }
 }

@@ -49,7 +49,8 @@ impl<S: Store> Lane<S> {
 
     async fn turns(&self, holding: &mut Holding, slices: &mut Slices, mark: &mut Mark) -> Tenure {
         let mut stop = self.stop.clone();
-        let LaneSettings { max_batch, release_interval, .. } = self.settings;
+        let LaneSettings { release_interval, .. } = self.settings;
+        let max_batch = self.max_batch();
         // As many events as slices can have had in flight.
         let mut careful = Careful::new(holding, max_batch * (BATCHES_AHEAD + 1));
         if careful.is_on() {

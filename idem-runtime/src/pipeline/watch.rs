@@ -1,6 +1,7 @@
 //! The watch: compares every lane this process holds with the database and with the log, so that a
 //! lane with nothing to do notices too.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -50,10 +51,11 @@ pub(crate) async fn watch<S: Store>(
         if !round.is_multiple_of(LOG_EVERY) {
             continue;
         }
-        for topic in group.topics() {
-            let Ok(now) = source.identity(&topic).await else { continue };
+        let topics: BTreeSet<_> = expected.iter().map(|(_, held, _)| &held.id.topic).collect();
+        for topic in topics {
+            let Ok(now) = source.identity(topic).await else { continue };
             for (seat, held, identity) in &expected {
-                if held.id.topic == topic && identity.difference(&now).is_some() {
+                if held.id.topic == *topic && identity.difference(&now).is_some() {
                     seat.look();
                 }
             }

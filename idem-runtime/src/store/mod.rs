@@ -14,8 +14,8 @@ use serde_json::Value;
 use uuid::Uuid;
 
 pub use self::types::{
-    Claim, Claimed, Edit, Fault, GivenUp, Opening, Reposition, Seal, Sealed, Settlement, Terms,
-    Writer,
+    Claim, Claimed, Edit, Fault, GivenUp, Instance, Opening, Reposition, Seal, Sealed, Settlement,
+    Terms, Writer,
 };
 use crate::dead_letter::{DeadLetter, LetterFilter, LetterNote, NewLetter};
 use crate::error::Error;
@@ -60,6 +60,18 @@ pub trait Store: Lends<Self::Connection> + Clone + Send + Sync + 'static {
         &self,
         registration: &Registration<'_>,
     ) -> impl Future<Output = Result<(), Error>> + Send;
+
+    /// Notes that an instance of a broadcast group is alive, and forgets those of the same group that
+    /// were silent for too long: their lanes, scopes, dead letters, and the markers of their scopes.
+    /// An instance whose lanes are gone commits nothing more with them. Answers the groups of those
+    /// that are forgotten now; what it takes many statements for may be committed in parts.
+    ///
+    /// # Errors
+    /// When the database fails.
+    fn keep_instance(
+        &self,
+        instance: &Instance<'_>,
+    ) -> impl Future<Output = Result<Vec<String>, Error>> + Send;
 
     /// The rows of all lanes of a group's topic.
     ///

@@ -148,6 +148,17 @@ pub struct Reposition<'a> {
     pub slices: &'a [i64],
 }
 
+/// An instance of a group that reads everything in each of its instances.
+#[derive(Debug, Clone, Copy)]
+pub struct Instance<'a> {
+    /// The group as all its instances call it.
+    pub broadcast: &'a str,
+    /// The consumer group of this instance, which its lanes and scopes belong to.
+    pub group: &'a str,
+    /// Other instances that were not heard of for longer are forgotten; `None`: none is, now.
+    pub forget_after: Option<Duration>,
+}
+
 /// The lanes of a topic to create.
 #[derive(Debug, Clone)]
 pub struct Opening<'a> {

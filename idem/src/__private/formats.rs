@@ -23,7 +23,8 @@ pub fn decode_json<E: JsonEvent>(event: Encoded<'_>) -> Result<E, DecodeError> {
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be decoded from the payload of a Kafka message",
     label = "not `serde::Deserialize`",
-    note = "add `#[derive(serde::Deserialize)]` to it"
+    note = "add `#[derive(serde::Deserialize)]` to it; for an enum with a variant for each event type \
+            `#[derive(idem::EventTypes)]`, and name it in the attribute: `types = ..`"
 )]
 pub trait JsonEvent: serde::de::DeserializeOwned {
     /// Decodes it.

@@ -153,6 +153,28 @@ impl Kafka {
         producer.flush(TIMEOUT).expect("all are acknowledged");
     }
 
+    /// Writes orders, each with its type in the header `event-type`.
+    ///
+    /// # Panics
+    /// When not all are acknowledged.
+    pub fn produce_typed<'a>(
+        &self,
+        topic: &str,
+        orders: impl IntoIterator<Item = (&'a str, &'a Order)>,
+    ) {
+        let producer = self.producer();
+        for (event_type, order) in orders {
+            let payload = serde_json::to_vec(order).expect("an order is JSON");
+            let header = Header { key: "event-type", value: Some(event_type) };
+            let id = Header { key: "idempotency-key", value: Some(&order.event_id) };
+            let headers = OwnedHeaders::new().insert(header).insert(id);
+            let record =
+                BaseRecord::to(topic).key(order.event_id.as_str()).payload(payload.as_slice());
+            queue(&producer, record.headers(headers));
+        }
+        producer.flush(TIMEOUT).expect("all are acknowledged");
+    }
+
     /// Writes a payload as it is.
     ///
     /// # Panics
@@ -346,6 +368,11 @@ fn send_as(
     if let Some(partition) = partition {
         record = record.partition(partition);
     }
+    queue(producer, record);
+}
+
+fn queue(producer: &BaseProducer, record: BaseRecord<'_, str, [u8]>) {
+    let mut record = record;
     while let Err((error, back)) = producer.send(record) {
         assert_eq!(error.rdkafka_error_code(), Some(RDKafkaErrorCode::QueueFull), "{error}");
         producer.poll(Duration::from_millis(50));

@@ -9,6 +9,7 @@ pub mod handlers;
 pub mod kafka;
 pub mod process;
 pub mod registry;
+pub mod routed;
 pub mod settings;
 pub mod world;
 

@@ -4,12 +4,14 @@ use std::time::Duration;
 
 use idem::postgres::Postgres;
 use idem::{
-    Builder, DatabaseLost, Idem, IsolationLevel, Kafka, LogChanged, OnFailure, Policy, Retry, Start,
+    Broadcast, Builder, DatabaseLost, Idem, IsolationLevel, Kafka, LogChanged, OnFailure, Policy,
+    Retry, Start, Unmatched,
 };
 use serde::{Deserialize, Serialize};
 use sqlx::postgres::PgConnectOptions;
 
 use crate::handlers::{Gate, bill, bill_by_header, bill_by_offset, bill_many};
+use crate::routed::{bill_enum, bill_orders, bill_regions, bill_west};
 
 /// The environment variable that carries them to another process.
 pub const VARIABLE: &str = "IDEM_E2E_SETTINGS";
@@ -55,6 +57,14 @@ pub struct Settings {
     pub policy: Said,
     /// A topic for dead letters.
     pub dead_letter_topic: Option<String>,
+    /// Whether events that no handler wants are dead letters.
+    pub keep_unmatched: bool,
+    /// The instance's name, of a group in which each reads everything.
+    pub broadcast: Option<String>,
+    /// How long an instance may be silent until it is forgotten, in milliseconds.
+    pub forget_after_ms: Option<u64>,
+    /// How often lanes are compared and instances say that they are there, in milliseconds.
+    pub check_interval_ms: Option<u64>,
 }
 
 /// A policy in words; what is not said is idem's default, but for retries, which have no end.
@@ -163,8 +173,22 @@ impl Settings {
             .store(self.store().await?)
             .state(Gate(self.gate))
             .topic_name("orders", &self.topic)
+            .topic_name("^orders\\.", format!("^{}\\.", self.topic))
             .max_batch(self.max_batch)
             .queue_bytes(self.queue_bytes);
+        if let Some(instance) = &self.broadcast {
+            let mut broadcast = Broadcast::new(instance);
+            if let Some(time) = self.forget_after_ms {
+                broadcast = broadcast.forget_after(Duration::from_millis(time));
+            }
+            builder = builder.broadcast(broadcast);
+        }
+        if let Some(interval) = self.check_interval_ms {
+            builder = builder.check_interval(Duration::from_millis(interval));
+        }
+        if self.keep_unmatched {
+            builder = builder.unmatched(Unmatched::DeadLetter);
+        }
         if let Some(topic) = &self.dead_letter_topic {
             builder = builder.dead_letter_topic(topic);
         }
@@ -187,6 +211,10 @@ impl Settings {
                 "bill_many" => builder.handler_with::<bill_many>(policy),
                 "bill_by_offset" => builder.handler_with::<bill_by_offset>(policy),
                 "bill_by_header" => builder.handler_with::<bill_by_header>(policy),
+                "bill_orders" => builder.handler_with::<bill_orders>(policy),
+                "bill_west" => builder.handler_with::<bill_west>(policy),
+                "bill_enum" => builder.handler_with::<bill_enum>(policy),
+                "bill_regions" => builder.handler_with::<bill_regions>(policy),
                 other => panic!("no handler {other}"),
             };
         }

@@ -112,6 +112,10 @@ impl World {
             queue_bytes: 32 << 20,
             policy: Said::default(),
             dead_letter_topic: None,
+            keep_unmatched: false,
+            broadcast: None,
+            forget_after_ms: None,
+            check_interval_ms: None,
         };
         let store = settings.store().await.expect("the store connects");
         store.migrate().await.expect("the store's tables are made");

@@ -4,8 +4,8 @@ use std::error::Error as StdError;
 
 use idem_runtime::lane::{AttemptRow, Held, LaneId, LaneRow, Observed, Owner};
 use idem_runtime::store::{
-    Claim, Claimed, Fault, GivenUp, Lends, Opening, Reposition, Seal, Sealed, Settlement, Terms,
-    Writer,
+    Claim, Claimed, Fault, GivenUp, Instance, Lends, Opening, Reposition, Seal, Sealed, Settlement,
+    Terms, Writer,
 };
 use idem_runtime::{
     DeadLetter, Error, Key, LetterFilter, LetterNote, Marker, NewLetter, Registration, Store,
@@ -50,6 +50,9 @@ macro_rules! stub {
                 unimplemented!()
             }
             async fn register(&self, _: &Registration<'_>) -> Result<(), Error> {
+                unimplemented!()
+            }
+            async fn keep_instance(&self, _: &Instance<'_>) -> Result<Vec<String>, Error> {
                 unimplemented!()
             }
             async fn lanes(&self, _: &str, _: &str) -> Result<Vec<LaneRow>, Error> {

@@ -89,18 +89,55 @@ impl Broker {
         self.append(partition, payloads.into_iter().map(|payload| (None, payload)))
     }
 
+    /// Appends an event for each type, in the header `event-type`, and id; answers the log's end.
+    pub(super) fn produce_typed<T: AsRef<str>, I: AsRef<str>>(
+        &self,
+        partition: i32,
+        events: impl IntoIterator<Item = (T, I)>,
+    ) -> i64 {
+        let event = |(event_type, id): (T, I)| {
+            let payload = serde_json::json!({ "id": id.as_ref() }).to_string();
+            let mut event = of_type(event_type.as_ref(), payload);
+            event.message_key = Some(id.as_ref().to_owned().into());
+            event
+        };
+        self.append_events(partition, events.into_iter().map(event))
+    }
+
+    /// Appends an event of this type; answers the log's end.
+    pub(super) fn produce_typed_raw(
+        &self,
+        partition: i32,
+        event_type: &str,
+        payload: String,
+    ) -> i64 {
+        self.append_events(partition, [of_type(event_type, payload)])
+    }
+
     /// Appends message keys and payloads.
     pub(super) fn append(
         &self,
         partition: i32,
         events: impl IntoIterator<Item = (Option<String>, String)>,
     ) -> i64 {
+        let event = |(key, payload): (Option<String>, String)| {
+            let mut event = Event::new(TOPIC.into(), 0, 0, payload);
+            event.message_key = key.map(bytes::Bytes::from);
+            event
+        };
+        self.append_events(partition, events.into_iter().map(event))
+    }
+
+    /// Appends these events, at places of their own; answers the log's end.
+    pub(super) fn append_events(
+        &self,
+        partition: i32,
+        events: impl IntoIterator<Item = Event>,
+    ) -> i64 {
         let mut state = self.state();
         let log = state.log(partition);
-        for (key, payload) in events {
-            let mut event = Event::new(TOPIC.into(), partition, log.high, payload);
-            event.message_key = key.map(bytes::Bytes::from);
-            log.events.push(event);
+        for event in events {
+            log.events.push(Event { partition, offset: log.high, ..event });
             log.high += 1;
         }
         let high = log.high;
@@ -218,6 +255,12 @@ impl State {
 
 pub(super) fn ours(offset: i64) -> Commit {
     Commit { offset, metadata: mark::write(Uuid::nil(), &["bill", "audit", "count", "bulk"]) }
+}
+
+fn of_type(event_type: &str, payload: String) -> Event {
+    let mut event = Event::new(TOPIC.into(), 0, 0, payload);
+    event.headers = std::iter::once(("event-type", Some(event_type.to_owned()))).collect();
+    event
 }
 
 fn identity(topic_id: &str) -> LogIdentity {

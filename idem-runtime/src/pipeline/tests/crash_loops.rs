@@ -45,7 +45,7 @@ fn reborn(world: &World) -> Process {
     Process { care: Arc::default(), ..world.process("a") }
 }
 
-async fn lives(world: &World, partitions: i32, killers: &[&str]) -> usize {
+pub(super) async fn lives(world: &World, partitions: i32, killers: &[&str]) -> usize {
     let mut deaths = 0;
     while life(world, partitions, killers).await {
         deaths += 1;

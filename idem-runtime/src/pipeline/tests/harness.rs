@@ -26,6 +26,7 @@ use crate::pipeline::tests::handlers::{Audit, Bill, Count, Script};
 use crate::pipeline::watch::watch;
 use crate::policy::Policy;
 use crate::replay::Replay;
+use crate::routing::{Rules, Told};
 use crate::state::States;
 
 /// Virtual time after which a test has waited in vain.
@@ -58,17 +59,6 @@ impl World {
         Self::with_states(handlers, partitions, States::default())
     }
 
-    /// One partition, and handlers that ask for this.
-    #[cfg(feature = "avro")]
-    pub(super) fn with_state<T: Send + Sync + 'static>(
-        handlers: Vec<Registered<Memory>>,
-        state: T,
-    ) -> Self {
-        let mut states = States::default();
-        states.insert(state);
-        Self::with_states(handlers, 1, states)
-    }
-
     fn with_states(
         handlers: Vec<Registered<Memory>>,
         partitions: usize,
@@ -82,6 +72,8 @@ impl World {
             handlers,
             states: Arc::new(states),
             registry: None,
+            rules: Rules::default(),
+            told: Told::default(),
         };
         Self {
             store,
@@ -94,20 +86,47 @@ impl World {
         }
     }
 
+    /// With one more thing that handlers ask for.
+    pub(super) fn with_state<T: Send + Sync + 'static>(
+        handlers: Vec<Registered<Memory>>,
+        partitions: usize,
+        state: T,
+    ) -> Self {
+        let mut states = States::default();
+        states.insert(state);
+        Self::with_states(handlers, partitions, states)
+    }
+
     /// The next lanes have these handlers: a new release.
     pub(super) fn set_handlers(&mut self, handlers: Vec<Registered<Memory>>) {
-        let Group { name, store, states, registry, .. } = &*self.group;
-        let (name, store, states) = (Arc::clone(name), store.clone(), Arc::clone(states));
-        self.group = Arc::new(Group { name, store, handlers, states, registry: registry.clone() });
+        self.change(|group| group.handlers = handlers);
+    }
+
+    /// The group says this of its events, in the lanes that start from now on.
+    pub(super) fn set_rules(&mut self, rules: Rules) {
+        self.change(|group| group.rules = rules);
     }
 
     /// The next lanes ask this registry for schemas.
     #[cfg(feature = "avro")]
     pub(super) fn set_registry(&mut self, registry: crate::SchemaRegistry) {
-        let Group { name, store, handlers, states, .. } = &*self.group;
-        let (name, store, handlers) = (Arc::clone(name), store.clone(), handlers.clone());
-        let (states, registry) = (Arc::clone(states), Some(registry));
-        self.group = Arc::new(Group { name, store, handlers, states, registry });
+        self.change(|group| group.registry = Some(registry));
+    }
+
+    /// Another group in the place of this one, for the lanes that start from now on.
+    fn change(&mut self, change: impl FnOnce(&mut Group<Memory>)) {
+        let Group { name, store, handlers, states, registry, rules, .. } = &*self.group;
+        let mut group = Group {
+            name: Arc::clone(name),
+            store: store.clone(),
+            handlers: handlers.clone(),
+            states: Arc::clone(states),
+            registry: registry.clone(),
+            rules: rules.clone(),
+            told: Told::default(),
+        };
+        change(&mut group);
+        self.group = Arc::new(group);
     }
 
     /// Starts the lane of a partition in the process `a`.

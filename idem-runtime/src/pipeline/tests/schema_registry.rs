@@ -78,7 +78,7 @@ fn world(policy: Policy, registry: &Server) -> (World, Failures) {
     let mut ship = Registered::of::<Ship>();
     ship.policy = policy;
     let failures = Failures::default();
-    let mut world = World::with_state(vec![ship], failures.clone());
+    let mut world = World::with_state(vec![ship], 1, failures.clone());
     world.set_registry(SchemaRegistry::new(registry.url()));
     (world, failures)
 }

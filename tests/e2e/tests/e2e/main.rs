@@ -3,6 +3,7 @@
 #![expect(clippy::print_stdout, reason = "measured times are printed")]
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, and so do its helpers")]
 
+mod broadcast;
 mod cloud_events;
 mod coming_back;
 mod dead_letter_topic;
@@ -19,6 +20,7 @@ mod outages;
 mod poison;
 mod rebalance;
 mod restore;
+mod routing;
 mod shapes;
 mod startup;
 mod zombie;

@@ -1,0 +1,222 @@
+//! Replaying one letter: a transaction that settles it, takes its markers over and has its effects.
+
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use super::Replay;
+use crate::backoff::Backoff;
+use crate::dead_letter::{DeadLetter, LetterAction, LetterState, error_text};
+use crate::error::{Error, ErrorKind, Result};
+use crate::failure::Failure;
+use crate::format::Encoded;
+use crate::group::Registered;
+use crate::key::Key;
+use crate::letters::{is_open, sealed, settle};
+use crate::marker::MarkerMode;
+use crate::process::failed;
+use crate::store::{Claim, Claimed, Settlement, Store, Terms, Writer};
+use crate::work::{Item, Room};
+
+/// How often a replay that met a passing failure of the database is tried again.
+const TRIES: u32 = 5;
+
+/// What became of one letter.
+pub(super) enum Replayed {
+    Processed,
+    Superseded,
+    Settled,
+    Waiting,
+    Failed(String),
+}
+
+impl<S: Store> Replay<S> {
+    /// Replays one letter, as often as the database fails in a way that passes.
+    pub(super) async fn one(&self, handlers: &[&Registered<S>], id: i64) -> Result<Replayed> {
+        let mut backoff = Backoff::for_store();
+        let mut unknown = false;
+        loop {
+            let error = match self.attempt(handlers, id, unknown).await {
+                Ok(Replayed::Failed(error)) => {
+                    let action = LetterAction::ReplayFailed;
+                    let note = Settlement { action, by: &self.by, note: Some(&error), edit: None };
+                    settle(&self.store, id, &note).await?;
+                    return Ok(Replayed::Failed(error));
+                }
+                Ok(replayed) => return Ok(replayed),
+                Err(error) => error,
+            };
+            unknown |= error.kind() == ErrorKind::UnknownCommit;
+            if !error.is_retryable() || backoff.tries() >= TRIES {
+                return Err(error.context(format_args!("replay of dead letter {id}")));
+            }
+            backoff.wait().await;
+        }
+    }
+
+    /// One transaction. `unknown`: an earlier one of this call may have been committed.
+    async fn attempt(
+        &self,
+        handlers: &[&Registered<S>],
+        id: i64,
+        unknown: bool,
+    ) -> Result<Replayed> {
+        let store = &self.store;
+        let writer = Writer::Direct { attempt: Uuid::new_v4() };
+        let isolations = handlers.iter().map(|it| it.policy.isolation.unwrap_or_default());
+        let isolation = isolations.max().unwrap_or_default();
+        let terms = Terms { isolation, statement_timeout: None };
+        let mut tx = store.begin(&writer, &terms).await?;
+        let result = self.steps(handlers, id, unknown, &writer, &mut tx).await;
+        match result {
+            Ok(Step::Commit(replayed)) => {
+                let error = match store.commit(tx).await {
+                    Ok(()) => return Ok(replayed),
+                    Err(error) => error,
+                };
+                match error.kind() {
+                    // What the letter's effects are refused for is the letter's.
+                    ErrorKind::Store | ErrorKind::Handler | ErrorKind::HandlerBroke => {
+                        Ok(Replayed::Failed(error_text(&error.report().into())))
+                    }
+                    _ => Err(error),
+                }
+            }
+            Ok(Step::Undo(replayed)) => {
+                store.rollback(tx).await;
+                Ok(replayed)
+            }
+            // The handler was dropped in the middle of what it did, and its connection with it.
+            Ok(Step::Abandon(replayed)) => {
+                drop(tx);
+                Ok(replayed)
+            }
+            Err(error) => {
+                store.rollback(tx).await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn steps(
+        &self,
+        handlers: &[&Registered<S>],
+        id: i64,
+        unknown: bool,
+        writer: &Writer<'_>,
+        tx: &mut S::Tx,
+    ) -> Result<Step> {
+        let store = &self.store;
+        let letter = match store.lock_letter(tx, id).await? {
+            None => return Ok(Step::Undo(Replayed::Settled)),
+            Some(letter) if letter.state == LetterState::Waiting => {
+                return Ok(Step::Undo(Replayed::Waiting));
+            }
+            // The commit whose answer was lost had landed.
+            Some(letter) if letter.state == LetterState::Replayed && unknown => {
+                return Ok(Step::Undo(Replayed::Processed));
+            }
+            Some(letter) if !is_open(letter.state) => return Ok(Step::Undo(Replayed::Settled)),
+            Some(letter) => letter,
+        };
+        let mut new = Vec::with_capacity(handlers.len());
+        for handler in handlers {
+            // Within the transaction: until it was locked the event could be corrected.
+            let schemas = self.schemas(handler, &letter.event).await?;
+            let event = Encoded::new(&letter.event, &schemas);
+            let (work, identity) = match self.push(handler, event) {
+                Ok(pushed) => pushed,
+                Err(refusal) => return Ok(Step::Undo(Replayed::Failed(refusal.to_string()))),
+            };
+            if self.claim(handler, &letter, identity.key(), writer, tx).await? {
+                new.push((*handler, work, identity, schemas));
+            }
+        }
+        let superseded = new.is_empty();
+        let action = if superseded { LetterAction::Superseded } else { LetterAction::Replayed };
+        let settlement = Settlement { action, by: &self.by, note: None, edit: None };
+        // Before the handler: should it end the transaction by itself, the letter is settled with it.
+        store.settle_letter(tx, id, &settlement).await?;
+        let group: Arc<str> = letter.group.as_str().into();
+        for (handler, mut work, identity, schemas) in new {
+            let attempts = letter.cause.as_ref().map_or(0, |cause| cause.attempts);
+            let item = Item {
+                event: &letter.event,
+                key: identity.shown(),
+                slot: 0,
+                attempt: attempts + 1,
+            };
+            let room = Room {
+                group: &group,
+                states: &self.states,
+                schemas: &schemas,
+                timeout: handler.policy.timeout,
+                correlation: &self.rules.correlation,
+            };
+            let ran = work.run(tx, std::slice::from_ref(&item), room).await;
+            let answers = match ran {
+                Ok(answers) => answers,
+                Err(stopped) => return self.judged(stopped.failure),
+            };
+            if let (Some(key), Some((_, answer))) = (identity.key(), answers.first()) {
+                store.keep_results(tx, &[(handler.scope, key, answer)]).await?;
+            }
+        }
+        match sealed(store, tx, writer).await {
+            Ok(()) => {}
+            Err(error) if error.kind() == ErrorKind::HandlerBroke => {
+                return Ok(Step::Undo(Replayed::Failed(error.to_string())));
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(Step::Commit(if superseded { Replayed::Superseded } else { Replayed::Processed }))
+    }
+
+    /// Takes the key; answers whether nobody had processed it.
+    async fn claim(
+        &self,
+        handler: &Registered<S>,
+        letter: &DeadLetter,
+        key: Option<&Key>,
+        writer: &Writer<'_>,
+        tx: &mut S::Tx,
+    ) -> Result<bool> {
+        let key = key.filter(|_| handler.mode() != MarkerMode::Offset);
+        let offset = Some(letter.event.offset);
+        let claim = key.map(|key| Claim {
+            offset,
+            correlation: self.rules.correlation.correlation_of(&letter.event),
+            causation: self.rules.correlation.causation_of(&letter.event),
+            reclaim: true,
+            ..Claim::new(handler.scope, key)
+        });
+        match self.store.claim(tx, writer, claim.as_slice()).await? {
+            // Without a key the letter itself is the marker; the claim has set the guard.
+            Claimed::Keys(new) => Ok(claim.is_none() || new.first() == Some(&true)),
+            Claimed::Fenced => {
+                Err(Error::new(ErrorKind::Fenced, "the replay's claim was refused as a lane's"))
+            }
+        }
+    }
+
+    /// A passing failure is tried again, any other noted.
+    fn judged(&self, failure: Failure) -> Result<Step> {
+        let text = error_text(&failure.error);
+        if failure.timed_out() {
+            return Ok(Step::Abandon(Replayed::Failed(text)));
+        }
+        let error = failed::<S>(failure);
+        match error.kind() {
+            ErrorKind::Transient => Err(error),
+            ErrorKind::HandlerBroke => Ok(Step::Undo(Replayed::Failed(error.to_string()))),
+            _ => Ok(Step::Undo(Replayed::Failed(text))),
+        }
+    }
+}
+
+/// How a transaction ends.
+enum Step {
+    Commit(Replayed),
+    Undo(Replayed),
+    Abandon(Replayed),
+}

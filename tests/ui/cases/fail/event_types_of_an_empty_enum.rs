@@ -1,0 +1,12 @@
+use idem::EventTypes;
+use serde::Deserialize;
+
+#[derive(Deserialize)]
+struct OrderPlaced {
+    event_id: String,
+}
+
+#[derive(EventTypes)]
+enum OrderEvent {}
+
+fn main() {}

@@ -1,0 +1,19 @@
+use idem::EventTypes;
+use serde::Deserialize;
+
+#[derive(Deserialize)]
+struct OrderPlaced {
+    event_id: String,
+}
+
+struct OrderMoved;
+
+#[derive(EventTypes)]
+enum OrderEvent {
+    #[event_type("order.placed")]
+    Placed(OrderPlaced),
+    #[event_type("order.moved")]
+    Moved(OrderMoved),
+}
+
+fn main() {}

@@ -1,0 +1,16 @@
+use idem::EventTypes;
+use serde::Deserialize;
+
+#[derive(Deserialize)]
+struct OrderPlaced {
+    event_id: String,
+}
+
+#[derive(EventTypes)]
+enum OrderEvent {
+    #[event_type("order.placed")]
+    Placed(OrderPlaced),
+    Moved(OrderPlaced),
+}
+
+fn main() {}
