@@ -3,6 +3,8 @@
 //!
 //! Not here: the function's own rules (`signature.rs`).
 
+mod reading;
+
 use proc_macro2::Span;
 use syn::ext::IdentExt as _;
 use syn::{LitStr, Type};
@@ -10,12 +12,11 @@ use syn::{LitStr, Type};
 use crate::attr::Attr;
 use crate::errors::Errors;
 use crate::function::Function;
-use crate::key::{self, Key, Selected, Source};
+use crate::key::{self, Key, Source};
 use crate::lint::lint;
 use crate::model::{Input, Model, Policy, Rejected};
 use crate::policy::{MissingKey, OnFailure};
 use crate::signature;
-use crate::types::{TypeFrom, TypePlace, Types};
 use crate::value::check_scope;
 use crate::words::Word;
 
@@ -34,7 +35,7 @@ pub(crate) fn check(
     signature::refuse_qualifiers(&function, &mut errors);
     let input = signature::input(&function, &mut errors);
     if let Some(input) = input.as_ref().filter(|input| input.is_optional()) {
-        optional(&attr, input, &mut errors);
+        reading::optional(&attr, input, &mut errors);
     }
     let params = signature::params(&function, &mut errors);
     let output = signature::output(&function, &mut errors);
@@ -42,10 +43,10 @@ pub(crate) fn check(
 
     let slices = slices(&attr, &mut errors);
     keys(&attr, &mut errors);
-    content_of_format(&attr, &mut errors);
+    reading::content_of_format(&attr, &mut errors);
     beside(&attr, input.as_ref(), output.as_ref(), &mut errors);
-    types(&attr, &mut errors);
-    types_of_format(&attr, &mut errors);
+    reading::types(&attr, &mut errors);
+    reading::types_of_format(&attr, &mut errors);
     let Attr { key, store, topics, format, retry, .. } = attr;
     let Attr { permanent, on_failure, isolation, timeout, .. } = attr;
     let (tenant, missing_key) = (attr.tenant.given(), attr.missing_key.given());
@@ -292,45 +293,6 @@ fn beside(attr: &Attr, input: Option<&Input>, output: Option<&Type>, errors: &mu
     }
 }
 
-/// The rules of types and where they are.
-fn types(attr: &Attr, errors: &mut Errors) {
-    if let (Word::Absent, Word::Given(types)) = (&attr.topics, &attr.types) {
-        errors.at(
-            types.span(),
-            "a handler that reads no topic is given its events by its caller, so their types choose \
-             nothing: add `topic = \"..\"`, or remove `types`",
-        );
-    }
-    if let (Word::Absent, Word::Given(from)) = (&attr.types, &attr.type_from) {
-        errors
-            .at(from.span, "nobody asks for the type: add `types = \"..\"`, or remove `type_from`");
-    }
-}
-
-/// The rules of types and where they are, of events in another format than JSON.
-fn types_of_format(attr: &Attr, errors: &mut Errors) {
-    let Word::Given(format) = &attr.format else { return };
-    if let Word::Given(Types::Of(_)) = &attr.types
-        && !format.is_json()
-    {
-        errors.at(
-            format.span(),
-            "the variants of an enum of event types are read from JSON: leave `format` out, or take \
-             one type of event in this format and choose by patterns, `types = \"order.*\"`",
-        );
-    }
-    if let Word::Given(TypeFrom { place: TypePlace::Field(_), span }) = &attr.type_from
-        && !format.has_json_fields()
-    {
-        errors.at(
-            *span,
-            "a type is read from a field of JSON only, which the payload in this format is not: let \
-             the producer name it in a header, `type_from = header(\"event-type\")`, or take \
-             `type_from = topic`",
-        );
-    }
-}
-
 /// The scope: the function's name, unless named.
 fn scope(attr: &Attr, function: &Function, errors: &mut Errors) -> LitStr {
     if let Word::Given(scope) = &attr.scope {
@@ -355,50 +317,6 @@ fn sources(attr: &Attr) -> impl Iterator<Item = &Source> {
         _ => &[],
     };
     tenant.into_iter().chain(own)
-}
-
-/// The rules of a hash of what a message in another format than JSON says.
-fn content_of_format(attr: &Attr, errors: &mut Errors) {
-    let Word::Given(format) = &attr.format else { return };
-    if format.is_json() {
-        return;
-    }
-    for source in sources(attr) {
-        if let Source::Content(content) = source
-            && !matches!(content.selected, Selected::All)
-        {
-            errors.at(
-                source.span(),
-                "fields can be chosen of JSON only: of another format the bytes of the payload are \
-                 hashed, `key = content_hash`; or take fields of the event, \
-                 `key = (\"a\", \"order.id\")`",
-            );
-        }
-    }
-}
-
-/// The rules of an event that may be missing.
-fn optional(attr: &Attr, input: &Input, errors: &mut Errors) {
-    let fields: Vec<_> = sources(attr).filter(|it| matches!(it, Source::Field(_))).collect();
-    for field in &fields {
-        errors.at(
-            field.span(),
-            "a message without a payload (a tombstone) has no fields, so that the key of an \
-             `Option` event cannot be one: take it from the message, `key = header(\"..\")` or \
-             `key = offset`; `message_key` is not enough, because later messages about the same \
-             thing have it, too",
-        );
-    }
-    if !fields.is_empty() {
-        return;
-    }
-    if let (Word::Absent, Some(inside)) = (&attr.topics, &input.inside) {
-        errors.on(
-            inside,
-            "an event in an `Option` may be a Kafka message without a payload: add `topic = \"..\"`, \
-             or take the event without the `Option`",
-        );
-    }
 }
 
 /// Into how many slices a partition is divided, if it is.

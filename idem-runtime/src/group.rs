@@ -11,7 +11,7 @@ use crate::handler::{KeySource, Subscriber};
 use crate::marker::MarkerMode;
 use crate::policy::{IsolationLevel, OnFailure, Policy, Retry};
 use crate::registry::SchemaRegistry;
-use crate::routing::{Rules, Told, Topic, Types, unmatched_scope};
+use crate::routing::{EventType, Rules, Told, Topic, Types, unmatched_scope};
 use crate::state::{Needs, States};
 use crate::store::{Store, Terms};
 use crate::work::{Typed, Work};
@@ -162,10 +162,12 @@ impl<S: Store> Registered<S> {
         }
     }
 
-    /// What is wrong with what it says of topics and types, one sentence each.
-    pub(crate) fn mistakes(&self) -> impl Iterator<Item = String> {
+    /// What is wrong with what it says of topics and types, one sentence each; `by_default` is where
+    /// a type is if the handler does not say.
+    pub(crate) fn mistakes(&self, by_default: &EventType) -> impl Iterator<Item = String> {
         let topics = self.topics.iter().filter_map(Topic::mistake);
-        topics.chain(self.types.iter().flat_map(|types| types.mistakes.iter().cloned()))
+        let types = self.types.iter().flat_map(|types| types.mistakes.iter().cloned());
+        topics.chain(types).chain(self.types.as_ref().and_then(|it| it.unreadable(by_default)))
     }
 
     pub(crate) fn retry(&self) -> Retry {

@@ -108,6 +108,9 @@ pub trait Subscriber: Handler {
     /// Whether its event is an enum of event types, decoded by [`decode_as`](Self::decode_as).
     const BY_TYPE: bool = false;
 
+    /// Whether the payload can be JSON, of which a field may name the event's type.
+    const HAS_FIELDS: bool = true;
+
     /// Where the type of an event is; `None`: as its group says.
     fn event_type() -> Option<EventType> {
         None

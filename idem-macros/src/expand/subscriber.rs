@@ -15,6 +15,11 @@ pub(super) fn subscriber(model: &Model, topics: &[LitStr]) -> TokenStream {
     let (cfgs, name) = (model.function.cfgs(), type_name(&model.function));
     let types = model.types.as_ref().map(types);
     let type_from = model.type_from.as_ref().map(type_from);
+    // Only who asks for a type asks for a field.
+    let fieldless = model.types.is_some()
+        && model.format.as_ref().is_some_and(|format| !format.has_json_fields());
+    let has_fields = fieldless
+        .then(|| quote_spanned!(here()=> const HAS_FIELDS: ::idem::__private::Flag = false;));
     let schema = match &model.format {
         Some(Format::Known { name: "avro", .. }) => Some(quote_spanned! {here()=>
             const SCHEMA: ::idem::__private::SchemaId = ::idem::__private::formats::avro_schema!();
@@ -45,6 +50,7 @@ pub(super) fn subscriber(model: &Model, topics: &[LitStr]) -> TokenStream {
             const TOPICS: ::idem::__private::Texts = &[#(#topics),*];
             #schema
             #types
+            #has_fields
             #type_from
             fn decode(event: ::idem::__private::Encoded) -> ::idem::__private::Decoded<Self> {
                 #decode

@@ -141,7 +141,7 @@ impl<S: Store> Closed for Finished<S> {
                         handler.policy.or(self.open.policy).on_failure,
                         Some(OnFailure::ParkKey { .. })
                     ),
-                    mistakes: handler.mistakes().collect(),
+                    mistakes: handler.mistakes(&self.open.rules.event_type).collect(),
                 })
                 .collect(),
         }

@@ -229,7 +229,7 @@ impl<S: Store> Replay<S> {
             return mistake(wrong);
         }
         for handler in &self.handlers {
-            if let Some(wrong) = handler.mistakes().next() {
+            if let Some(wrong) = handler.mistakes(&self.rules.event_type).next() {
                 return mistake(format!("the handler `{}`: {wrong}", handler.scope));
             }
             if let Some(need) = handler.needs.states.iter().find(|need| !self.states.has(need)) {

@@ -51,6 +51,11 @@ impl EventType {
         Self(Place::Topic)
     }
 
+    /// Whether it is in the payload.
+    pub(crate) fn is_field(&self) -> bool {
+        matches!(self.0, Place::Field(_))
+    }
+
     /// What is wrong with it, in a sentence.
     pub(crate) fn mistake(&self) -> Option<String> {
         match &self.0 {

@@ -21,6 +21,7 @@ use crate::pipeline::tests::harness::{World, until};
 use crate::policy::{OnFailure, Policy, Retry};
 use crate::registry::server::{Reply, Server, found};
 use crate::replay::Replay;
+use crate::routing::{Rules, Types, Unmatched};
 use crate::state::{Needs, State};
 
 const SCHEMA: &str =
@@ -198,6 +199,26 @@ async fn a_replay_asks_for_the_schema_and_keeps_the_letter_while_the_registry_is
     assert_eq!(replay.clone().dry_run().run(&all).await.unwrap().failed, []);
     assert_eq!(replay.run(&all).await.unwrap().processed, 1);
     assert_eq!(shipped(&world), ["e0"]);
+}
+
+#[tokio::test]
+async fn only_the_schemas_of_wanted_events_are_asked_for_until_one_is_replayed() {
+    let server = Server::start();
+    server.schema(7, SCHEMA);
+    let (mut world, failures) = world(Policy::new(), &server);
+    let types = Some(Types::new(&["order.shipped"], None));
+    world.set_handlers(vec![Registered { types, ..Registered::of::<Ship>() }]);
+    world.set_rules(Rules { unmatched: Unmatched::DeadLetter, ..Rules::default() });
+    world.broker.produce_typed_raw(0, "order.shipped", event(7, "e0"));
+    world.broker.produce_typed_raw(0, "order.moved", event(9, "e1"));
+    world.drain(0).await;
+    assert_eq!((shipped(&world), world.letters().len()), (vec!["e0".to_owned()], 1));
+    assert_eq!(server.paths().len(), 1, "{:?}", server.paths());
+    server.schema(9, SCHEMA);
+    let replay = Replay::new(world.store.clone(), "ana").handler::<Ship>().state(failures);
+    let replay = replay.schema_registry(SchemaRegistry::new(server.url()));
+    assert_eq!(replay.run(&LetterFilter::new()).await.unwrap().processed, 1);
+    assert_eq!(shipped(&world), ["e0", "e1"]);
 }
 
 #[cfg(feature = "kafka")]
