@@ -22,6 +22,12 @@ pub(crate) struct Reuse {
     pub(crate) cause: Option<Cause>,
 }
 
+/// A task and its key.
+type Keyed<'a> = (usize, &'a Key);
+
+/// A task, and a later one with the same key.
+type Twin = (usize, usize);
+
 /// Compares the payloads of duplicates with what is beside the markers of their keys, for handlers that
 /// ask for it. `keyed` leads, each followed by its `twins` in this batch.
 pub(crate) async fn reused<S: Store>(
@@ -29,7 +35,7 @@ pub(crate) async fn reused<S: Store>(
     (tasks, events): (&[Task], &[Event]),
     tx: &mut S::Tx,
     done: &mut Done,
-    (keyed, twins): (&[(usize, &Key)], &[(usize, usize)]),
+    (keyed, twins): (&[Keyed<'_>], &[Twin]),
 ) -> Result<(), Ended> {
     let scope = |index: usize| trial.group.handlers[tasks[index].handler].scope;
     let is_duplicate = |done: &Done, index: usize| done.decisions[index] == Decision::Duplicate;
