@@ -155,8 +155,7 @@ pub async fn an_attempt_that_was_begun_is_taken_over<H: Harness>(harness: &H) {
 pub async fn an_attempt_that_failed_is_taken_back_and_no_other<H: Harness>(harness: &H) {
     let (key, attempt, store) = (key("e1"), Uuid::new_v4(), harness.store());
     let writer = direct();
-    let begun =
-        Claim { state: MarkerState::Begun, attempt: Some(attempt), ..plain(SCOPE, &key) };
+    let begun = Claim { state: MarkerState::Begun, attempt: Some(attempt), ..plain(SCOPE, &key) };
     let mut tx = begin(harness, &writer).await;
     assert_eq!(store.claim(&mut tx, &writer, &[begun]).await.unwrap(), Claimed::Keys(vec![true]));
     finish(harness, tx, &writer, 0).await;
