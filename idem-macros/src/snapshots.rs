@@ -335,3 +335,16 @@ fn what_is_returned_is_stored_and_answered_with() {
         },
     );
 }
+
+#[test]
+fn what_is_outside_of_the_database_has_an_end_that_a_probe_knows() {
+    snapshot(
+        "what_is_outside_of_the_database_has_an_end_that_a_probe_knows",
+        quote!(key = "event_id", store = "postgres", effects = external(probe = was_charged)),
+        quote! {
+            async fn charge(event: OrderPlaced) -> Result<(), Error> {
+                remote(event).await
+            }
+        },
+    );
+}

@@ -90,9 +90,8 @@ pub(crate) fn typed<H: Answers>(outcome: Outcome<Option<Value>>) -> Result<Outco
     };
     match outcome {
         Outcome::Processed(Some(value)) => Ok(Outcome::Processed(read(value)?)),
-        Outcome::Processed(None) => {
-            Err(Error::new(ErrorKind::Config, format!("scope {}: no result was kept", H::SCOPE)))
-        }
+        // A probe found that the effects had happened: what was returned then is not known.
+        Outcome::Processed(None) => Ok(Outcome::Duplicate(None)),
         Outcome::Duplicate(value) => Ok(Outcome::Duplicate(value.flatten().map(read).transpose()?)),
     }
 }

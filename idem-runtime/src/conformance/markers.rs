@@ -152,6 +152,27 @@ pub async fn an_attempt_that_was_begun_is_taken_over<H: Harness>(harness: &H) {
     assert_eq!(marker.origin.unwrap().offset, 4);
 }
 
+pub async fn an_attempt_that_failed_is_taken_back_and_no_other<H: Harness>(harness: &H) {
+    let (key, attempt, store) = (key("e1"), Uuid::new_v4(), harness.store());
+    let writer = direct();
+    let begun = Claim { state: MarkerState::Begun, attempt: Some(attempt), ..plain(SCOPE, &key) };
+    let mut tx = begin(harness, &writer).await;
+    assert_eq!(store.claim(&mut tx, &writer, &[begun]).await.unwrap(), Claimed::Keys(vec![true]));
+    finish(harness, tx, &writer, 0).await;
+    store.take_back(SCOPE, &key, Uuid::new_v4()).await.unwrap();
+    store.take_back("other", &key, attempt).await.unwrap();
+    assert!(is_marked(harness, "e1").await, "it is another's");
+    store.take_back(SCOPE, &key, attempt).await.unwrap();
+    assert!(!is_marked(harness, "e1").await);
+
+    let own = Writer::Direct { attempt };
+    let mut tx = begin(harness, &own).await;
+    assert!(is_new(harness, &mut tx, &own, "e1").await);
+    finish(harness, tx, &own, 0).await;
+    store.take_back(SCOPE, &key, attempt).await.unwrap();
+    assert!(is_marked(harness, "e1").await, "it is processed");
+}
+
 pub async fn a_key_that_was_never_claimed_has_no_marker<H: Harness>(harness: &H) {
     assert_eq!(harness.store().marker(SCOPE, &key("e1")).await.unwrap(), None);
     let writer = direct();

@@ -149,6 +149,7 @@ macro_rules! conformance {
         markers::known_markers_are_told_within_the_transaction
         markers::results_are_kept_in_the_transaction_that_claimed
         markers::an_attempt_that_was_begun_is_taken_over
+        markers::an_attempt_that_failed_is_taken_back_and_no_other
         markers::a_key_that_was_never_claimed_has_no_marker
         keys::keys_that_look_alike_are_different
         keys::any_text_that_fits_is_a_key

@@ -1,6 +1,7 @@
 //! What can be a key or a part of one, and what the compiler says of what cannot.
 
 use std::borrow::Cow;
+use std::cell::Cell;
 use std::collections::{HashMap, HashSet};
 use std::num::{NonZeroI32, NonZeroI64, NonZeroU32, NonZeroU64};
 use std::rc::Rc;
@@ -50,9 +51,18 @@ pub trait KeyPart {
     /// As [`write`](Self::write) and [`Key::new`].
     #[doc(hidden)]
     fn to_key(&self) -> Result<Key, KeyError> {
-        let mut text = String::new();
-        self.write(&mut text)?;
-        Key::new(text)
+        thread_local! {
+            /// Room to write in, so that a key is one allocation, of its own length.
+            static ROOM: Cell<String> = const { Cell::new(String::new()) };
+        }
+        let mut text = ROOM.take();
+        text.clear();
+        let key = self.write(&mut text).and_then(|()| Key::new(text.as_str()));
+        // Not what one endless text has made of it.
+        if text.capacity() <= 4 * Key::MAX_LEN {
+            ROOM.set(text);
+        }
+        key
     }
 }
 
@@ -236,8 +246,31 @@ macro_rules! display {
     )*};
 }
 
-display! { str bool char i8 i16 i32 i64 i128 isize u8 u16 u32 u64 u128 usize }
-display! { NonZeroI32 NonZeroI64 NonZeroU32 NonZeroU64 Uuid }
+display! { bool char i8 i16 i32 i64 i128 isize u8 u16 u32 u64 u128 usize }
+display! { NonZeroI32 NonZeroI64 NonZeroU32 NonZeroU64 }
+
+impl KeyPart for str {
+    fn write(&self, text: &mut String) -> Result<(), KeyError> {
+        text.push_str(self);
+        Ok(())
+    }
+
+    fn to_key(&self) -> Result<Key, KeyError> {
+        Key::new(self)
+    }
+}
+
+/// With hyphens, in lower case.
+impl KeyPart for Uuid {
+    fn write(&self, text: &mut String) -> Result<(), KeyError> {
+        text.push_str(self.hyphenated().encode_lower(&mut Uuid::encode_buffer()));
+        Ok(())
+    }
+
+    fn to_key(&self) -> Result<Key, KeyError> {
+        Key::new(&*self.hyphenated().encode_lower(&mut Uuid::encode_buffer()))
+    }
+}
 
 /// A key is what it is: a hash is not hashed again.
 impl KeyPart for Key {

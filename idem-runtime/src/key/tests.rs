@@ -196,3 +196,27 @@ fn a_header_key_is_text_and_there() {
     assert_eq!(Key::header(&event, "id").unwrap().as_str(), "e1");
     assert_eq!(Key::offset(&event).unwrap().as_str(), "t/0/3");
 }
+
+#[test]
+fn a_part_may_make_keys_while_it_is_written_and_may_fail() {
+    struct Nested(u32);
+    impl KeyPart for Nested {
+        fn write(&self, text: &mut String) -> Result<(), KeyError> {
+            match self.0 {
+                0 => Err(KeyError::new("nothing")),
+                n => {
+                    text.push_str(Key::of(&(n * 10))?.as_str());
+                    text.push('+');
+                    n.write(text)
+                }
+            }
+        }
+    }
+    assert_eq!(Key::of(&Nested(7)).unwrap().as_str(), "70+7");
+    assert!(Key::of(&Nested(0)).is_err());
+    assert_eq!(Key::of(&Nested(1)).unwrap().as_str(), "10+1");
+    assert_eq!(Key::of(&"x".repeat(5_000)).unwrap().as_str().len(), 71);
+    assert_eq!(Key::of(&2_u8).unwrap().as_str(), "2");
+    let id = Uuid::from_u128(0xABCD);
+    assert_eq!(Key::of(&id).unwrap().as_str(), id.to_string());
+}

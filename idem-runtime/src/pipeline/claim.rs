@@ -18,7 +18,7 @@ use crate::policy::OnFailure;
 use crate::store::{Claim, Claimed, Store, Writer};
 
 /// Tasks with their keys.
-type Keyed<'a> = [(usize, &'a Key)];
+pub(crate) type Keyed<'a> = [(usize, &'a Key)];
 
 /// How many events wait behind each message key of a scope that was asked about.
 pub(crate) type Waiting = HashMap<(&'static str, Vec<u8>), u32>;

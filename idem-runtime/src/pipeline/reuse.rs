@@ -3,11 +3,11 @@
 use crate::dead_letter::{Cause, FailureClass};
 use crate::error::ErrorKind;
 use crate::event::Event;
-use crate::key::Key;
 use crate::marker::{MarkerState, Origin};
 use crate::outcome::Decision;
 use crate::pipeline::attempt::{Done, Ended, Trial};
 use crate::pipeline::batch::{Task, stopping};
+use crate::pipeline::claim::Keyed;
 use crate::policy::PayloadCheck;
 use crate::store::Store;
 
@@ -22,12 +22,6 @@ pub(crate) struct Reuse {
     pub(crate) cause: Option<Cause>,
 }
 
-/// A task and its key.
-type Keyed<'a> = (usize, &'a Key);
-
-/// A task, and a later one with the same key.
-type Twin = (usize, usize);
-
 /// Compares the payloads of duplicates with what is beside the markers of their keys, for handlers that
 /// ask for it. `keyed` leads, each followed by its `twins` in this batch.
 pub(crate) async fn reused<S: Store>(
@@ -35,7 +29,7 @@ pub(crate) async fn reused<S: Store>(
     (tasks, events): (&[Task], &[Event]),
     tx: &mut S::Tx,
     done: &mut Done,
-    (keyed, twins): (&[Keyed<'_>], &[Twin]),
+    (keyed, twins): (&Keyed<'_>, &[(usize, usize)]),
 ) -> Result<(), Ended> {
     let scope = |index: usize| trial.group.handlers[tasks[index].handler].scope;
     let is_duplicate = |done: &Done, index: usize| done.decisions[index] == Decision::Duplicate;

@@ -5,6 +5,7 @@
 
 #![expect(clippy::expect_used, reason = "a test fails by panicking, and so do its helpers")]
 
+pub mod beside;
 pub mod handlers;
 pub mod kafka;
 pub mod process;

@@ -8,8 +8,9 @@ use idem::{
     Retry, Start, Unmatched,
 };
 use serde::{Deserialize, Serialize};
-use sqlx::postgres::PgConnectOptions;
+use sqlx::postgres::{PgConnectOptions, PgPool};
 
+use crate::beside::{Payments, bill_checked, charge_never_twice, charge_probed};
 use crate::handlers::{Gate, bill, bill_by_header, bill_by_offset, bill_many};
 use crate::routed::{bill_enum, bill_orders, bill_regions, bill_west};
 
@@ -136,19 +137,20 @@ impl Settings {
         Ok(serde_json::from_str(&std::env::var(VARIABLE)?)?)
     }
 
+    /// How to reach the tables of the effects.
+    fn options(&self) -> idem::Result<PgConnectOptions> {
+        let options = self.database_url.parse::<PgConnectOptions>().map_err(|error| {
+            idem::Error::new(idem::ErrorKind::Config, "the URL").with_source(error)
+        })?;
+        Ok(options.options([("search_path", &self.effects)]))
+    }
+
     /// The store, with its tables made.
     ///
     /// # Errors
     /// When the database fails.
     pub async fn store(&self) -> idem::Result<Postgres> {
-        let options: PgConnectOptions = self
-            .database_url
-            .parse::<PgConnectOptions>()
-            .map_err(|error| {
-                idem::Error::new(idem::ErrorKind::Config, "the URL").with_source(error)
-            })?
-            .options([("search_path", &self.effects)]);
-        Postgres::builder_with(options)
+        Postgres::builder_with(self.options()?)
             .schema(&self.schema)
             .lock_timeout(Duration::from_millis(self.lock_timeout_ms))
             .connect()
@@ -172,6 +174,7 @@ impl Settings {
             .group(&self.group)
             .store(self.store().await?)
             .state(Gate(self.gate))
+            .state(Payments(PgPool::connect_lazy_with(self.options()?)))
             .topic_name("orders", &self.topic)
             .topic_name("^orders\\.", format!("^{}\\.", self.topic))
             .max_batch(self.max_batch)
@@ -211,6 +214,9 @@ impl Settings {
                 "bill_many" => builder.handler_with::<bill_many>(policy),
                 "bill_by_offset" => builder.handler_with::<bill_by_offset>(policy),
                 "bill_by_header" => builder.handler_with::<bill_by_header>(policy),
+                "bill_checked" => builder.handler_with::<bill_checked>(policy),
+                "charge_probed" => builder.handler_with::<charge_probed>(policy),
+                "charge_never_twice" => builder.handler_with::<charge_never_twice>(policy),
                 "bill_orders" => builder.handler_with::<bill_orders>(policy),
                 "bill_west" => builder.handler_with::<bill_west>(policy),
                 "bill_enum" => builder.handler_with::<bill_enum>(policy),

@@ -3,6 +3,7 @@
 #![expect(clippy::print_stdout, reason = "measured times are printed")]
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, and so do its helpers")]
 
+mod beside;
 mod broadcast;
 mod cloud_events;
 mod coming_back;
