@@ -9,6 +9,7 @@ use syn::{ExprPath, LitStr};
 use crate::allow::{self, Allow};
 use crate::effects::{self, UnknownEnd};
 use crate::errors::Errors;
+use crate::format::{self, Format};
 use crate::key::{self, Key, Source};
 use crate::policy::{self, Isolation, MissingKey, OnFailure, PayloadCheck};
 use crate::retry::{self, Retry};
@@ -40,6 +41,7 @@ const WORDS: Words = Words {
         ("effects", "effects = external(unknown = \"retry\")"),
         ("types", "types = \"order.*\""),
         ("type_from", "type_from = header(\"event-type\")"),
+        ("format", "format = \"avro\""),
     ],
     other: &[
         ("max", "it is a part of `retry`: `retry(max = 5)`"),
@@ -78,6 +80,12 @@ const WORDS: Words = Words {
             "it is the group's: `.correlation(Correlation::headers(..))` on the builder",
         ),
         ("broadcast", "it is the group's: `.broadcast(..)` on the builder"),
+        ("codec", "did you mean `format`?"),
+        ("encoding", "did you mean `format`?"),
+        (
+            "schema",
+            "schemas are in a registry, which the builder is told of: `.schema_registry(..)`",
+        ),
     ],
     lone: Some("key"),
 };
@@ -105,6 +113,7 @@ pub(crate) struct Attr {
     pub(crate) effects: Word<(UnknownEnd, Span)>,
     pub(crate) types: Word<Types>,
     pub(crate) type_from: Word<TypeFrom>,
+    pub(crate) format: Word<Format>,
 }
 
 impl Attr {
@@ -129,6 +138,7 @@ impl Attr {
             effects: Word::Absent,
             types: Word::Absent,
             type_from: Word::Absent,
+            format: Word::Absent,
         };
         let parser = |input: ParseStream<'_>| {
             WORDS.read(input, errors, |entry| attr.word(entry));
@@ -171,7 +181,8 @@ impl Attr {
             "effects" => self.effects = entry.value(effects::effects),
             "payload_check" => self.payload_check = entry.value(policy::payload_check),
             "types" => self.types = entry.value(types::types),
-            _ => self.type_from = entry.value(types::type_from),
+            "type_from" => self.type_from = entry.value(types::type_from),
+            _ => self.format = entry.value(format::format),
         }
     }
 }

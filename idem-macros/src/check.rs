@@ -3,6 +3,8 @@
 //!
 //! Not here: the function's own rules (`signature.rs`).
 
+mod reading;
+
 use proc_macro2::Span;
 use syn::ext::IdentExt as _;
 use syn::{LitStr, Type};
@@ -32,15 +34,21 @@ pub(crate) fn check(
     let associated = signature::refuse_associated(&function, &mut errors);
     signature::refuse_qualifiers(&function, &mut errors);
     let input = signature::input(&function, &mut errors);
+    if let Some(input) = input.as_ref().filter(|input| input.is_optional()) {
+        reading::optional(&attr, input, &mut errors);
+    }
     let params = signature::params(&function, &mut errors);
     let output = signature::output(&function, &mut errors);
     let scope = scope(&attr, &function, &mut errors);
 
     let slices = slices(&attr, &mut errors);
     keys(&attr, &mut errors);
+    reading::content_of_format(&attr, &mut errors);
     beside(&attr, input.as_ref(), output.as_ref(), &mut errors);
-    types(&attr, &mut errors);
-    let Attr { key, store, topics, retry, permanent, on_failure, isolation, timeout, .. } = attr;
+    reading::types(&attr, &mut errors);
+    reading::types_of_format(&attr, &mut errors);
+    let Attr { key, store, topics, format, retry, .. } = attr;
+    let Attr { permanent, on_failure, isolation, timeout, .. } = attr;
     let (tenant, missing_key) = (attr.tenant.given(), attr.missing_key.given());
     let key = match (key, tenant) {
         (Word::Given(Key::Sources(own)), tenant) => {
@@ -60,13 +68,15 @@ pub(crate) fn check(
                 missing_key: missing_key.map(|(answer, _)| answer),
                 payload_check: attr.payload_check.given().map(|(check, _)| check),
             };
-            let (topics, permanent) = (topics.given(), permanent.given());
+            let (topics, format) = (topics.given(), format.given());
+            let permanent = permanent.given();
             let model = Model {
                 function,
                 key,
                 allow: attr.allow.given(),
                 store,
                 topics,
+                format,
                 types: attr.types.given(),
                 type_from: attr.type_from.given(),
                 scope,
@@ -104,6 +114,13 @@ fn words(attr: &Attr, errors: &mut Errors) {
              `store = \"postgres\"`",
         );
     }
+    if let (Word::Absent, Word::Given(format)) = (&attr.topics, &attr.format) {
+        errors.at(
+            format.span(),
+            "a format is how a Kafka message is read: add `topic = \"..\"`; without one there is \
+             nothing to decode",
+        );
+    }
     if matches!(attr.topics, Word::Absent) {
         without_topic(attr, errors);
     }
@@ -111,23 +128,14 @@ fn words(attr: &Attr, errors: &mut Errors) {
 
 /// What needs a message, where there are none.
 fn without_topic(attr: &Attr, errors: &mut Errors) {
-    let own = match &attr.key {
-        Word::Given(Key::Offset(span)) => {
-            errors.at(
-                *span,
-                "`offset` is the place of a Kafka message: add `topic = \"..\"`, or take the key \
-                 from a field of the event (a field called `offset` is `key = \"offset\"`)",
-            );
-            &[]
-        }
-        Word::Given(Key::Sources(sources)) => sources.as_slice(),
-        _ => &[],
-    };
-    let tenant = match &attr.tenant {
-        Word::Given(tenant) => Some(tenant),
-        _ => None,
-    };
-    for source in tenant.into_iter().chain(own).filter(|it| it.needs_message()) {
+    if let Word::Given(Key::Offset(span)) = &attr.key {
+        errors.at(
+            *span,
+            "`offset` is the place of a Kafka message: add `topic = \"..\"`, or take the key from a \
+             field of the event (a field called `offset` is `key = \"offset\"`)",
+        );
+    }
+    for source in sources(attr).filter(|it| it.needs_message()) {
         let what = match source {
             Source::Header(_) => "a header is",
             Source::MessageKey(_) => "the message key is",
@@ -285,21 +293,6 @@ fn beside(attr: &Attr, input: Option<&Input>, output: Option<&Type>, errors: &mu
     }
 }
 
-/// The rules of types and where they are.
-fn types(attr: &Attr, errors: &mut Errors) {
-    if let (Word::Absent, Word::Given(types)) = (&attr.topics, &attr.types) {
-        errors.at(
-            types.span(),
-            "a handler that reads no topic is given its events by its caller, so their types choose \
-             nothing: add `topic = \"..\"`, or remove `types`",
-        );
-    }
-    if let (Word::Absent, Word::Given(from)) = (&attr.types, &attr.type_from) {
-        errors
-            .at(from.span, "nobody asks for the type: add `types = \"..\"`, or remove `type_from`");
-    }
-}
-
 /// The scope: the function's name, unless named.
 fn scope(attr: &Attr, function: &Function, errors: &mut Errors) -> LitStr {
     if let Word::Given(scope) = &attr.scope {
@@ -311,6 +304,19 @@ fn scope(attr: &Attr, function: &Function, errors: &mut Errors) -> LitStr {
         check_scope(&text, name.span(), errors);
     }
     LitStr::new(&text, name.span())
+}
+
+/// What the key is made of, with the tenant.
+fn sources(attr: &Attr) -> impl Iterator<Item = &Source> {
+    let tenant = match &attr.tenant {
+        Word::Given(tenant) => Some(tenant),
+        _ => None,
+    };
+    let own = match &attr.key {
+        Word::Given(Key::Sources(sources)) => sources.as_slice(),
+        _ => &[],
+    };
+    tenant.into_iter().chain(own)
 }
 
 /// Into how many slices a partition is divided, if it is.

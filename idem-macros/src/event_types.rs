@@ -49,7 +49,7 @@ pub(crate) fn derive(item: TokenStream) -> TokenStream {
         impl #generics ::idem::__private::EventTypes for #name #params #condition {
             const TYPES: ::idem::__private::Texts = &[#(#types),*];
             fn decode(
-                event: &::idem::__private::Event,
+                event: ::idem::__private::Encoded,
                 event_type: &::idem::__private::Str,
             ) -> ::idem::__private::DecodedAs<Self> {
                 #body

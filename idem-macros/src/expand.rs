@@ -43,7 +43,7 @@ pub(crate) fn handler_type(function: &Function) -> TokenStream {
 }
 
 fn handler(model: &Model) -> TokenStream {
-    let Model { input: Input { event, is_batch }, scope, .. } = model;
+    let Model { input: Input { event, is_batch, .. }, scope, .. } = model;
     let (cfgs, name) = (model.function.cfgs(), type_name(&model.function));
     let store = model.store.to_type();
     // An event that cannot be one is shown at its type.
@@ -105,7 +105,7 @@ fn needs(model: &Model) -> TokenStream {
 }
 
 fn handle(model: &Model) -> TokenStream {
-    let Model { input: Input { event, is_batch }, output, .. } = model;
+    let Model { input: Input { event, is_batch, .. }, output, .. } = model;
     let function = &model.function.sig.ident;
     let names: Vec<Ident> =
         (1..=model.params.len()).map(|n| Ident::new(&format!("param{n}"), here())).collect();

@@ -58,9 +58,7 @@ pub(crate) fn fallback(rejected: Rejected) -> TokenStream {
         #(#cfgs)*
         impl ::idem::__private::Subscriber for #name {
             const TOPICS: ::idem::__private::Texts = &[];
-            fn decode(
-                _: &::idem::__private::Event,
-            ) -> ::idem::__private::Decoded<Self> {
+            fn decode(_: ::idem::__private::Encoded) -> ::idem::__private::Decoded<Self> {
                 loop {}
             }
         }

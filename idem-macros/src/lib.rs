@@ -15,6 +15,7 @@ mod errors;
 mod event_types;
 mod expand;
 mod fallback;
+mod format;
 mod forms;
 mod function;
 mod key;

@@ -6,6 +6,7 @@ use syn::{ExprPath, LitStr, Type};
 
 use crate::allow::Allow;
 use crate::effects::UnknownEnd;
+use crate::format::Format;
 use crate::function::Function;
 use crate::key::Key;
 use crate::policy::{Isolation, MissingKey, OnFailure, PayloadCheck};
@@ -20,6 +21,8 @@ pub(crate) struct Model {
     pub(crate) allow: Option<Allow>,
     pub(crate) store: Store,
     pub(crate) topics: Option<Vec<LitStr>>,
+    /// How an event is read; JSON unless it is said.
+    pub(crate) format: Option<Format>,
     /// Which events of the topics it takes, and where their types are.
     pub(crate) types: Option<Types>,
     pub(crate) type_from: Option<TypeFrom>,
@@ -41,8 +44,29 @@ pub(crate) struct Model {
 pub(crate) struct Input {
     /// The type of one event.
     pub(crate) event: Type,
+    /// Where an event may be missing, in an `Option<..>`: the type of one that is there.
+    pub(crate) inside: Option<Type>,
     /// Whether it is given all new events of a batch.
     pub(crate) is_batch: bool,
+}
+
+impl Model {
+    /// Whether the payload is JSON, whose content has one form to compare.
+    pub(crate) fn is_json(&self) -> bool {
+        self.format.as_ref().is_none_or(Format::is_json)
+    }
+}
+
+impl Input {
+    /// Whether a message without a payload is an event, too.
+    pub(crate) fn is_optional(&self) -> bool {
+        self.inside.is_some()
+    }
+
+    /// What a payload is decoded into.
+    pub(crate) fn payload(&self) -> &Type {
+        self.inside.as_ref().unwrap_or(&self.event)
+    }
 }
 
 /// What is said of failure, time and order.

@@ -94,10 +94,12 @@ pub(crate) fn input(function: &Function, errors: &mut Errors) -> Option<Input> {
             return None;
         }
     };
-    let input = match batch_of(&first) {
-        Some(event) => Input { event: ungroup_type(event.clone()), is_batch: true },
-        None => Input { event: first, is_batch: false },
+    let (event, is_batch) = match batch_of(&first) {
+        Some(event) => (ungroup_type(event.clone()), true),
+        None => (first, false),
     };
+    let inside = inside_of(&event, OPTIONS).map(|inside| ungroup_type(inside.clone()));
+    let input = Input { event, inside, is_batch };
     match &input.event {
         Type::Reference(reference) if input.is_batch => {
             errors.on(reference, "events are owned: take them by value, `Vec<OrderPlaced>`");
@@ -116,11 +118,19 @@ pub(crate) fn input(function: &Function, errors: &mut Errors) -> Option<Input> {
     (errors.len() == before).then_some(input)
 }
 
-/// The `E` of a `Vec<E>`, which can only be told by its spelling.
+const VECTORS: &[&str] = &["Vec", "std::vec::Vec", "alloc::vec::Vec"];
+const OPTIONS: &[&str] = &["Option", "std::option::Option", "core::option::Option"];
+
+/// The `E` of a `Vec<E>`.
 fn batch_of(first: &Type) -> Option<&Type> {
-    let Type::Path(TypePath { qself: None, path, .. }) = first else { return None };
+    inside_of(first, VECTORS)
+}
+
+/// The `E` of a type that is spelt in one of these ways: by nothing else can it be told.
+fn inside_of<'a>(outer: &'a Type, spelt: &[&str]) -> Option<&'a Type> {
+    let Type::Path(TypePath { qself: None, path, .. }) = outer else { return None };
     let names: Vec<String> = path.segments.iter().map(|it| it.ident.to_string()).collect();
-    if !matches!(names.join("::").as_str(), "Vec" | "std::vec::Vec" | "alloc::vec::Vec") {
+    if !spelt.contains(&names.join("::").as_str()) {
         return None;
     }
     match &path.segments.last()?.arguments {

@@ -234,6 +234,37 @@ fn a_batch_handler_is_given_a_vector_and_has_the_key_of_one_event() {
 }
 
 #[test]
+fn a_format_is_asked_for_the_event() {
+    snapshot(
+        "a_format_is_asked_for_the_event",
+        quote!(key = "event_id", store = "postgres", topic = "orders", format = "avro"),
+        quote! {
+            async fn bill(event: OrderPlaced) -> Result<(), Error> {
+                insert(event).await
+            }
+        },
+    );
+}
+
+#[test]
+fn an_event_in_an_option_is_decoded_when_it_has_a_payload() {
+    snapshot(
+        "an_event_in_an_option_is_decoded_when_it_has_a_payload",
+        quote!(
+            key = header("id"),
+            store = "postgres",
+            topic = "orders",
+            format = protobuf_registry(message = [1, 0])
+        ),
+        quote! {
+            async fn bill(events: Vec<Option<OrderPlaced>>) -> Result<(), Error> {
+                insert(events).await
+            }
+        },
+    );
+}
+
+#[test]
 fn a_mistake_in_a_batch_handler_keeps_its_event() {
     snapshot(
         "a_mistake_in_a_batch_handler_keeps_its_event",

@@ -1,13 +1,17 @@
 //! What a handler can know about the event it was given.
 
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
-use crate::event::{Event, Headers};
+use crate::event::{Event, Headers, TimestampKind};
 use crate::key::Key;
 use crate::routing::Correlation;
 
 /// What a handler can know about its event besides the payload: ask for it with a parameter of type
-/// `&Context`.
+/// `&Context` (of a batch handler: `&[Context]`).
+///
+/// Where the event is, its headers, timestamp and message key are the same when it is replayed from
+/// the dead letters. Without Kafka there are none.
 #[derive(Debug, Clone)]
 pub struct Context {
     scope: Arc<str>,
@@ -89,12 +93,42 @@ impl Context {
         self.event.as_ref().map(|event| event.offset)
     }
 
-    /// The event's timestamp in milliseconds since 1970, if it has one.
+    /// The event's timestamp in milliseconds since 1970, as Kafka has it, if it has one.
     pub fn timestamp(&self) -> Option<i64> {
         self.event.as_ref().and_then(|event| event.timestamp)
     }
 
-    /// The message key, if the event has one: what chose its partition.
+    /// The event's timestamp as a time, if it has one that is a time.
+    ///
+    /// ```
+    /// use std::time::{Duration, SystemTime};
+    ///
+    /// use idem_runtime::{Context, Event, Key};
+    ///
+    /// let mut event = Event::new("orders".into(), 0, 7, "{}");
+    /// event.timestamp = Some(1_700_000_000_500);
+    /// let cx = Context::new("bill", Key::new("e1")?).with_event("billing", event);
+    /// let time = SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_500);
+    /// assert_eq!(cx.time(), Some(time));
+    /// # Ok::<(), idem_runtime::KeyError>(())
+    /// ```
+    pub fn time(&self) -> Option<SystemTime> {
+        let timestamp = self.timestamp()?;
+        let distance = Duration::from_millis(timestamp.unsigned_abs());
+        match timestamp {
+            0.. => SystemTime::UNIX_EPOCH.checked_add(distance),
+            _ => SystemTime::UNIX_EPOCH.checked_sub(distance),
+        }
+    }
+
+    /// Whether the producer or the broker gave the event its timestamp. `None` where that is not
+    /// known: without Kafka, and for what comes from the dead letters, which do not keep it.
+    pub fn timestamp_kind(&self) -> Option<TimestampKind> {
+        self.event.as_ref().and_then(|event| event.timestamp_kind)
+    }
+
+    /// The message key, if the event has one: what chose its partition, and in a compacted topic
+    /// what the message is about.
     pub fn message_key(&self) -> Option<&[u8]> {
         self.event.as_ref().and_then(|event| event.message_key.as_deref())
     }

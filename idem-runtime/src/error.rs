@@ -52,6 +52,8 @@ pub enum ErrorKind {
     Kafka,
     /// Another owner holds the lane.
     Fenced,
+    /// The schema registry is away, refuses the credentials, or answers something else.
+    SchemaRegistry,
 }
 
 /// An error of idem.
@@ -111,6 +113,7 @@ impl Error {
                 | ErrorKind::Connection
                 | ErrorKind::Kafka
                 | ErrorKind::Handler
+                | ErrorKind::SchemaRegistry
         )
     }
 

@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::format::payload;
+
 /// One message with its payload, headers, topic, partition, offset and timestamp.
 ///
 /// Cheap to clone: payload, key and headers are shared.
@@ -21,6 +23,8 @@ pub struct Event {
     pub leader_epoch: Option<i32>,
     /// Its timestamp in milliseconds since 1970, if it has one.
     pub timestamp: Option<i64>,
+    /// Who gave it its timestamp, if that is known. Dead letters do not keep it.
+    pub timestamp_kind: Option<TimestampKind>,
     /// Its message key: what chose its partition. Not to be confused with the idempotency key.
     pub message_key: Option<Bytes>,
     /// Its payload; `None` is a tombstone.
@@ -38,6 +42,7 @@ impl Event {
             offset,
             leader_epoch: None,
             timestamp: None,
+            timestamp_kind: None,
             message_key: None,
             payload: Some(payload.into()),
             headers: Headers::default(),
@@ -50,6 +55,16 @@ impl Event {
         let bytes = |bytes: &Option<Bytes>| bytes.as_ref().map_or(0, Bytes::len);
         OVERHEAD + bytes(&self.payload) + bytes(&self.message_key) + self.headers.weight()
     }
+}
+
+/// Who gave an event its timestamp: a setting of the topic (`message.timestamp.type`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum TimestampKind {
+    /// The producer: when it happened, or was sent.
+    Created,
+    /// The broker: when it was appended to the log.
+    Appended,
 }
 
 /// Where the event is, without what is in it: payloads are shown only on request.
@@ -141,27 +156,31 @@ impl std::error::Error for DecodeError {
 /// A tombstone, or a payload that is not the JSON of a `T`. The message gives the place and the
 /// category of the mistake and never quotes the payload.
 pub fn decode_json<T: serde::de::DeserializeOwned>(event: &Event) -> Result<T, DecodeError> {
-    let Some(payload) = &event.payload else {
-        return Err(DecodeError::new("the event has no payload (a tombstone)"));
+    serde_json::from_slice(payload(event)?).map_err(|error| json_error(&error))
+}
+
+/// Why something is not the JSON of a type, without what it is.
+pub(crate) fn json_error(error: &serde_json::Error) -> DecodeError {
+    use serde_json::error::Category;
+    let what = match error.classify() {
+        // serde's own text names the field, but may quote a value: keep the field only.
+        Category::Data => match missing_field(error) {
+            Some(field) => format!("the JSON has no field {field}"),
+            None => "the JSON does not have the shape of the handler's event".to_owned(),
+        },
+        Category::Eof => "the JSON ends too early".to_owned(),
+        Category::Syntax | Category::Io => "the payload is not JSON".to_owned(),
     };
-    serde_json::from_slice(payload).map_err(|error| {
-        use serde_json::error::Category;
-        let what = match error.classify() {
-            // serde's own text names the field, but may quote a value: keep the field only.
-            Category::Data => match missing_field(&error) {
-                Some(field) => format!("the JSON has no field {field}"),
-                None => "the JSON does not have the shape of the handler's event".to_owned(),
-            },
-            Category::Eof => "the JSON ends too early".to_owned(),
-            Category::Syntax | Category::Io => "the payload is not JSON".to_owned(),
-        };
-        DecodeError::new(format!("{what} (line {}, column {})", error.line(), error.column()))
-    })
+    DecodeError::new(format!("{what} (line {}, column {})", error.line(), error.column()))
 }
 
 fn missing_field(error: &serde_json::Error) -> Option<String> {
-    let text = error.to_string();
-    let field = text.strip_prefix("missing field `")?.split('`').next()?;
+    missing_field_in(&error.to_string())
+}
+
+/// The field that serde misses. Only where the text begins so: further on it may quote the payload.
+pub(crate) fn missing_field_in(error: &str) -> Option<String> {
+    let field = error.strip_prefix("missing field `")?.split('`').next()?;
     Some(format!("`{field}`"))
 }
 

@@ -6,10 +6,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::format::SchemaOf;
 use crate::handler::{KeySource, Subscriber};
 use crate::marker::MarkerMode;
 use crate::policy::{IsolationLevel, OnFailure, Policy, Retry};
-use crate::routing::{Rules, Told, Topic, Types, unmatched_scope};
+use crate::registry::SchemaRegistry;
+use crate::routing::{EventType, Rules, Told, Topic, Types, unmatched_scope};
 use crate::state::{Needs, States};
 use crate::store::{Store, Terms};
 use crate::work::{Typed, Work};
@@ -20,6 +22,8 @@ pub(crate) struct Group<S: Store> {
     pub(crate) store: S,
     pub(crate) handlers: Vec<Registered<S>>,
     pub(crate) states: Arc<States>,
+    /// Where schemas are asked for; `None` when no handler needs one.
+    pub(crate) registry: Option<SchemaRegistry>,
     pub(crate) rules: Rules,
     /// What was said lately of events that no handler wants.
     pub(crate) told: Told,
@@ -105,6 +109,8 @@ pub(crate) struct Registered<S: Store> {
     pub(crate) types: Option<Types>,
     pub(crate) key: KeySource,
     pub(crate) needs: Needs,
+    /// Finds the schema of an event, if its format needs one.
+    pub(crate) schema: Option<SchemaOf>,
     /// What its attribute says, and once its group is built, all of it.
     pub(crate) policy: Policy,
     /// Whether it takes all new events of a batch in one call.
@@ -121,6 +127,7 @@ impl<S: Store> Clone for Registered<S> {
             types: self.types.clone(),
             key: self.key,
             needs: self.needs.clone(),
+            schema: self.schema,
             policy: self.policy,
             is_batch: self.is_batch,
             work: self.work,
@@ -141,6 +148,7 @@ impl<S: Store> Registered<S> {
             types: Types::of::<H>(),
             key: H::KEY,
             needs,
+            schema: H::SCHEMA,
             policy: H::POLICY,
             is_batch: <H::Input as crate::handler::Input>::IS_BATCH,
             work: |scope| Box::new(Typed::<H>::new(scope)),
@@ -154,10 +162,12 @@ impl<S: Store> Registered<S> {
         }
     }
 
-    /// What is wrong with what it says of topics and types, one sentence each.
-    pub(crate) fn mistakes(&self) -> impl Iterator<Item = String> {
+    /// What is wrong with what it says of topics and types, one sentence each; `by_default` is where
+    /// a type is if the handler does not say.
+    pub(crate) fn mistakes(&self, by_default: &EventType) -> impl Iterator<Item = String> {
         let topics = self.topics.iter().filter_map(Topic::mistake);
-        topics.chain(self.types.iter().flat_map(|types| types.mistakes.iter().cloned()))
+        let types = self.types.iter().flat_map(|types| types.mistakes.iter().cloned());
+        topics.chain(types).chain(self.types.as_ref().and_then(|it| it.unreadable(by_default)))
     }
 
     pub(crate) fn retry(&self) -> Retry {

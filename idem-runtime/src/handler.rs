@@ -12,6 +12,7 @@ use crate::context::Context;
 use crate::effects::{Begun, Probed};
 use crate::event::{DecodeError, Event};
 use crate::failure::Failure;
+use crate::format::{Encoded, SchemaOf};
 use crate::group::{Handlers, Registered};
 use crate::key::{Content, Key, KeyError};
 use crate::policy::Policy;
@@ -98,28 +99,35 @@ pub trait Subscriber: Handler {
     /// The topics it reads: names, and patterns, which begin with `^`.
     const TOPICS: &'static [&'static str];
 
+    /// Finds the schema of an event, when its format needs one of a schema registry.
+    const SCHEMA: Option<SchemaOf> = None;
+
     /// Patterns of the event types it takes; `None` for all events of its topics.
     const TYPES: Option<&'static [&'static str]> = None;
 
     /// Whether its event is an enum of event types, decoded by [`decode_as`](Self::decode_as).
     const BY_TYPE: bool = false;
 
+    /// Whether the payload can be JSON, of which a field may name the event's type.
+    const HAS_FIELDS: bool = true;
+
     /// Where the type of an event is; `None`: as its group says.
     fn event_type() -> Option<EventType> {
         None
     }
 
-    /// Decodes a message into the handler's event.
+    /// Decodes a message into the handler's event, with the schemas that [`SCHEMA`](Self::SCHEMA)
+    /// asked for.
     ///
     /// # Errors
     /// [`DecodeError`] when the payload is not such an event.
-    fn decode(event: &Event) -> Result<EventOf<Self>, DecodeError>;
+    fn decode(event: Encoded<'_>) -> Result<EventOf<Self>, DecodeError>;
 
     /// Decodes a message of this type, where that decides what it is decoded into.
     ///
     /// # Errors
     /// As [`decode`](Self::decode).
-    fn decode_as(event: &Event, _event_type: &str) -> Result<EventOf<Self>, DecodeError> {
+    fn decode_as(event: Encoded<'_>, _event_type: &str) -> Result<EventOf<Self>, DecodeError> {
         Self::decode(event)
     }
 

@@ -27,6 +27,7 @@ mod effects;
 mod error;
 mod event;
 mod failure;
+mod format;
 mod group;
 mod handler;
 #[cfg(feature = "kafka")]
@@ -45,6 +46,8 @@ mod policy;
 mod process;
 #[cfg(test)]
 mod random;
+#[cfg_attr(not(feature = "avro"), path = "registry/off.rs")]
+mod registry;
 mod replay;
 mod routing;
 #[cfg(feature = "kafka")]
@@ -66,8 +69,13 @@ pub use dead_letter::{
 };
 pub use effects::{Begun, Probed, UnknownEnd};
 pub use error::{BoxError, Error, ErrorKind, Result};
-pub use event::{DecodeError, Event, Headers, decode_json};
+pub use event::{DecodeError, Event, Headers, TimestampKind, decode_json};
 pub use failure::{Failure, Permanent, permanent};
+pub use format::{CloudEvent, Encoded, Format, Schema, SchemaOf, Schemas};
+#[cfg(feature = "avro")]
+pub use format::{decode_avro, schema_of_avro};
+#[cfg(feature = "protobuf")]
+pub use format::{decode_protobuf, decode_protobuf_registry};
 pub use handler::{
     Call, EventOf, Handler, Input, KeySource, KeyedByEvent, Many, One, Param, Serves, Single,
     Subscriber,
@@ -82,6 +90,8 @@ pub use pipeline::policy::{DatabaseLost, LogChanged, Start};
 pub use pipeline::stats::Counts;
 pub use policy::{IsolationLevel, MissingKey, OnFailure, PayloadCheck, Policy, Retry};
 pub use process::{Processor, answer, process};
+#[cfg(feature = "avro")]
+pub use registry::SchemaRegistry;
 pub use replay::{Replay, ReplayReport};
 pub use routing::{Correlation, EventType, EventTypes, Unmatched};
 #[cfg(feature = "kafka")]

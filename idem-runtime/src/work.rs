@@ -16,6 +16,7 @@ use crate::context::Context;
 use crate::effects::{Begun, Probed};
 use crate::event::{DecodeError, Event};
 use crate::failure::Failure;
+use crate::format::{Encoded, Schemas};
 use crate::handler::{Call, EventOf, Handler, Input, Subscriber};
 use crate::key::{Key, KeyError};
 use crate::marker::Fingerprint;
@@ -72,7 +73,7 @@ pub(crate) trait Work<S: Store>: Send {
     /// that succeeds makes slot n.
     fn push(
         &mut self,
-        event: &Event,
+        event: Encoded<'_>,
         event_type: Option<&str>,
         missing: Option<MissingKey>,
     ) -> Result<Identity, Refusal>;
@@ -80,10 +81,11 @@ pub(crate) trait Work<S: Store>: Send {
     /// What tells this payload from others.
     fn fingerprint(&self, event: &Event) -> Fingerprint;
 
-    /// Asks the handler's probe about an attempt whose end is not known.
+    /// Asks the handler's probe about an attempt at the event of this slot whose end is not known.
     fn probe<'a>(
         &'a mut self,
-        event: &'a Event,
+        event: Encoded<'a>,
+        slot: usize,
         begun: Begun,
         timeout: Option<Duration>,
     ) -> Pin<Box<dyn Future<Output = Result<Probed, Failure>> + Send + 'a>>;
@@ -115,6 +117,8 @@ pub(crate) struct Item<'a> {
 pub(crate) struct Room<'a> {
     pub(crate) group: &'a Arc<str>,
     pub(crate) states: &'a States,
+    /// What an event is read with that is tried again.
+    pub(crate) schemas: &'a Schemas,
     /// How long a call may take.
     pub(crate) timeout: Option<Duration>,
     /// Where an event's correlation and causation ids are.
@@ -163,11 +167,11 @@ impl<H: Subscriber> Typed<H> {
         let run = async {
             let mut events = Vec::with_capacity(if H::Input::IS_BATCH { items.len() } else { 0 });
             let input = if let [item] = items {
-                let event = self.event(item)?;
+                let event = self.event(item, room.schemas)?;
                 H::Input::next(&mut std::iter::once(event))
             } else {
                 for item in items {
-                    events.push(self.event(item)?);
+                    events.push(self.event(item, room.schemas)?);
                 }
                 H::Input::next(&mut events.into_iter())
             };
@@ -181,14 +185,19 @@ impl<H: Subscriber> Typed<H> {
         }
     }
 
-    fn event(&mut self, item: &Item<'_>) -> Result<EventOf<H>, Failure> {
+    fn event(&mut self, item: &Item<'_>, schemas: &Schemas) -> Result<EventOf<H>, Failure> {
         match self.slots[item.slot].take() {
             Some(event) => Ok(event),
             None => {
-                let event_type = self.types.get(item.slot).map(|it| &**it);
-                Ok(decoded::<H>(item.event, event_type)?)
+                let event = Encoded::new(item.event, schemas);
+                Ok(decoded::<H>(event, self.type_of(item.slot))?)
             }
         }
+    }
+
+    /// The type of a slot's event, if the handler decodes by it.
+    fn type_of(&self, slot: usize) -> Option<&str> {
+        self.types.get(slot).map(|it| &**it)
     }
 
     fn context(&self, item: &Item<'_>, room: Room<'_>) -> Context {
@@ -211,18 +220,18 @@ pub(crate) async fn bounded<T>(
 /// Decodes an event for a handler and finds its key. Both are the user's code: what a panic in them
 /// says is not repeated, because it may quote the payload.
 fn decode<H: Subscriber>(
-    event: &Event,
+    event: Encoded<'_>,
     event_type: Option<&str>,
     missing: Option<MissingKey>,
 ) -> Result<(EventOf<H>, Identity), Refusal> {
-    let decoded = panic::catch_unwind(|| decoded::<H>(event, event_type))
+    let decoded = panic::catch_unwind(AssertUnwindSafe(|| decoded::<H>(event, event_type)))
         .unwrap_or_else(|_| Err(DecodeError::new("decoding it panicked")))
         .map_err(Refusal::Decode)?;
-    let key = panic::catch_unwind(AssertUnwindSafe(|| H::key(&decoded, Some(event))))
+    let key = panic::catch_unwind(AssertUnwindSafe(|| H::key(&decoded, Some(&event))))
         .unwrap_or_else(|_| Err(KeyError::new("finding its key panicked")));
     let identity = match (key, missing) {
         (Ok(key), _) => Ok(Identity::Key(key)),
-        (Err(error), Some(missing)) if error.is_missing() => instead::<H>(event, error, missing),
+        (Err(error), Some(missing)) if error.is_missing() => instead::<H>(&event, error, missing),
         (Err(error), _) => Err(error),
     };
     Ok((decoded, identity.map_err(Refusal::Key)?))
@@ -242,7 +251,7 @@ fn instead<H: Subscriber>(
 }
 
 fn decoded<H: Subscriber>(
-    event: &Event,
+    event: Encoded<'_>,
     event_type: Option<&str>,
 ) -> Result<EventOf<H>, DecodeError> {
     match event_type {
@@ -254,7 +263,7 @@ fn decoded<H: Subscriber>(
 impl<S: Store, H: Subscriber<Store = S>> Work<S> for Typed<H> {
     fn push(
         &mut self,
-        event: &Event,
+        event: Encoded<'_>,
         event_type: Option<&str>,
         missing: Option<MissingKey>,
     ) -> Result<Identity, Refusal> {
@@ -280,13 +289,14 @@ impl<S: Store, H: Subscriber<Store = S>> Work<S> for Typed<H> {
 
     fn probe<'a>(
         &'a mut self,
-        event: &'a Event,
+        event: Encoded<'a>,
+        slot: usize,
         begun: Begun,
         timeout: Option<Duration>,
     ) -> Pin<Box<dyn Future<Output = Result<Probed, Failure>> + Send + 'a>> {
         Box::pin(async move {
             let asked = async move {
-                let event = H::decode(event)?;
+                let event = decoded::<H>(event, self.type_of(slot))?;
                 bounded(timeout, H::probe(&event, &begun)).await
             };
             match AssertUnwindSafe(asked).catch_unwind().await {

@@ -11,7 +11,10 @@ pub use idem_runtime::{
     Needs, OnFailure, One, Param, PayloadCheck, Policy, Retry, Single, Subscriber, UnknownEnd,
     answer, process,
 };
+pub mod formats;
 pub mod stores;
+
+pub use formats::{decode_json, decode_with, optional};
 
 /// A text that lives as long as the program.
 pub type Text = &'static str;
@@ -39,31 +42,8 @@ pub const fn type_from(place: EventType) -> TypeFrom {
     Some(place)
 }
 
-/// The message an event was decoded from.
-pub type Msg<'a> = Option<&'a Event>;
-/// What `key` returns.
-pub type Keyed = Result<Key, KeyError>;
-/// What `handle` returns.
-pub type Handled = Result<(), Failure>;
-/// What `probe` returns.
-pub type Asked = Result<idem_runtime::Probed, Failure>;
-/// What `decode` returns.
-pub type Decoded<H> = Result<idem_runtime::EventOf<H>, idem_runtime::DecodeError>;
 /// What a decoded enum of event types is.
 pub type DecodedAs<E> = Result<E, idem_runtime::DecodeError>;
-/// What `process` returns.
-pub type Processed = idem_runtime::Result<idem_runtime::Outcome>;
-/// What `process` returns when results are stored.
-pub type Answered<H> =
-    idem_runtime::Result<idem_runtime::Outcome<<H as idem_runtime::Answers>::Answer>>;
-
-/// Decodes a JSON payload.
-///
-/// # Errors
-/// As [`idem_runtime::decode_json`].
-pub fn decode_json<E: JsonEvent>(event: &Event) -> Result<E, idem_runtime::DecodeError> {
-    E::decode(event)
-}
 
 /// The answer of an enum that has no variant for a type.
 ///
@@ -78,31 +58,29 @@ pub fn no_variant<E>(event_type: &str) -> DecodedAs<E> {
 ///
 /// # Errors
 /// Always.
-pub fn without_type<E>(_: &Event) -> DecodedAs<E> {
+pub fn without_type<E>(_: Encoded<'_>) -> DecodedAs<E> {
     Err(idem_runtime::DecodeError::new("the event has no type that a variant could be chosen by"))
 }
 
-/// An event that can be decoded from JSON.
-#[diagnostic::on_unimplemented(
-    message = "`{Self}` cannot be decoded from the payload of a Kafka message",
-    label = "not `serde::Deserialize`",
-    note = "add `#[derive(serde::Deserialize)]` to it; for an enum with a variant for each event type \
-            `#[derive(idem::EventTypes)]`, and name it in the attribute: `types = ..`"
-)]
-pub trait JsonEvent: Sized {
-    /// Decodes it.
-    ///
-    /// # Errors
-    /// When the payload is not the JSON of such an event.
-    fn decode(event: &Event) -> Result<Self, idem_runtime::DecodeError>;
-}
-
-#[diagnostic::do_not_recommend]
-impl<E: serde::de::DeserializeOwned> JsonEvent for E {
-    fn decode(event: &Event) -> Result<Self, idem_runtime::DecodeError> {
-        idem_runtime::decode_json(event)
-    }
-}
+/// The message an event was decoded from.
+pub type Msg<'a> = Option<&'a Event>;
+/// What `key` returns.
+pub type Keyed = Result<Key, KeyError>;
+/// What `handle` returns.
+pub type Handled = Result<(), Failure>;
+/// What `probe` returns.
+pub type Asked = Result<idem_runtime::Probed, Failure>;
+/// What `decode` returns.
+pub type Decoded<H> = Result<idem_runtime::EventOf<H>, idem_runtime::DecodeError>;
+/// What `decode` is given.
+pub type Encoded<'a> = idem_runtime::Encoded<'a>;
+/// How the schema of an event is found.
+pub type SchemaId = Option<idem_runtime::SchemaOf>;
+/// What `process` returns.
+pub type Processed = idem_runtime::Result<idem_runtime::Outcome>;
+/// What `process` returns when results are stored.
+pub type Answered<H> =
+    idem_runtime::Result<idem_runtime::Outcome<<H as idem_runtime::Answers>::Answer>>;
 
 /// The key in a header of the message.
 ///
@@ -134,6 +112,14 @@ pub fn key_of_message_key(source: Msg<'_>) -> Keyed {
 /// When there is no message, or it has no content, or none with a single meaning.
 pub fn content_key(source: Msg<'_>, content: Content) -> Keyed {
     Key::content(message(source)?, content)
+}
+
+/// The hash of what the message says in another format than JSON.
+///
+/// # Errors
+/// When there is no message, or it has no payload.
+pub fn payload_key(source: Msg<'_>) -> Keyed {
+    Key::payload(message(source)?)
 }
 
 /// A header of the message as a part of a key of several parts.

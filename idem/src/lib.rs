@@ -41,6 +41,7 @@
 //! - [`Processor`], and `process` beside each handler: the same without Kafka.
 //! - [`Store`]: `process_if_new`, `is_processed` and `mark_processed`, for code without a handler.
 //! - `postgres::Postgres`, `sqlite::Sqlite`: the stores, each behind the feature of its name.
+//! - [`CloudEvent`], [`Format`], `SchemaRegistry` (feature `avro`): events in other formats than JSON.
 //! - [`permanent`], [`Retry`], [`OnFailure`]: what becomes of an event that fails.
 //! - [`Error`], [`ErrorKind`]: what can go wrong.
 //!
@@ -52,6 +53,8 @@
 //! | `kafka-ssl` | | TLS and SASL/SCRAM to the broker; needs OpenSSL's headers |
 //! | `postgres` | yes | the PostgreSQL store |
 //! | `sqlite` | | the SQLite store |
+//! | `protobuf` | | events in Protobuf, by the crate `prost` 0.14 |
+//! | `avro` | | events in Avro, and the client of a schema registry (HTTP with rustls) |
 //!
 //! # What is not promised
 //!
@@ -68,14 +71,21 @@ pub use idem_macros::EventTypes;
 pub use idem_macros::idempotent;
 #[doc(inline)]
 pub use idem_runtime::{
-    Answer, Answers, Begun, BoxError, Cause, Content, Context, Correlation, DeadLetter,
-    DeadLetters, DecodeError, Error, ErrorKind, Event, EventOf, EventType, EventTypes, Failure,
-    FailureClass, Fingerprint, Handler, Headers, IntoKey, IsolationLevel, Key, KeyError, KeyPart,
-    KeySource, KeyedByEvent, LetterAction, LetterFilter, LetterNote, LetterState, Many, Marker,
-    MarkerMode, MarkerState, MissingKey, OnFailure, One, Origin, Outcome, PayloadCheck, Permanent,
-    Policy, Probed, Processor, Replay, ReplayReport, Result, Retry, Serves, State, Store,
-    Subscriber, UnknownEnd, permanent,
+    Answer, Answers, Begun, BoxError, Cause, CloudEvent, Content, Context, Correlation, DeadLetter,
+    DeadLetters, DecodeError, Encoded, Error, ErrorKind, Event, EventOf, EventType, EventTypes,
+    Failure, FailureClass, Fingerprint, Format, Handler, Headers, IntoKey, IsolationLevel, Key,
+    KeyError, KeyPart, KeySource, KeyedByEvent, LetterAction, LetterFilter, LetterNote,
+    LetterState, Many, Marker, MarkerMode, MarkerState, MissingKey, OnFailure, One, Origin,
+    Outcome, PayloadCheck, Permanent, Policy, Probed, Processor, Replay, ReplayReport, Result,
+    Retry, SchemaOf, Schemas, Serves, State, Store, Subscriber, TimestampKind, UnknownEnd,
+    decode_json, permanent,
 };
+#[cfg(feature = "avro")]
+#[doc(inline)]
+pub use idem_runtime::{SchemaRegistry, decode_avro, schema_of_avro};
+#[cfg(feature = "protobuf")]
+#[doc(inline)]
+pub use idem_runtime::{decode_protobuf, decode_protobuf_registry};
 // What only the runner needs.
 #[cfg(feature = "kafka")]
 #[doc(inline)]

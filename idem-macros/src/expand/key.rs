@@ -50,8 +50,8 @@ pub(super) fn key(model: &Model) -> TokenStream {
             body: quote_spanned!(here()=> ::idem::__private::key_of_offset(source)),
         },
         Key::Sources(sources) => match sources.as_slice() {
-            [source] => one(source, maybe),
-            several => composite(several, maybe),
+            [source] => one(source, maybe, model.is_json()),
+            several => composite(several, maybe, model.is_json()),
         },
     };
     let source = match needs_message(&model.key) {
@@ -78,7 +78,7 @@ struct Made {
 ///
 /// A whole expression `event.order.id` has one hygiene, that of the user's tokens: with two the
 /// compiler would show the attribute in place of the field, and suggest nothing.
-fn one(source: &Source, maybe: bool) -> Made {
+fn one(source: &Source, maybe: bool, json: bool) -> Made {
     let of = match maybe {
         true => quote_spanned!(at(source.span())=> ::idem::__private::maybe_key),
         false => quote_spanned!(at(source.span())=> ::idem::__private::Key::of),
@@ -99,13 +99,13 @@ fn one(source: &Source, maybe: bool) -> Made {
         Source::MessageKey(_) => {
             (quote!(_), quote_spanned!(here()=> ::idem::__private::key_of_message_key(source)))
         }
-        Source::Content(content) => (quote!(_), content_key(content)),
+        Source::Content(content) => (quote!(_), content_key(content, json)),
     };
     Made { event, body }
 }
 
 /// The key of several sources.
-fn composite(sources: &[Source], maybe: bool) -> Made {
+fn composite(sources: &[Source], maybe: bool, json: bool) -> Made {
     let fields = sources.iter().filter_map(|source| match source {
         Source::Field(field) => Some(field),
         _ => None,
@@ -131,7 +131,7 @@ fn composite(sources: &[Source], maybe: bool) -> Made {
                 quote_spanned!(here()=> &::idem::__private::message_key_part(source)?)
             }
             Source::Content(content) => {
-                let hash = content_key(content);
+                let hash = content_key(content, json);
                 quote_spanned!(here()=> &#hash?)
             }
         };
@@ -161,7 +161,10 @@ fn made_by(path: &ExprPath) -> TokenStream {
     quote_spanned!(at(path.span())=> ::idem::__private::made_by(event, #path))
 }
 
-fn content_key(content: &Content) -> TokenStream {
+fn content_key(content: &Content, json: bool) -> TokenStream {
+    if !json {
+        return quote_spanned!(here()=> ::idem::__private::payload_key(source));
+    }
     let selected = match &content.selected {
         Selected::All => quote_spanned!(here()=> ALL),
         Selected::Only(fields) => quote_spanned!(here()=> only(&[#(#fields),*])),

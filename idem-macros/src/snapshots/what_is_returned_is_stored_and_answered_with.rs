@@ -35,7 +35,7 @@ impl ::idem::__private::Handler for bill {
 }
 impl ::idem::__private::Subscriber for bill {
     const TOPICS: ::idem::__private::Texts = &["orders"];
-    fn decode(event: &::idem::__private::Event) -> ::idem::__private::Decoded<Self> {
+    fn decode(event: ::idem::__private::Encoded) -> ::idem::__private::Decoded<Self> {
         ::idem::__private::decode_json::<OrderPlaced>(event)
     }
 }

@@ -24,7 +24,7 @@ impl ::idem::__private::Handler for bill {
 }
 impl ::idem::__private::Subscriber for bill {
     const TOPICS: ::idem::__private::Texts = &[];
-    fn decode(_: &::idem::__private::Event) -> ::idem::__private::Decoded<Self> {
+    fn decode(_: ::idem::__private::Encoded) -> ::idem::__private::Decoded<Self> {
         loop {}
     }
 }

@@ -10,6 +10,7 @@ use crate::kafka::Kafka;
 use crate::marker::MarkerMode;
 use crate::pipeline::policy::DatabaseLost;
 use crate::policy::OnFailure;
+use crate::registry::SchemaRegistry;
 use crate::routing::{Told, Topic};
 use crate::run::{GroupRunner, Runner};
 use crate::state::States;
@@ -100,7 +101,12 @@ impl<S: Store> Current for With<S> {
 /// A group that is described.
 pub(super) trait Closed {
     fn facts(&self) -> Facts<'_>;
-    fn runner(self: Box<Self>, kafka: &Arc<Kafka>, states: &Arc<States>) -> Box<dyn Runner>;
+    fn runner(
+        self: Box<Self>,
+        kafka: &Arc<Kafka>,
+        states: &Arc<States>,
+        registry: Option<&SchemaRegistry>,
+    ) -> Box<dyn Runner>;
 }
 
 struct Finished<S: Store> {
@@ -129,18 +135,24 @@ impl<S: Store> Closed for Finished<S> {
                     topics: &handler.topics,
                     needs: &handler.needs.states,
                     by_offset: handler.mode() == MarkerMode::Offset,
+                    needs_schemas: handler.schema.is_some(),
                     outside: handler.policy.or(self.open.policy).unknown_end.is_some(),
                     parks: matches!(
                         handler.policy.or(self.open.policy).on_failure,
                         Some(OnFailure::ParkKey { .. })
                     ),
-                    mistakes: handler.mistakes().collect(),
+                    mistakes: handler.mistakes(&self.open.rules.event_type).collect(),
                 })
                 .collect(),
         }
     }
 
-    fn runner(self: Box<Self>, kafka: &Arc<Kafka>, states: &Arc<States>) -> Box<dyn Runner> {
+    fn runner(
+        self: Box<Self>,
+        kafka: &Arc<Kafka>,
+        states: &Arc<States>,
+        registry: Option<&SchemaRegistry>,
+    ) -> Box<dyn Runner> {
         let name = self.open.group_name();
         let Open { name: described, mut lanes, policy, runner, rules, adopt, retire, .. } =
             self.open;
@@ -160,6 +172,9 @@ impl<S: Store> Closed for Finished<S> {
             group: Arc::new(Group {
                 name: name.into(),
                 store: self.store,
+                registry: registry
+                    .filter(|_| handlers.iter().any(|handler| handler.schema.is_some()))
+                    .cloned(),
                 handlers,
                 states: Arc::clone(states),
                 rules,

@@ -13,6 +13,8 @@ pub(super) struct HandlerFacts<'a> {
     pub(super) topics: &'a [Topic],
     pub(super) needs: &'a [Need],
     pub(super) by_offset: bool,
+    /// Whether its events are read with schemas of a registry.
+    pub(super) needs_schemas: bool,
     /// Whether its effects are outside of the database.
     pub(super) outside: bool,
     pub(super) parks: bool,
@@ -38,6 +40,7 @@ impl Facts<'_> {
     pub(super) fn mistakes(
         &self,
         states: &States,
+        has_registry: bool,
         scopes: &mut BTreeMap<String, String>,
     ) -> Vec<String> {
         let mut mistakes = Vec::new();
@@ -51,23 +54,8 @@ impl Facts<'_> {
         mistakes.extend(self.broadcast_mistakes());
         mistakes.extend(self.unmatched_scope_mistake());
         for it in &self.handlers {
-            let HandlerFacts { scope, topics, needs, by_offset, outside, parks, mistakes: its } =
-                it;
-            mistakes.extend(its.iter().map(|wrong| format!("the handler `{scope}`: {wrong}")));
-            if *outside && self.handlers.len() > 1 {
-                mistakes.push(format!(
-                    "the handler `{scope}` has effects outside of the database, and shares group \
-                     `{group}` with others, whose failures would undo its transaction and repeat \
-                     those effects: put it into a group of its own"
-                ));
-            }
-            if *outside && *parks {
-                mistakes.push(format!(
-                    "the handler `{scope}` has effects outside of the database, and its events are \
-                     parked (`on_failure`): what waits behind a parked event is worked in batches, \
-                     which such events are not; choose a dead letter or stop"
-                ));
-            }
+            mistakes.extend(self.handler_mistakes(it, has_registry));
+            let HandlerFacts { scope, topics, needs, by_offset, .. } = it;
             if *by_offset && self.slices > 1 {
                 mistakes.push(format!(
                     "the handler `{scope}` has `key = offset`, and group `{group}` is worked in \
@@ -122,6 +110,34 @@ impl Facts<'_> {
                  `.start(Start::Latest)` for what comes from then on, or `.start(Start::Earliest)` for \
                  everything that is in the log",
                 self.described
+            ));
+        }
+        mistakes
+    }
+
+    /// What is wrong with what a handler says of its topics, its format and its effects.
+    fn handler_mistakes(&self, it: &HandlerFacts<'_>, has_registry: bool) -> Vec<String> {
+        let (group, scope) = (&self.name, it.scope);
+        let its = it.mistakes.iter().map(|wrong| format!("the handler `{scope}`: {wrong}"));
+        let mut mistakes: Vec<_> = its.collect();
+        if it.needs_schemas && !has_registry {
+            mistakes.push(format!(
+                "the handler `{scope}` reads Avro, whose schemas are in a schema registry: add \
+                 `.schema_registry(SchemaRegistry::new(\"http://host:8081\"))`"
+            ));
+        }
+        if it.outside && self.handlers.len() > 1 {
+            mistakes.push(format!(
+                "the handler `{scope}` has effects outside of the database, and shares group \
+                 `{group}` with others, whose failures would undo its transaction and repeat those \
+                 effects: put it into a group of its own"
+            ));
+        }
+        if it.outside && it.parks {
+            mistakes.push(format!(
+                "the handler `{scope}` has effects outside of the database, and its events are \
+                 parked (`on_failure`): what waits behind a parked event is worked in batches, \
+                 which such events are not; choose a dead letter or stop"
             ));
         }
         mistakes

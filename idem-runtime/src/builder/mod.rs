@@ -15,6 +15,7 @@ use crate::handler::{Serves, Subscriber};
 use crate::kafka::Kafka;
 use crate::pipeline::policy::{DatabaseLost, LaneSettings, LogChanged, Start};
 use crate::policy::{OnFailure, Policy, Retry};
+use crate::registry::SchemaRegistry;
 use crate::routing::{Correlation, EventType, Rules, Unmatched};
 use crate::run::{Idem, RunnerSettings};
 use crate::state::States;
@@ -47,6 +48,7 @@ pub use self::current::{Current, NoStore, With};
 pub struct Builder<C = NoStore> {
     kafka: Option<Kafka>,
     states: States,
+    registry: Option<SchemaRegistry>,
     closed: Vec<Box<dyn Closed>>,
     mistakes: Vec<String>,
     open: Open,
@@ -88,6 +90,7 @@ impl Builder {
         Self {
             kafka: None,
             states: States::default(),
+            registry: None,
             closed: Vec::new(),
             mistakes: Vec::new(),
             open: Open::default(),
@@ -109,6 +112,13 @@ impl<C: Current> Builder<C> {
         self
     }
 
+    /// Where the schemas of events in Avro are. One for all groups.
+    #[cfg(feature = "avro")]
+    pub fn schema_registry(mut self, registry: SchemaRegistry) -> Self {
+        self.registry = Some(registry);
+        self
+    }
+
     /// Begins a consumer group. Its name is what Kafka keeps offsets under and what scopes belong
     /// to: choose it once.
     pub fn group(mut self, name: impl Into<String>) -> Self {
@@ -123,9 +133,9 @@ impl<C: Current> Builder<C> {
             self.close();
             self.open = Open::default();
         }
-        let Self { kafka, states, closed, mistakes, open, .. } = self;
+        let Self { kafka, states, registry, closed, mistakes, open, .. } = self;
         let current = With::new(store);
-        Builder { kafka, states, closed, mistakes, open, current }
+        Builder { kafka, states, registry, closed, mistakes, open, current }
     }
 
     /// Where the group starts in a topic it has no position in. Default: at the oldest event; but
@@ -311,6 +321,7 @@ impl<C: Current> Builder<C> {
             Kafka::new("none:0")
         });
         mistakes.extend(kafka.mistakes());
+        mistakes.extend(self.registry.iter().flat_map(SchemaRegistry::mistakes));
         if self.closed.is_empty() {
             mistakes.push(
                 "no handler: add `.group(\"..\").store(..).handler::<your_function>()`".into(),
@@ -326,14 +337,16 @@ impl<C: Current> Builder<C> {
                     facts.name
                 ));
             }
-            mistakes.extend(facts.mistakes(&self.states, &mut scopes));
+            mistakes.extend(facts.mistakes(&self.states, self.registry.is_some(), &mut scopes));
         }
         if !mistakes.is_empty() {
             return Err(Error::new(ErrorKind::Config, mistakes.join("\n")));
         }
         let kafka = Arc::new(kafka);
         let states = Arc::new(self.states);
-        let runners = self.closed.into_iter().map(|group| group.runner(&kafka, &states)).collect();
+        let registry = self.registry.as_ref();
+        let groups = self.closed.into_iter();
+        let runners = groups.map(|group| group.runner(&kafka, &states, registry)).collect();
         Ok(Idem::new(runners))
     }
 

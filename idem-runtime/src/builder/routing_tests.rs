@@ -4,6 +4,7 @@ use super::Builder;
 use crate::broadcast::Broadcast;
 use crate::event::{DecodeError, Event};
 use crate::failure::Failure;
+use crate::format::Encoded;
 use crate::handler::{Call, Handler, One, Subscriber};
 use crate::kafka::Kafka;
 use crate::key::{Key, KeyError};
@@ -13,7 +14,7 @@ use crate::routing::{EventType, Unmatched};
 use crate::state::Needs;
 
 macro_rules! handler {
-    ($name:ident, $scope:literal, $topics:expr, $types:expr) => {
+    ($name:ident, $scope:literal, $topics:expr, $types:expr $(, $has_fields:literal)?) => {
         struct $name;
 
         impl Handler for $name {
@@ -35,8 +36,9 @@ macro_rules! handler {
         impl Subscriber for $name {
             const TOPICS: &'static [&'static str] = $topics;
             const TYPES: Option<&'static [&'static str]> = $types;
+            $(const HAS_FIELDS: bool = $has_fields;)?
 
-            fn decode(_: &Event) -> Result<(), DecodeError> {
+            fn decode(_: Encoded<'_>) -> Result<(), DecodeError> {
                 Ok(())
             }
         }
@@ -47,6 +49,7 @@ handler!(Plain, "plain", &["orders"], None);
 handler!(Regions, "regions", &["^orders\\."], Some(&["order.#"]));
 handler!(Broken, "broken", &["^orders("], Some(&["order..placed", "**"]));
 handler!(Taken, "g.unmatched", &["orders"], Some(&["a"]));
+handler!(Binary, "binary", &["orders"], Some(&["a"]), false);
 
 fn group() -> Builder<super::With<Memory>> {
     Builder::new().kafka(Kafka::new("b:9092")).group("g").store(Memory::new())
@@ -104,4 +107,16 @@ fn two_instances_of_a_group_in_one_process_are_two_groups() {
     let one = group().start(Start::Earliest).broadcast(Broadcast::new("a")).handler::<Plain>();
     let both = one.group("g").start(Start::Earliest).broadcast(Broadcast::new("b"));
     assert_eq!(mistakes(both.store(Memory::new()).handler::<Plain>()), "");
+}
+
+#[test]
+fn the_type_of_a_binary_event_cannot_be_in_a_field() {
+    let wrong = "the handler `binary`: the type of its events is to be read from a field type, and \
+                 their format is not JSON: give it a `type_from = header(\"event-type\")` of its own, \
+                 or `type_from = topic`";
+    let binary = || group().handler::<Binary>().handler::<Regions>();
+    assert_eq!(mistakes(binary().event_type(EventType::field("type"))), wrong);
+    assert_eq!(mistakes(binary().event_type(EventType::topic())), "");
+    let regions = group().handler::<Regions>().event_type(EventType::field("type"));
+    assert_eq!(mistakes(regions), "");
 }

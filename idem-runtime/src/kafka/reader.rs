@@ -7,15 +7,15 @@ use std::sync::{Arc, Mutex, TryLockError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use rdkafka::Message as _;
 use rdkafka::consumer::{CommitMode, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Headers as _};
 use rdkafka::types::RDKafkaErrorCode;
+use rdkafka::{Message as _, Timestamp};
 use tokio::sync::watch;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::event::{Event, Headers};
+use crate::event::{Event, Headers, TimestampKind};
 use crate::kafka::blocks::{Blocks, copied};
 use crate::kafka::context::Callbacks;
 use crate::kafka::ffi;
@@ -342,6 +342,11 @@ fn event(message: &BorrowedMessage<'_>, topic: Arc<str>, blocks: &mut Blocks) ->
     let mut event = Event::new(topic, message.partition(), message.offset(), Bytes::new());
     event.leader_epoch = ffi::leader_epoch(message);
     event.timestamp = message.timestamp().to_millis();
+    event.timestamp_kind = match message.timestamp() {
+        Timestamp::NotAvailable => None,
+        Timestamp::CreateTime(_) => Some(TimestampKind::Created),
+        Timestamp::LogAppendTime(_) => Some(TimestampKind::Appended),
+    };
     event.message_key = message.key().map(|key| copied(block, key));
     event.payload = message.payload().map(|payload| copied(block, payload));
     event.headers = headers;

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use crate::dead_letter::{Cause, DeadLetter, FailureClass};
 use crate::error::{Error, ErrorKind};
 use crate::event::Event;
+use crate::format::{Encoded, Schemas};
 use crate::group::{Group, Registered};
 use crate::key::Key;
 use crate::marker::{Fingerprint, MarkerMode};
@@ -26,6 +27,8 @@ pub(crate) struct Batch<S: Store> {
     /// In offset order, and in the order of the handlers for each event.
     pub(crate) tasks: Vec<Task>,
     pub(crate) kind: Kind,
+    /// What the events are read with.
+    pub(crate) schemas: Schemas,
     /// Of released events: the message keys that one of them was parked under again, in a
     /// transaction before. What comes after it waits still.
     pub(crate) parked_again: HashSet<Bytes>,
@@ -84,8 +87,8 @@ impl<S: Store> Batch<S> {
     /// Decodes events and finds their keys. What is refused there is given up on; where its handler
     /// says that this stops the lane, the batch ends before it, so that the good ones before it are
     /// worked first.
-    pub(crate) fn prepare(group: &Group<S>, events: Vec<Event>) -> Self {
-        let mut batch = Self::of(group, events, Kind::Delivered);
+    pub(crate) fn prepare(group: &Group<S>, events: Vec<Event>, schemas: Schemas) -> Self {
+        let mut batch = Self::of(group, events, Kind::Delivered, schemas);
         let mut slots = vec![0; batch.works.len()];
         let mut events = std::mem::take(&mut batch.events);
         // All of one lane, and so of one topic.
@@ -113,10 +116,15 @@ impl<S: Store> Batch<S> {
     }
 
     /// Events that waited behind a released key, all of this handler.
-    pub(crate) fn released(group: &Group<S>, handler: usize, letters: Vec<DeadLetter>) -> Self {
+    pub(crate) fn released(
+        group: &Group<S>,
+        handler: usize,
+        letters: Vec<DeadLetter>,
+        schemas: Schemas,
+    ) -> Self {
         let ids = letters.iter().map(|letter| letter.id).collect();
         let events = letters.into_iter().map(|letter| letter.event).collect();
-        let mut batch = Self::of(group, events, Kind::Released(ids));
+        let mut batch = Self::of(group, events, Kind::Released(ids), schemas);
         let mut events = std::mem::take(&mut batch.events);
         let mut slot = 0;
         let good = events.iter().enumerate().position(|(index, event)| {
@@ -138,7 +146,7 @@ impl<S: Store> Batch<S> {
 
     /// An event that killed its process so often that it is not even decoded again.
     pub(crate) fn quarantined(group: &Group<S>, event: Event, deaths: u32) -> Self {
-        let mut batch = Self::of(group, Vec::new(), Kind::Delivered);
+        let mut batch = Self::of(group, Vec::new(), Kind::Delivered, Schemas::none());
         let readers = Readers::of(group, &event.topic);
         let mut handlers = Vec::new();
         let asked = readers.ask(&event, |handler, _| {
@@ -166,7 +174,7 @@ impl<S: Store> Batch<S> {
         deaths: u32,
     ) -> Self {
         let ids = letters.iter().map(|letter| letter.id).collect();
-        let batch = Self::of(group, Vec::new(), Kind::Released(ids));
+        let batch = Self::of(group, Vec::new(), Kind::Released(ids), Schemas::none());
         match letters.into_iter().next() {
             Some(letter) => batch.quarantine(group, letter.event, &[handler], deaths),
             None => batch,
@@ -204,12 +212,13 @@ impl<S: Store> Batch<S> {
         self
     }
 
-    fn of(group: &Group<S>, events: Vec<Event>, kind: Kind) -> Self {
+    fn of(group: &Group<S>, events: Vec<Event>, kind: Kind, schemas: Schemas) -> Self {
         Self {
             works: group.handlers.iter().map(|handler| (handler.work)(handler.scope)).collect(),
             tasks: Vec::with_capacity(events.len()),
             events,
             kind,
+            schemas,
             parked_again: HashSet::new(),
             unmarked: false,
             ran: false,
@@ -229,7 +238,9 @@ impl<S: Store> Batch<S> {
         let missing = handler.policy.missing_key;
         let found = match wish {
             Wish::No => return Ok(()),
-            Wish::Yes(event_type) => self.works[number].push(event, event_type, missing),
+            Wish::Yes(event_type) => {
+                self.works[number].push(Encoded::new(event, &self.schemas), event_type, missing)
+            }
             Wish::Unreadable(error) => Err(Refusal::Decode(error)),
         };
         let (identity, given_up) = match found {

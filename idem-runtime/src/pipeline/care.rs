@@ -83,12 +83,17 @@ impl<S: Store> Lane<S> {
             let batch = Batch::quarantined(&self.group, event, deaths);
             return self.batch(holding, batch, false, None).await;
         }
+        // Nobody else is to wait for a schema.
+        let schemas = match self.schemas(holding, None, std::iter::once(&event)).await {
+            Ok(schemas) => schemas,
+            Err(end) => return Some(end),
+        };
         let flight = match self.alone(holding, event.offset).await {
             Ok(flight) => flight,
             Err(end) => return Some(end),
         };
         // Decoding it can be what kills.
-        let batch = Batch::prepare(&self.group, vec![event]);
+        let batch = Batch::prepare(&self.group, vec![event], schemas);
         self.batch(holding, batch, calm, Some(flight)).await
     }
 

@@ -19,7 +19,8 @@ pub(crate) async fn handle<S: Store>(
 ) -> Result<(), Ended> {
     let group = trial.group;
     let range = batch.tasks_of(&trial.events);
-    let Batch { events, works, tasks, ran, .. } = batch;
+    let Batch { events, works, tasks, ran, schemas, .. } = batch;
+    let schemas = &*schemas;
     let is_batch = |task: &usize| group.handlers[tasks[*task].handler].is_batch;
     let mut new: Vec<usize> = range
         .zip(&done.decisions)
@@ -40,6 +41,7 @@ pub(crate) async fn handle<S: Store>(
         let room = Room {
             group: &group.name,
             states: &group.states,
+            schemas,
             timeout: registered.policy.timeout,
             correlation: &group.rules.correlation,
         };

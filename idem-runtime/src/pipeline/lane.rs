@@ -267,8 +267,7 @@ impl<S: Store> Lane<S> {
                 }
                 Some(event) => {
                     events.push(event);
-                    let batch = Batch::prepare(&self.group, events);
-                    self.batch(holding, batch, careful.calm(), None).instrument(span).await
+                    self.whole(holding, events, careful.calm()).instrument(span).await
                 }
                 None => None,
             };
@@ -276,6 +275,22 @@ impl<S: Store> Lane<S> {
                 return end;
             }
             careful.worked();
+        }
+    }
+
+    /// Works these events as one batch.
+    pub(super) async fn whole(
+        &self,
+        holding: &mut Holding,
+        events: Vec<Event>,
+        calm: bool,
+    ) -> Option<Tenure> {
+        match self.schemas(holding, None, events.iter()).await {
+            Ok(schemas) => {
+                let batch = Batch::prepare(&self.group, events, schemas);
+                self.batch(holding, batch, calm, None).await
+            }
+            Err(end) => Some(end),
         }
     }
 

@@ -29,6 +29,7 @@ pub(crate) mod queue;
 pub(crate) mod release;
 pub(crate) mod report;
 pub(crate) mod reuse;
+pub(crate) mod schemas;
 pub(crate) mod slices;
 pub(crate) mod source;
 pub(crate) mod start;

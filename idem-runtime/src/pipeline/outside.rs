@@ -14,10 +14,11 @@ use uuid::Uuid;
 use crate::dead_letter::{Cause, FailureClass};
 use crate::effects::{Begun, Probed, UNKNOWN, Verdict};
 use crate::error::{Error, ErrorKind};
+use crate::format::Encoded;
 use crate::key::Key;
 use crate::marker::MarkerState;
 use crate::pipeline::attempt::{Attempt, Passing};
-use crate::pipeline::batch::{Batch, Kind};
+use crate::pipeline::batch::{Batch, Kind, Task};
 use crate::pipeline::failed::Failed;
 use crate::pipeline::holding::Holding;
 use crate::pipeline::lane::{Lane, Tenure};
@@ -258,11 +259,12 @@ impl<S: Store> Lane<S> {
         index: usize,
         (scope, key, at): (&'static str, &Key, SystemTime),
     ) -> Result<Probed, Failed> {
-        let (handler, event) = (batch.tasks[index].handler, batch.tasks[index].event);
+        let Task { handler, event, slot, .. } = batch.tasks[index];
         let states = (*self.group.states).clone();
         let begun = Begun::new(scope, key.clone(), at, states);
         let timeout = self.group.handlers[handler].policy.timeout;
-        let probed = batch.works[handler].probe(&batch.events[event], begun, timeout).await;
+        let encoded = Encoded::new(&batch.events[event], &batch.schemas);
+        let probed = batch.works[handler].probe(encoded, slot, begun, timeout).await;
         probed.map_err(|failure| {
             let permanent = failure.is_permanent();
             let mut failed = Failed::handler(Some(event), handler, scope, failure, permanent);

@@ -58,10 +58,16 @@ impl<S: Store> Lane<S> {
                 Some(offset) if careful.is_on() => {
                     self.release_carefully(holding, handler, letters, offset).await
                 }
-                _ => {
-                    let batch = Batch::released(&self.group, handler, letters);
-                    self.batch(holding, batch, false, None).await
-                }
+                _ => match self
+                    .schemas(holding, Some(handler), letters.iter().map(|it| &it.event))
+                    .await
+                {
+                    Ok(schemas) => {
+                        let batch = Batch::released(&self.group, handler, letters, schemas);
+                        self.batch(holding, batch, false, None).await
+                    }
+                    Err(end) => Some(end),
+                },
             };
             if end.is_some() {
                 return end;
@@ -85,11 +91,16 @@ impl<S: Store> Lane<S> {
             let batch = Batch::released_quarantined(&self.group, handler, letters, deaths);
             return self.batch(holding, batch, false, None).await;
         }
+        let schemas =
+            match self.schemas(holding, Some(handler), letters.iter().map(|it| &it.event)).await {
+                Ok(schemas) => schemas,
+                Err(end) => return Some(end),
+            };
         let flight = match self.alone(holding, offset).await {
             Ok(flight) => flight,
             Err(end) => return Some(end),
         };
-        let batch = Batch::released(&self.group, handler, letters);
+        let batch = Batch::released(&self.group, handler, letters, schemas);
         self.batch(holding, batch, false, Some(flight)).await
     }
 

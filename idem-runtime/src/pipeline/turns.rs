@@ -9,7 +9,6 @@ use tracing::Instrument as _;
 
 use crate::event::Event;
 use crate::lane::Position;
-use crate::pipeline::batch::Batch;
 use crate::pipeline::care::Careful;
 use crate::pipeline::holding::Holding;
 use crate::pipeline::lane::{Lane, Tenure};
@@ -205,8 +204,7 @@ impl<S: Store> Lane<S> {
         if careful.is_on() {
             return self.carefully(holding, events.pop()?, careful.calm()).await;
         }
-        let batch = Batch::prepare(&self.group, events);
         // What one slice has done says nothing of the event that kills in another.
-        self.batch(holding, batch, false, None).await
+        self.whole(holding, events, false).await
     }
 }

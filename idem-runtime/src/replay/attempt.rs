@@ -9,6 +9,7 @@ use crate::backoff::Backoff;
 use crate::dead_letter::{DeadLetter, LetterAction, LetterState, error_text};
 use crate::error::{Error, ErrorKind, Result};
 use crate::failure::Failure;
+use crate::format::Encoded;
 use crate::group::Registered;
 use crate::key::Key;
 use crate::letters::{is_open, sealed, settle};
@@ -120,12 +121,15 @@ impl<S: Store> Replay<S> {
         };
         let mut new = Vec::with_capacity(handlers.len());
         for handler in handlers {
-            let (work, identity) = match self.push(handler, &letter.event) {
+            // Within the transaction: until it was locked the event could be corrected.
+            let schemas = self.schemas(handler, &letter.event).await?;
+            let event = Encoded::new(&letter.event, &schemas);
+            let (work, identity) = match self.push(handler, event) {
                 Ok(pushed) => pushed,
                 Err(refusal) => return Ok(Step::Undo(Replayed::Failed(refusal.to_string()))),
             };
             if self.claim(handler, &letter, identity.key(), writer, tx).await? {
-                new.push((*handler, work, identity));
+                new.push((*handler, work, identity, schemas));
             }
         }
         let superseded = new.is_empty();
@@ -134,7 +138,7 @@ impl<S: Store> Replay<S> {
         // Before the handler: should it end the transaction by itself, the letter is settled with it.
         store.settle_letter(tx, id, &settlement).await?;
         let group: Arc<str> = letter.group.as_str().into();
-        for (handler, mut work, identity) in new {
+        for (handler, mut work, identity, schemas) in new {
             let attempts = letter.cause.as_ref().map_or(0, |cause| cause.attempts);
             let item = Item {
                 event: &letter.event,
@@ -145,6 +149,7 @@ impl<S: Store> Replay<S> {
             let room = Room {
                 group: &group,
                 states: &self.states,
+                schemas: &schemas,
                 timeout: handler.policy.timeout,
                 correlation: &self.rules.correlation,
             };

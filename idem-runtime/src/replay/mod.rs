@@ -3,6 +3,7 @@
 
 mod attempt;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,9 +12,11 @@ use crate::broadcast::scope_of;
 use crate::dead_letter::{DeadLetter, FailureClass, LetterFilter, LetterState};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::Event;
+use crate::format::{Encoded, Schemas};
 use crate::group::{Handlers, Registered, lasting};
 use crate::handler::{Serves, Subscriber};
 use crate::letters::is_open;
+use crate::registry::SchemaRegistry;
 use crate::routing::{Correlation, EventType, Rules, Wish};
 use crate::state::States;
 use crate::store::Store;
@@ -51,6 +54,7 @@ pub struct Replay<S: Store> {
     by: String,
     states: States,
     handlers: Vec<Registered<S>>,
+    registry: Option<SchemaRegistry>,
     /// The instance of a broadcast group whose letters are replayed.
     instance: Option<String>,
     rules: Rules,
@@ -65,6 +69,7 @@ impl<S: Store> Clone for Replay<S> {
             by: self.by.clone(),
             states: self.states.clone(),
             handlers: self.handlers.clone(),
+            registry: self.registry.clone(),
             instance: self.instance.clone(),
             rules: self.rules.clone(),
             pause: self.pause,
@@ -101,6 +106,7 @@ impl<S: Store> Replay<S> {
             by: by.into(),
             states: States::default(),
             handlers: Vec::new(),
+            registry: None,
             instance: None,
             rules: Rules::default(),
             pause: None,
@@ -125,6 +131,14 @@ impl<S: Store> Replay<S> {
     #[must_use]
     pub fn state<T: Send + Sync + 'static>(mut self, value: T) -> Self {
         self.states.insert(value);
+        self
+    }
+
+    /// Where the schemas of Avro events are.
+    #[cfg(feature = "avro")]
+    #[must_use]
+    pub fn schema_registry(mut self, registry: SchemaRegistry) -> Self {
+        self.registry = Some(registry);
         self
     }
 
@@ -180,9 +194,10 @@ impl<S: Store> Replay<S> {
     /// any it fails, and the report says so.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`] when a handler needs state that was not given. Otherwise the database
-    /// failed; what was replayed before is settled, and the same call goes on. A letter that fails
-    /// again is not an error but in the report.
+    /// [`ErrorKind::Config`] when a handler needs state or a schema registry that was not given.
+    /// Otherwise the database failed, or the schema registry is away; what was replayed before is
+    /// settled, and the same call goes on. A letter that fails again is not an error but in the
+    /// report.
     pub async fn run(&self, filter: &LetterFilter) -> Result<ReplayReport> {
         self.check()?;
         let mut report = ReplayReport::default();
@@ -214,7 +229,7 @@ impl<S: Store> Replay<S> {
             return mistake(wrong);
         }
         for handler in &self.handlers {
-            if let Some(wrong) = handler.mistakes().next() {
+            if let Some(wrong) = handler.mistakes(&self.rules.event_type).next() {
                 return mistake(format!("the handler `{}`: {wrong}", handler.scope));
             }
             if let Some(need) = handler.needs.states.iter().find(|need| !self.states.has(need)) {
@@ -226,8 +241,25 @@ impl<S: Store> Replay<S> {
                     ),
                 ));
             }
+            if handler.schema.is_some() && self.registry.is_none() {
+                return mistake(format!(
+                    "the handler `{}` reads Avro: add `.schema_registry(..)` to the replay",
+                    handler.scope
+                ));
+            }
         }
-        Ok(())
+        match self.registry.as_ref().map(SchemaRegistry::mistakes) {
+            Some(mistakes) if !mistakes.is_empty() => mistake(mistakes.join("\n")),
+            _ => Ok(()),
+        }
+    }
+
+    /// The schema that an event is read with, if its handler needs one.
+    async fn schemas(&self, handler: &Registered<S>, event: &Event) -> Result<Schemas> {
+        match (&self.registry, handler.schema.and_then(|schema| schema(event))) {
+            (Some(registry), Some(id)) => registry.schemas(&BTreeSet::from([id])).await,
+            _ => Ok(Schemas::none()),
+        }
     }
 
     async fn count(&self, report: &mut ReplayReport, letter: DeadLetter) -> Result<()> {
@@ -252,11 +284,16 @@ impl<S: Store> Replay<S> {
             return Ok(());
         }
         if self.dry_run {
-            let mut refusals = handlers.iter().map(|it| self.push(it, &letter.event));
             if letter.state == LetterState::Waiting {
                 report.waiting += 1;
-            } else if let Some(refusal) = refusals.find_map(|it| it.err()) {
-                report.failed.push((letter.id, refusal.to_string()));
+                return Ok(());
+            }
+            for handler in handlers {
+                let schemas = self.schemas(handler, &letter.event).await?;
+                if let Err(refusal) = self.push(handler, Encoded::new(&letter.event, &schemas)) {
+                    report.failed.push((letter.id, refusal.to_string()));
+                    break;
+                }
             }
             return Ok(());
         }
@@ -289,11 +326,11 @@ impl<S: Store> Replay<S> {
     fn push(
         &self,
         handler: &Registered<S>,
-        event: &Event,
+        event: Encoded<'_>,
     ) -> std::result::Result<(Box<dyn Work<S>>, Identity), Refusal> {
         let mut work = (handler.work)(handler.scope);
         let missing = handler.policy.missing_key;
-        let identity = handler.wishes(event, &self.rules.event_type, |wish| match wish {
+        let identity = handler.wishes(&event, &self.rules.event_type, |wish| match wish {
             Wish::Unreadable(error) => Err(Refusal::Decode(error)),
             Wish::Yes(event_type) => work.push(event, event_type, missing),
             Wish::No => work.push(event, None, missing),

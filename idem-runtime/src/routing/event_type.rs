@@ -6,6 +6,7 @@ use std::fmt;
 use serde::de::{self, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use crate::event::{DecodeError, Event};
+use crate::format::Encoded;
 
 /// Where the type of an event is.
 ///
@@ -48,6 +49,11 @@ impl EventType {
     /// The topic's name.
     pub fn topic() -> Self {
         Self(Place::Topic)
+    }
+
+    /// Whether it is in the payload.
+    pub(crate) fn is_field(&self) -> bool {
+        matches!(self.0, Place::Field(_))
     }
 
     /// What is wrong with it, in a sentence.
@@ -216,7 +222,7 @@ pub trait EventTypes: Sized {
     ///
     /// # Errors
     /// [`DecodeError`] when the payload is not that of the type's variant, or no variant has the type.
-    fn decode(event: &Event, event_type: &str) -> Result<Self, DecodeError>;
+    fn decode(event: Encoded<'_>, event_type: &str) -> Result<Self, DecodeError>;
 }
 
 #[cfg(test)]

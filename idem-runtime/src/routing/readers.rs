@@ -18,12 +18,18 @@ pub(crate) struct Types {
     pub(crate) mistakes: Vec<String>,
     /// Whether the handler decodes an event by its type.
     by_type: bool,
+    /// Whether a type can be in a field of the payload.
+    has_fields: bool,
 }
 
 impl Types {
     /// The types of a handler, unless it takes all events of its topics.
     pub(crate) fn of<H: Subscriber>() -> Option<Self> {
-        H::TYPES.map(|texts| Self { by_type: H::BY_TYPE, ..Self::new(texts, H::event_type()) })
+        H::TYPES.map(|texts| Self {
+            by_type: H::BY_TYPE,
+            has_fields: H::HAS_FIELDS,
+            ..Self::new(texts, H::event_type())
+        })
     }
 
     pub(crate) fn new(texts: &[&str], from: Option<EventType>) -> Self {
@@ -39,7 +45,20 @@ impl Types {
             mistakes.push("it takes no event type: name one".to_owned());
         }
         mistakes.extend(from.as_ref().and_then(EventType::mistake));
-        Self { from, patterns, mistakes, by_type: false }
+        Self { from, patterns, mistakes, by_type: false, has_fields: true }
+    }
+
+    /// What is wrong with where the type is, if the handler or its group asks for a field of a payload
+    /// that has none.
+    pub(crate) fn unreadable(&self, by_default: &EventType) -> Option<String> {
+        let from = self.from.as_ref().unwrap_or(by_default);
+        let wrong = from.is_field() && !self.has_fields;
+        wrong.then(|| {
+            format!(
+                "the type of its events is to be read from a {from}, and their format is not JSON: \
+                 give it a `type_from = header(\"event-type\")` of its own, or `type_from = topic`"
+            )
+        })
     }
 
     fn takes(&self, event_type: &str) -> bool {

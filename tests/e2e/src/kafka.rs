@@ -180,8 +180,46 @@ impl Kafka {
     /// # Panics
     /// When it is not acknowledged.
     pub fn produce_raw(&self, topic: &str, partition: i32, key: &str, payload: &[u8]) {
+        self.produce_all(topic, [(partition, key.to_owned(), payload.to_vec())]);
+    }
+
+    /// Writes payloads as they are, each to a partition with a key.
+    ///
+    /// # Panics
+    /// When not all are acknowledged.
+    pub fn produce_all(
+        &self,
+        topic: &str,
+        messages: impl IntoIterator<Item = (i32, String, Vec<u8>)>,
+    ) {
         let producer = self.producer();
-        send(&producer, topic, Some(partition), key, payload);
+        for (partition, key, payload) in messages {
+            send(&producer, topic, Some(partition), &key, &payload);
+        }
+        producer.flush(TIMEOUT).expect("all are acknowledged");
+    }
+
+    /// Writes a message with a message key and an idempotency key; without a payload it is a
+    /// tombstone.
+    ///
+    /// # Panics
+    /// When it is not acknowledged.
+    pub fn produce_as(
+        &self,
+        topic: &str,
+        key: &str,
+        idempotency_key: &str,
+        payload: Option<&[u8]>,
+    ) {
+        let producer = self.producer();
+        let header = Header { key: "idempotency-key", value: Some(idempotency_key) };
+        let headers = OwnedHeaders::new().insert(header);
+        let record = BaseRecord::<str, [u8]>::to(topic).key(key).headers(headers);
+        let record = match payload {
+            Some(payload) => record.payload(payload),
+            None => record,
+        };
+        producer.send(record).map_err(|(error, _)| error).expect("it is queued");
         producer.flush(TIMEOUT).expect("it is acknowledged");
     }
 

@@ -9,11 +9,13 @@ pub mod beside;
 pub mod handlers;
 pub mod kafka;
 pub mod process;
+pub mod registry;
 pub mod routed;
 pub mod settings;
 pub mod world;
 
 pub use handlers::Order;
 pub use process::ConsumerProcess;
+pub use registry::Registry;
 pub use settings::{Said, Settings};
 pub use world::{World, until};

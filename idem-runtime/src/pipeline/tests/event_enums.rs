@@ -2,11 +2,14 @@ use super::broker::TOPIC;
 use super::harness::World;
 use crate::context::Context;
 use crate::dead_letter::FailureClass;
+use crate::effects::{Begun, Probed, UnknownEnd};
 use crate::event::{DecodeError, Event, decode_json};
 use crate::failure::Failure;
+use crate::format::Encoded;
 use crate::group::Registered;
 use crate::handler::{Call, EventOf, Handler, KeySource, One, Param, Subscriber};
 use crate::key::{Key, KeyError};
+use crate::marker::MarkerState;
 use crate::memory::{Memory, MemoryConnection};
 use crate::policy::{Policy, Retry};
 use crate::replay::Replay;
@@ -33,10 +36,10 @@ enum OrderEvent {
 impl EventTypes for OrderEvent {
     const TYPES: &'static [&'static str] = &["order.placed", "order.cancelled"];
 
-    fn decode(event: &Event, event_type: &str) -> Result<Self, DecodeError> {
+    fn decode(event: Encoded<'_>, event_type: &str) -> Result<Self, DecodeError> {
         match event_type {
-            "order.placed" => decode_json(event).map(Self::Placed),
-            "order.cancelled" => decode_json(event).map(Self::Cancelled),
+            "order.placed" => decode_json(&event).map(Self::Placed),
+            "order.cancelled" => decode_json(&event).map(Self::Cancelled),
             _ => Err(DecodeError::new("no variant has this type")),
         }
     }
@@ -62,6 +65,13 @@ impl Handler for Follow {
         }
     }
 
+    async fn probe(event: &EventOf<Self>, _: &Begun) -> Result<Probed, Failure> {
+        match event {
+            OrderEvent::Placed(_) => Ok(Probed::NotDone),
+            OrderEvent::Cancelled(_) => Ok(Probed::Done),
+        }
+    }
+
     async fn handle(One(event): One<OrderEvent>, mut call: Call<'_, Self>) -> Result<(), Failure> {
         let cx = <&Context as Param<'_, Self>>::take(&mut call)?;
         let tx = <&mut MemoryConnection as Param<'_, Self>>::take(&mut call)?;
@@ -70,6 +80,7 @@ impl Handler for Follow {
             OrderEvent::Cancelled(it) if it.reason == "never" => {
                 return Err(Failure::new("the test made it fail"));
             }
+            OrderEvent::Cancelled(it) if it.reason == "panic" => panic!("the test made it panic"),
             OrderEvent::Cancelled(it) => format!("cancelled {}: {}", it.id, it.reason),
         };
         if cx.attempt() == 1 {
@@ -85,17 +96,21 @@ impl Subscriber for Follow {
     const TYPES: Option<&'static [&'static str]> = Some(OrderEvent::TYPES);
     const BY_TYPE: bool = true;
 
-    fn decode(event: &Event) -> Result<EventOf<Self>, DecodeError> {
+    fn decode(event: Encoded<'_>) -> Result<EventOf<Self>, DecodeError> {
         Self::decode_as(event, "")
     }
 
-    fn decode_as(event: &Event, event_type: &str) -> Result<EventOf<Self>, DecodeError> {
+    fn decode_as(event: Encoded<'_>, event_type: &str) -> Result<EventOf<Self>, DecodeError> {
         OrderEvent::decode(event, event_type)
     }
 }
 
 fn world() -> World {
-    let policy = Policy::new().retry(Retry::new().max(2));
+    world_of(Policy::new())
+}
+
+fn world_of(policy: Policy) -> World {
+    let policy = policy.retry(Retry::new().max(2));
     World::of(vec![Registered { policy, ..Registered::of::<Follow>() }], 1)
 }
 
@@ -136,4 +151,15 @@ async fn a_replay_picks_the_variant_again() {
     let replay = Replay::new(world.store.clone(), "ana").handler::<Follow>();
     assert_eq!(replay.run(&crate::LetterFilter::new()).await.unwrap().processed, 1);
     assert_eq!(world.store.rows("follow"), ["cancelled e0: late"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_probe_is_asked_about_the_variant() {
+    let world = world_of(Policy::new().unknown_end(UnknownEnd::Probe));
+    let payload = r#"{"id":"e0","reason":"panic"}"#;
+    world.broker.produce_typed_raw(0, "order.cancelled", payload.to_owned());
+    world.drain(0).await;
+    assert_eq!((world.store.rows("follow").len(), world.letters()), (0, Vec::new()));
+    let marker = world.store.look(|view| view.marker("follow", "e0"));
+    assert_eq!(marker, Some(MarkerState::Processed));
 }

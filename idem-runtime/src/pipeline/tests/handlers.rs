@@ -10,6 +10,7 @@ use tokio::sync::Semaphore;
 use crate::context::Context;
 use crate::event::{DecodeError, Event, decode_json};
 use crate::failure::Failure;
+use crate::format::Encoded;
 use crate::handler::{
     Call, EventOf, Handler, KeySource, KeyedByEvent, Many, One, Param, Subscriber,
 };
@@ -309,8 +310,8 @@ macro_rules! handler {
         impl Subscriber for $name {
             const TOPICS: &'static [&'static str] = &[TOPIC];
 
-            fn decode(event: &Event) -> Result<EventOf<Self>, DecodeError> {
-                decode_json(event)
+            fn decode(event: Encoded<'_>) -> Result<EventOf<Self>, DecodeError> {
+                decode_json(&event)
             }
         }
     };
@@ -377,7 +378,7 @@ impl Handler for Bulk {
 impl Subscriber for Bulk {
     const TOPICS: &'static [&'static str] = &[TOPIC];
 
-    fn decode(event: &Event) -> Result<EventOf<Self>, DecodeError> {
-        decode_json(event)
+    fn decode(event: Encoded<'_>) -> Result<EventOf<Self>, DecodeError> {
+        decode_json(&event)
     }
 }

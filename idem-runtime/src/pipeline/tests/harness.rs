@@ -56,14 +56,22 @@ impl World {
     }
 
     pub(super) fn of(handlers: Vec<Registered<Memory>>, partitions: usize) -> Self {
+        Self::with_states(handlers, partitions, States::default())
+    }
+
+    fn with_states(
+        handlers: Vec<Registered<Memory>>,
+        partitions: usize,
+        mut states: States,
+    ) -> Self {
         let (store, script) = (Memory::new(), Script::default());
-        let mut states = States::default();
         states.insert(script.clone());
         let group = Group {
             name: "g".into(),
             store: store.clone(),
             handlers,
             states: Arc::new(states),
+            registry: None,
             rules: Rules::default(),
             told: Told::default(),
         };
@@ -84,30 +92,41 @@ impl World {
         partitions: usize,
         state: T,
     ) -> Self {
-        let mut world = Self::of(handlers, partitions);
-        let Group { name, store, handlers, states, rules, .. } = &*world.group;
-        let mut states = (**states).clone();
+        let mut states = States::default();
         states.insert(state);
-        let (name, store, handlers) = (Arc::clone(name), store.clone(), handlers.clone());
-        let (states, rules, told) = (Arc::new(states), rules.clone(), Told::default());
-        world.group = Arc::new(Group { name, store, handlers, states, rules, told });
-        world
+        Self::with_states(handlers, partitions, states)
     }
 
     /// The next lanes have these handlers: a new release.
     pub(super) fn set_handlers(&mut self, handlers: Vec<Registered<Memory>>) {
-        let Group { name, store, states, rules, .. } = &*self.group;
-        let (name, store, states) = (Arc::clone(name), store.clone(), Arc::clone(states));
-        let (rules, told) = (rules.clone(), Told::default());
-        self.group = Arc::new(Group { name, store, handlers, states, rules, told });
+        self.change(|group| group.handlers = handlers);
     }
 
     /// The group says this of its events, in the lanes that start from now on.
     pub(super) fn set_rules(&mut self, rules: Rules) {
-        let Group { name, store, handlers, states, .. } = &*self.group;
-        let (name, store, states) = (Arc::clone(name), store.clone(), Arc::clone(states));
-        let (handlers, told) = (handlers.clone(), Told::default());
-        self.group = Arc::new(Group { name, store, handlers, states, rules, told });
+        self.change(|group| group.rules = rules);
+    }
+
+    /// The next lanes ask this registry for schemas.
+    #[cfg(feature = "avro")]
+    pub(super) fn set_registry(&mut self, registry: crate::SchemaRegistry) {
+        self.change(|group| group.registry = Some(registry));
+    }
+
+    /// Another group in the place of this one, for the lanes that start from now on.
+    fn change(&mut self, change: impl FnOnce(&mut Group<Memory>)) {
+        let Group { name, store, handlers, states, registry, rules, .. } = &*self.group;
+        let mut group = Group {
+            name: Arc::clone(name),
+            store: store.clone(),
+            handlers: handlers.clone(),
+            states: Arc::clone(states),
+            registry: registry.clone(),
+            rules: rules.clone(),
+            told: Told::default(),
+        };
+        change(&mut group);
+        self.group = Arc::new(group);
     }
 
     /// Starts the lane of a partition in the process `a`.

@@ -31,6 +31,8 @@ mod replays;
 mod results;
 mod retries;
 mod routing;
+#[cfg(feature = "avro")]
+mod schema_registry;
 mod slices;
 mod slices_went_back;
 mod starting;

@@ -11,6 +11,7 @@ use crate::effects::{Begun, Probed, UnknownEnd};
 use crate::error::{Error, ErrorKind};
 use crate::event::{DecodeError, Event, decode_json};
 use crate::failure::Failure;
+use crate::format::Encoded;
 use crate::group::Registered;
 use crate::handler::{Call, EventOf, Handler, One, Param, Subscriber};
 use crate::key::{Key, KeyError};
@@ -79,8 +80,8 @@ impl Handler for Charge {
 impl Subscriber for Charge {
     const TOPICS: &'static [&'static str] = &[TOPIC];
 
-    fn decode(event: &Event) -> Result<EventOf<Self>, DecodeError> {
-        decode_json(event)
+    fn decode(event: Encoded<'_>) -> Result<EventOf<Self>, DecodeError> {
+        decode_json(&event)
     }
 }
 

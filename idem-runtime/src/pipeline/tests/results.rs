@@ -8,6 +8,7 @@ use crate::context::Context;
 use crate::dead_letter::{FailureClass, LetterFilter};
 use crate::event::{DecodeError, Event, decode_json};
 use crate::failure::Failure;
+use crate::format::Encoded;
 use crate::group::Registered;
 use crate::handler::{Call, EventOf, Handler, One, Param, Subscriber};
 use crate::key::{Key, KeyError};
@@ -49,8 +50,8 @@ impl Handler for Tally {
 impl Subscriber for Tally {
     const TOPICS: &'static [&'static str] = &[TOPIC];
 
-    fn decode(event: &Event) -> Result<EventOf<Self>, DecodeError> {
-        decode_json(event)
+    fn decode(event: Encoded<'_>) -> Result<EventOf<Self>, DecodeError> {
+        decode_json(&event)
     }
 }
 

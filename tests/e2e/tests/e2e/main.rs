@@ -5,10 +5,12 @@
 
 mod beside;
 mod broadcast;
+mod cloud_events;
 mod coming_back;
 mod dead_letter_topic;
 mod duplicates;
 mod failures;
+mod formats;
 mod gone_wrong;
 mod keys;
 mod kills;

@@ -1,4 +1,4 @@
-use idem::{Event, EventType, EventTypes, Subscriber, idempotent};
+use idem::{CloudEvent, Encoded, Event, EventType, EventTypes, Schemas, Subscriber, idempotent};
 use idem_ui_tests::*;
 use serde::Deserialize;
 
@@ -62,6 +62,45 @@ async fn follow_batches(
     tx.execute(&events.len().to_string()).await
 }
 
+#[idempotent(key = header("id"), store = Stub, topic = "orders", types = OrderEvent)]
+async fn forget(
+    event: Option<OrderEvent>,
+    tx: &mut StubConnection,
+) -> Result<(), std::io::Error> {
+    tx.execute(if event.is_some() { "changed" } else { "deleted" }).await
+}
+
+#[idempotent(
+    key = ("source", "id"),
+    store = Stub,
+    topic = "orders",
+    types = "order.#",
+    type_from = field("type"),
+    format = "cloudevents",
+)]
+async fn cloud(
+    event: CloudEvent<OrderPlaced>,
+    tx: &mut StubConnection,
+) -> Result<(), std::io::Error> {
+    tx.execute(&event.data.event_id).await
+}
+
+#[idempotent(key = header("id"), store = Stub, topic = "orders", types = "#", format = "protobuf")]
+async fn binary(event: (), tx: &mut StubConnection) -> Result<(), std::io::Error> {
+    tx.execute(&format!("{event:?}")).await
+}
+
+fn read<H: Subscriber>(event: &Event) -> Result<idem::EventOf<H>, idem::DecodeError> {
+    H::decode(Encoded::new(event, &Schemas::none()))
+}
+
+fn read_as<H: Subscriber>(
+    event: &Event,
+    event_type: &str,
+) -> Result<idem::EventOf<H>, idem::DecodeError> {
+    H::decode_as(Encoded::new(event, &Schemas::none()), event_type)
+}
+
 fn main() {
     assert_eq!(one::TYPES, Some(&["order.*.us-west"][..]));
     assert_eq!(list::TYPES, Some(&["order.#", "return.placed"][..]));
@@ -76,12 +115,24 @@ fn main() {
     let placed = Event::new("orders".into(), 0, 0, r#"{"event_id":"e1"}"#);
     let moved = Event::new("orders".into(), 0, 1, r#"{"to":"us"}"#);
     for event_type in ["order.placed", "order.placed.v2"] {
-        let decoded = follow::decode_as(&placed, event_type).unwrap();
+        let decoded = read_as::<follow>(&placed, event_type).unwrap();
         assert!(matches!(decoded, OrderEvent::Placed(order) if order.event_id == "e1"));
     }
-    let decoded = follow::decode_as(&moved, "order.moved").unwrap();
+    let decoded = read_as::<follow>(&moved, "order.moved").unwrap();
     assert!(matches!(decoded, OrderEvent::Moved(order) if order.to == "us"));
-    assert!(follow::decode_as(&moved, "order.placed").is_err());
-    assert!(follow::decode_as(&moved, "order").is_err());
-    assert!(follow::decode(&placed).is_err());
+    assert!(read_as::<follow>(&moved, "order.placed").is_err());
+    assert!(read_as::<follow>(&moved, "order").is_err());
+    assert!(read::<follow>(&placed).is_err());
+
+    let mut deleted = placed.clone();
+    deleted.payload = None;
+    assert!(read_as::<follow>(&deleted, "order.placed").is_err());
+    assert!(matches!(read_as::<forget>(&deleted, "order.placed"), Ok(None)));
+    assert!(matches!(read_as::<forget>(&moved, "order.moved"), Ok(Some(OrderEvent::Moved(_)))));
+    assert!(read_as::<forget>(&moved, "order").is_err());
+    assert!(matches!(read::<forget>(&deleted), Ok(None)));
+    assert!(read::<forget>(&placed).is_err());
+
+    assert_eq!(cloud::event_type(), Some(EventType::field("type")));
+    assert!(follow::HAS_FIELDS && cloud::HAS_FIELDS && !binary::HAS_FIELDS);
 }
