@@ -1,11 +1,12 @@
 use std::time::Duration;
 
 use super::client::Client;
-use super::handlers::{Count, Do, Gate};
+use super::handlers::{Bill, Count, Do, Gate};
 use super::harness::{World, ids, quiet, until};
 use crate::error::ErrorKind;
 use crate::group::Registered;
 use crate::memory::Point;
+use crate::policy::{Policy, Retry};
 
 /// Everything is there once, and everybody knows it.
 fn assert_done(world: &World, events: usize) {
@@ -27,6 +28,30 @@ async fn a_commit_that_landed_is_recognized_and_not_done_again() {
     world.worked(0, 6).await;
     assert_done(&world, 6);
     lane.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_timeout_and_a_commit_without_an_answer_meet_and_nothing_is_lost_or_twice() {
+    for landed in [true, false] {
+        let mut bill = Registered::of::<Bill>();
+        bill.policy = Policy::new().timeout(Duration::from_secs(5)).retry(Retry::new().max(3));
+        let world = World::of(vec![bill], 1);
+        // Its second attempt succeeds, and then nobody hears of it.
+        world.script.on("e2", [Do::Hang]);
+        world.broker.produce(0, ids(5));
+        let faults = world.store.faults();
+        let lane = world.start(0);
+        until(|| world.counts().retried == 1).await;
+        match landed {
+            true => faults.lose_the_answer_of_a_commit(),
+            false => faults.fail(Point::Commit, ErrorKind::UnknownCommit),
+        }
+        until(|| lane.resolved() == Some(5)).await;
+        assert_done(&world, 5);
+        assert!(world.letters().is_empty());
+        assert_eq!(world.counts().retried, 1, "a lost answer is nobody's failure");
+        lane.finish().await;
+    }
 }
 
 #[tokio::test(start_paused = true)]

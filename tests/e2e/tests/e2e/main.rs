@@ -16,6 +16,7 @@ mod keys;
 mod kills;
 mod logs;
 mod memory;
+mod on_sqlite;
 mod operator;
 mod outages;
 mod poison;
