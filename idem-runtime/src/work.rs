@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use serde_json::Value;
+use tracing::{Instrument as _, Span};
 
 use crate::context::Context;
 use crate::effects::{Begun, Probed};
@@ -162,6 +163,10 @@ impl<H: Subscriber> Typed<H> {
             true => items.iter().map(|item| self.context(item, room)).collect(),
             false => Vec::new(),
         };
+        let span = match items {
+            [item] if !H::Input::IS_BATCH => chain(&self.scope, item, room),
+            _ => Span::none(),
+        };
         let mut answer = None;
         let call = Call::new(tx, &contexts, room.states).answering(&mut answer);
         let run = async {
@@ -179,7 +184,7 @@ impl<H: Subscriber> Typed<H> {
             bounded(room.timeout, H::handle(input, call)).await
         };
         // The transaction is rolled back after a panic, so nothing half-done is seen again.
-        match AssertUnwindSafe(run).catch_unwind().await {
+        match AssertUnwindSafe(run).catch_unwind().instrument(span).await {
             Ok(result) => result.map(|()| answer),
             Err(panic) => Err(Failure::panic(panic)),
         }
@@ -206,6 +211,17 @@ impl<H: Subscriber> Typed<H> {
             .with_attempt(item.attempt)
             .with_correlation(Arc::clone(room.correlation))
     }
+}
+
+/// The span in which a handler runs for an event that says which chain of events it belongs to: what is
+/// logged there says so, too. Other events have none, and do not pay for one.
+fn chain(scope: &str, item: &Item<'_>, room: Room<'_>) -> Span {
+    let correlation_id = room.correlation.correlation_of(item.event);
+    let causation_id = room.correlation.causation_of(item.event);
+    if correlation_id.is_none() && causation_id.is_none() {
+        return Span::none();
+    }
+    tracing::info_span!("event", scope, key = %item.key, correlation_id, causation_id)
 }
 
 /// Waits for what users wrote, but not longer than this.
@@ -330,5 +346,64 @@ impl<S: Store, H: Subscriber<Store = S>> Work<S> for Typed<H> {
             }
             Ok(answers)
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::sync::Mutex;
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn what_a_handler_logs_says_which_chain_its_event_belongs_to() {
+        let lines = Lines::default();
+        let writer = lines.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_ansi(false)
+            .with_max_level(tracing::Level::INFO)
+            .with_writer(move || writer.clone())
+            .finish();
+        let (group, states): (Arc<str>, _) = ("g".into(), States::default());
+        let (correlation, schemas) = (Arc::new(Correlation::default()), Schemas::none());
+        let room = Room {
+            group: &group,
+            states: &states,
+            schemas: &schemas,
+            timeout: None,
+            correlation: &correlation,
+        };
+        let mut event = Event::new("t".into(), 0, 0, "");
+        let key = Key::new("e1").unwrap();
+        let log = |event: &Event, text: &str| {
+            let item = Item { event, key: &key, slot: 0, attempt: 1 };
+            chain("bill", &item, room).in_scope(|| tracing::info!("{text}"));
+        };
+        tracing::subscriber::with_default(subscriber, || {
+            log(&event, "alone");
+            event.headers = [("correlation-id", Some("c-7"))].into_iter().collect();
+            log(&event, "in a chain");
+        });
+        let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+        let [alone, chained] = text.lines().collect::<Vec<_>>()[..] else { panic!("{text}") };
+        assert!(!alone.contains("correlation_id"), "{alone}");
+        for part in [r#"scope="bill""#, "key=e1", r#"correlation_id="c-7""#, "in a chain"] {
+            assert!(chained.contains(part), "{chained}");
+        }
+        assert!(!chained.contains("causation_id"), "{chained}");
     }
 }
