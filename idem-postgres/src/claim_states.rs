@@ -10,7 +10,7 @@ use sqlx::query::QueryAs;
 use uuid::Uuid;
 
 /// A marker that says anything but "processed" is taken over, if that is asked for; its origin and what
-/// is beside it stay. Unlike the plain claim this locks known markers, in the order in which new ones
+/// is beside it stay, but for the fingerprint: it is of the payload that is worked now. Unlike the plain claim this locks known markers, in the order in which new ones
 /// are inserted.
 pub(crate) const LANE: &str = r#"
 with fence as materialized (
@@ -30,7 +30,8 @@ with fence as materialized (
            correlation_id, causation_id, state, attempt
     from claims order by place
     on conflict (marker_id) do update
-    set state = excluded.state, processed_at = now(), attempt = excluded.attempt
+    set state = excluded.state, processed_at = now(), attempt = excluded.attempt,
+        fingerprint = excluded.fingerprint
     where marker.state <> 0
       and excluded.marker_id in (select marker_id from claims where reclaim)
     returning marker_id
@@ -62,7 +63,8 @@ with claims as (
            correlation_id, causation_id, state
     from claims order by place
     on conflict (marker_id) do update
-    set state = excluded.state, processed_at = now(), attempt = excluded.attempt
+    set state = excluded.state, processed_at = now(), attempt = excluded.attempt,
+        fingerprint = excluded.fingerprint
     where marker.state <> 0
       and excluded.marker_id in (select marker_id from claims where reclaim)
     returning marker_id

@@ -148,6 +148,9 @@ impl Sessions {
         if let Some(limit) = terms.statement_timeout {
             begin.push_str(&self.limit_statements(limit));
         }
+        if terms.outside {
+            begin.push_str("; set local idle_in_transaction_session_timeout = 0");
+        }
         if let Writer::Lane(held) = writer {
             let name = lane_name(held.number, held.token);
             let _ = write!(begin, "; set local application_name = '{name}'");
@@ -282,8 +285,11 @@ mod tests {
     fn terms_come_after_the_stores_own_limits_and_only_shorten_them() {
         let writer = Writer::Direct { attempt: Uuid::nil() };
         let begin = |limit: Duration, pooler, user: &[(&str, &str)]| {
-            let terms =
-                Terms { isolation: IsolationLevel::Serializable, statement_timeout: Some(limit) };
+            let terms = Terms {
+                isolation: IsolationLevel::Serializable,
+                statement_timeout: Some(limit),
+                ..Terms::default()
+            };
             let options = PgConnectOptions::new().options(user.iter().copied());
             sessions(options, pooler).begin_batch(&writer, &terms)
         };

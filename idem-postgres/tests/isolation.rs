@@ -15,7 +15,7 @@ const STRICTER: [IsolationLevel; 2] =
     [IsolationLevel::RepeatableRead, IsolationLevel::Serializable];
 
 fn terms(isolation: IsolationLevel) -> Terms {
-    Terms { isolation, statement_timeout: None }
+    Terms { isolation, ..Terms::default() }
 }
 
 /// A batch up to its seal.

@@ -85,7 +85,7 @@ async fn failures_and_slices_work_there_too() {
         let next = store.released(&held, 0, 9).await.unwrap().remove(0);
         for isolation in [IsolationLevel::ReadCommitted, IsolationLevel::Serializable] {
             let limit = std::time::Duration::from_secs(1);
-            let terms = Terms { isolation, statement_timeout: Some(limit) };
+            let terms = Terms { isolation, statement_timeout: Some(limit), ..Terms::default() };
             let writer = Writer::Lane(&held);
             let mut tx = store.begin(&writer, &terms).await.unwrap();
             let key = key("e2");

@@ -21,7 +21,7 @@ async fn claimed(
     key: &str,
 ) -> <Postgres as Store>::Tx {
     let writer = Writer::Lane(slice);
-    let terms = Terms { isolation, statement_timeout: None };
+    let terms = Terms { isolation, ..Terms::default() };
     let mut tx = store.begin(&writer, &terms).await.unwrap();
     let claimed = claim(store, &mut tx, &writer, &[key]).await.unwrap();
     assert_eq!(claimed, Claimed::Keys(vec![true]));

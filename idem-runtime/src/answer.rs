@@ -61,11 +61,11 @@ impl Slot<'_> {
     /// [`Failure`], which trying again does not cure, when it has more or cannot be written as JSON.
     pub fn keep<T: Answer>(self, value: &T, max_bytes: usize) -> std::result::Result<(), Failure> {
         let value = value.to_json().map_err(|error| {
-            Failure::permanent(format!("the handler's result cannot be stored as JSON: {error}"))
+            Failure::unstored(format!("the handler's result cannot be stored as JSON: {error}"))
         })?;
         let bytes = value.to_string().len();
         if bytes > max_bytes {
-            return Err(Failure::permanent(format!(
+            return Err(Failure::unstored(format!(
                 "the handler's result has {bytes} bytes as JSON, and {max_bytes} are stored at most: \
                  return less, such as an id of what was made, or allow more with \
                  `store_result = {bytes}`"

@@ -1,11 +1,12 @@
 //! Groups whose instances each read everything: names, and who is still there.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::store::{Instance, Store};
 
 /// How many heartbeats an instance sends before it says of others that they are silent: after an
@@ -119,31 +120,59 @@ impl Heart {
         Ok(())
     }
 
-    /// Beats every `interval`, until it is dropped.
+    /// Beats every `interval`, until it is dropped. Forgetting others takes its time, and goes on beside
+    /// the beats: who is silent meanwhile would be forgotten by the next one.
     pub(crate) async fn run<S: Store>(self, store: S, interval: Duration) {
         let mut ticks = tokio::time::interval(interval);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut beats = 0_u32;
         let mut last = Instant::now();
+        let mut forgetting = None;
         loop {
-            ticks.tick().await;
+            let forgotten = async {
+                match forgetting.as_mut() {
+                    Some(forgotten) => Pin::new(forgotten).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                _ = ticks.tick() => {}
+                result = forgotten => {
+                    forgetting = None;
+                    if let Err(error) = result {
+                        beats = 0;
+                        self.say_trouble(&error, "silent instances cannot be forgotten, trying again");
+                    }
+                    continue;
+                }
+            }
             // It may have stood still itself, and the others with it.
             if last.elapsed() > interval * GRACE {
                 beats = 0;
             }
-            match self.beat(&store, beats >= GRACE).await {
+            let begun = Instant::now();
+            match self.beat(&store, false).await {
+                // What makes this one slow may have kept others from saying that they are there.
+                Ok(()) if begun.elapsed() > interval => beats = 0,
                 Ok(()) => beats = beats.saturating_add(1),
                 Err(error) => {
                     beats = 0;
-                    tracing::warn!(
-                        group = %self.group,
-                        error = %error.report(),
-                        "the instance cannot say that it is there, trying again"
+                    self.say_trouble(
+                        &error,
+                        "the instance cannot say that it is there, trying again",
                     );
                 }
             }
             last = Instant::now();
+            if beats > GRACE && forgetting.is_none() && self.forget_after.is_some() {
+                forgetting = Some(Box::pin(self.beat(&store, true)));
+            }
         }
+    }
+
+    fn say_trouble(&self, error: &Error, what: &str) {
+        tracing::warn!(group = %self.group, error = %error.report(), "{what}");
     }
 }
 

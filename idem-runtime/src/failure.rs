@@ -29,6 +29,8 @@ pub struct Failure {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum FailureKind {
     Returned,
+    /// The handler succeeded, and its result cannot be stored.
+    Unstored,
     Panicked,
     TimedOut,
 }
@@ -95,6 +97,16 @@ impl Failure {
     /// The error the handler returned.
     pub fn error(&self) -> &(dyn StdError + Send + Sync + 'static) {
         self.error.as_ref()
+    }
+
+    /// The handler succeeded, and its result cannot be stored: trying again does not cure that.
+    pub(crate) fn unstored(error: impl Into<BoxError>) -> Self {
+        Self { kind: FailureKind::Unstored, ..Self::permanent(error) }
+    }
+
+    /// Whether the handler itself returned an error.
+    pub(crate) fn returned(&self) -> bool {
+        self.kind == FailureKind::Returned
     }
 
     /// Whether the handler panicked instead of returning.

@@ -76,7 +76,7 @@ impl<S: Store> Group<S> {
         let timeouts: Option<Vec<Duration>> =
             self.handlers.iter().map(|handler| handler.policy.timeout).collect();
         let statement_timeout = timeouts.and_then(|timeouts| timeouts.into_iter().max());
-        Terms { isolation, statement_timeout }
+        Terms { isolation, statement_timeout, outside: self.is_outside() }
     }
 }
 

@@ -157,7 +157,11 @@ impl<S: Store> Processor<S> {
             key: &key,
             metadata: self.metadata.as_ref(),
             reclaim: opened != Opened::Known,
-            terms: Terms { isolation, statement_timeout: None },
+            terms: Terms {
+                isolation,
+                outside: H::POLICY.unknown_end.is_some(),
+                ..Terms::default()
+            },
         };
         let effects = async |tx: &mut S::Tx| {
             if opened == Opened::Mark {
@@ -200,7 +204,7 @@ async fn run_once<S: Store, T>(
         .run(store, async |tx: &mut S::Tx| {
             let result = effects(tx).await;
             // Of a call that took too long nobody knows what it has done.
-            has_failed = result.as_ref().is_err_and(|failure| !failure.timed_out());
+            has_failed = result.as_ref().is_err_and(Failure::returned);
             result
         })
         .await;

@@ -42,7 +42,8 @@ pub(crate) const INSERT: &str = insert!("nothing");
 
 /// What was given up on, or only begun, is taken over, and new. Its origin stays what it was.
 pub(crate) const RECLAIM: &str = insert!(concat!(
-    "update set state = excluded.state, attempt = excluded.attempt, processed_at = ",
+    "update set state = excluded.state, attempt = excluded.attempt,
+         fingerprint = excluded.fingerprint, processed_at = ",
     now!(),
     " where state <> 0"
 ));

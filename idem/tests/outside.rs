@@ -195,3 +195,25 @@ async fn an_attempt_whose_writing_down_was_not_confirmed_is_known_as_its_own() {
         assert_eq!(remote.charges.load(SeqCst), 1);
     }
 }
+
+#[idempotent(
+    key = "event_id",
+    store = Memory,
+    store_result = 2,
+    effects = external(unknown = "never")
+)]
+async fn wordy(_charge: Charge, remote: State<Remote>) -> Result<String, Failure> {
+    remote.charge().await;
+    Ok("more than is stored".to_owned())
+}
+
+#[tokio::test]
+async fn a_result_that_cannot_be_stored_is_no_failure_of_the_effect() {
+    let (store, remote) = (Memory::new(), Remote::new());
+    remote.answers.add_permits(9);
+    let calls = processor(&store, &remote);
+    let error = calls.process::<wordy>(Charge { event_id: "e1" }).await.unwrap_err();
+    assert!(error.report().contains("store_result = 21"), "{error:?}");
+    let error = calls.process::<wordy>(Charge { event_id: "e1" }).await.unwrap_err();
+    assert_eq!((error.kind(), remote.charges.load(SeqCst)), (ErrorKind::UnknownEnd, 1));
+}

@@ -89,7 +89,7 @@ pub async fn transactions_have_the_terms_that_are_asked_for<H: Harness>(harness:
     let levels = [ReadCommitted, RepeatableRead, Serializable];
     for (isolation, text) in levels.into_iter().zip(["e1", "e2", "e3"]) {
         for statement_timeout in [None, Some(Duration::from_millis(12_345)), Some(AN_HOUR)] {
-            let terms = Terms { isolation, statement_timeout };
+            let terms = Terms { isolation, statement_timeout, ..Terms::default() };
             let held = row(harness, &held).await.held();
             let writer = Writer::Lane(&held);
             let mut tx = harness.store().begin(&writer, &terms).await.unwrap();

@@ -47,10 +47,14 @@ pub fn decode_avro<T: DeserializeOwned>(event: Encoded<'_>) -> Result<T, DecodeE
     })
 }
 
+/// The most bytes that a length within an event can ask for.
+const MOST_BYTES: usize = 64 << 20;
+
 /// The id of the schema that an event was written with.
 pub fn schema_of_avro(event: &Event) -> Option<u32> {
     let (id, _) = framed::split(event.payload.as_deref()?).ok()?;
-    Some(id)
+    // No registry gives a higher one, and some answer such a question as if they were not there.
+    i32::try_from(id).is_ok().then_some(id)
 }
 
 impl Schema {
@@ -66,6 +70,9 @@ impl Schema {
 
     /// Reads one value, which is all of the bytes.
     fn read(&self, bytes: &[u8]) -> Option<apache_avro::types::Value> {
+        // Of the whole process: the first who sets it wins. A length that no event has is an error then,
+        // and not the end of the process.
+        apache_avro::util::max_allocation_bytes(MOST_BYTES);
         let mut body = Body(bytes);
         let value = if self.references.is_empty() {
             apache_avro::from_avro_datum(&self.avro, &mut body, None)

@@ -146,7 +146,9 @@ fn inserted(began: SystemTime, writer: &Writer<'_>, claim: &Claim<'_>) -> Marker
 }
 
 fn taken_over(known: Marker, began: SystemTime, writer: &Writer<'_>, claim: &Claim<'_>) -> Marker {
-    Marker { state: claim.state, processed_at: began, attempt: attempt(writer, claim), ..known }
+    let (state, fingerprint) = (claim.state, claim.fingerprint);
+    let attempt = attempt(writer, claim);
+    Marker { state, fingerprint, processed_at: began, attempt, ..known }
 }
 
 fn attempt(writer: &Writer<'_>, claim: &Claim<'_>) -> Option<uuid::Uuid> {

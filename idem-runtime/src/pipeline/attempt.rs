@@ -4,6 +4,7 @@
 //! last, and memory only after the commit is confirmed.
 
 use std::ops::Range;
+use std::time::Duration;
 
 use crate::error::{Error, ErrorKind};
 use crate::group::Group;
@@ -40,6 +41,8 @@ pub(crate) enum Attempt {
     Apart(usize),
     /// Nothing is kept: the lane is to stop before this event.
     Stop(usize, Error),
+    /// Nothing was begun: another attempt at this event may go on for so long.
+    Wait(usize, Duration),
 }
 
 /// What stood in the way of an attempt and passes by itself.

@@ -15,6 +15,8 @@ pub(crate) struct Failed {
     pub(crate) ran: Option<Vec<usize>>,
     pub(crate) class: FailureClass,
     pub(crate) permanent: bool,
+    /// Whether the handler itself returned an error, and not something around it.
+    pub(crate) returned: bool,
     /// With scope and source, for people.
     pub(crate) error: Error,
     /// What is kept with a dead letter.
@@ -37,17 +39,27 @@ impl Failed {
         } else {
             (FailureClass::Handler, "the handler failed")
         };
+        let returned = failure.returned();
         let text = error_text(&failure.error);
         let error = Error::new(ErrorKind::Handler, format!("scope {scope}: {what}"))
             .with_source(failure.error);
-        Self { event, handler: Some(handler), ran: None, class, permanent, error, text }
+        Self { event, handler: Some(handler), ran: None, class, permanent, returned, error, text }
     }
 
     /// A failure that names no event: the transaction was ended or broken, or its commit refused.
     pub(crate) fn nobody(error: Error) -> Self {
         let text = error_text(&error.report().into());
         let class = FailureClass::Transaction;
-        Self { event: None, handler: None, ran: None, class, permanent: false, error, text }
+        Self {
+            event: None,
+            handler: None,
+            ran: None,
+            class,
+            permanent: false,
+            returned: false,
+            error,
+            text,
+        }
     }
 
     /// The connection broke each time this event was handled.

@@ -18,10 +18,11 @@ use crate::format::Encoded;
 use crate::key::Key;
 use crate::marker::MarkerState;
 use crate::pipeline::attempt::{Attempt, Passing};
-use crate::pipeline::batch::{Batch, Kind, Task};
+use crate::pipeline::batch::{Batch, Kind, Task, stopping};
 use crate::pipeline::failed::Failed;
 use crate::pipeline::holding::Holding;
-use crate::pipeline::lane::{Lane, Tenure};
+use crate::pipeline::lane::Lane;
+use crate::policy::OnFailure;
 use crate::store::{Claim, Claimed, Seal, Sealed, Store, Terms, Writer};
 
 /// What is known of a task's attempt outside of the database.
@@ -55,22 +56,27 @@ impl<S: Store> Lane<S> {
         holding: &mut Holding,
         batch: &mut Batch<S>,
         range: &Range<usize>,
-    ) -> Result<Option<Attempt>, Tenure> {
+    ) -> Option<Attempt> {
         if !self.group.is_outside() {
-            return Ok(None);
+            return None;
         }
         batch.ran = false;
-        let [index] = batch.tasks_of(range).collect::<Vec<_>>()[..] else { return Ok(None) };
+        let index = match batch.tasks_of(range).collect::<Vec<_>>()[..] {
+            [] => return None,
+            [index] => index,
+            // One by one, whatever came together: released events, or what a former release took.
+            [_, second, ..] => return Some(Attempt::Apart(batch.tasks[second].event)),
+        };
         let task = &batch.tasks[index];
         let (scope, policy) = {
             let handler = &self.group.handlers[task.handler];
             (handler.scope, handler.policy.unknown_end)
         };
         let (Some(policy), Some(key), None) = (policy, task.key().cloned(), &task.given_up) else {
-            return Ok(None);
+            return None;
         };
         if batch.kind != Kind::Delivered || task.outside == Outside::Done {
-            return Ok(None);
+            return None;
         }
         batch.tasks[index].outside = Outside::No;
         let offset = batch.events[range.start].offset;
@@ -78,15 +84,15 @@ impl<S: Store> Lane<S> {
         loop {
             let found = match self.write_down(holding, scope, &key, offset, over).await {
                 Ok(found) => found,
-                Err(ended) => return Ok(Some(ended)),
+                Err(ended) => return Some(ended),
             };
             let at = match found {
                 Found::Begun => {
                     batch.tasks[index].outside = Outside::Begun;
-                    return Ok(None);
+                    return None;
                 }
-                Found::Known => return Ok(None),
-                Found::Fenced => return Ok(Some(Attempt::Moved)),
+                Found::Known => return None,
+                Found::Fenced => return Some(Attempt::Moved),
                 Found::Another(at) => at,
             };
             match policy.verdict(at.elapsed().ok()) {
@@ -95,26 +101,21 @@ impl<S: Store> Lane<S> {
                     let message = format!("scope {scope}, offset {offset}: {UNKNOWN}");
                     let error = Error::new(ErrorKind::Handler, message);
                     self.warn(&error, "the lane waits before it tries again", pause);
-                    if let Some(end) = self.rest(pause, holding).await {
-                        return Err(end);
-                    }
+                    // Not here: whoever is in flight holds up those who have to be alone.
+                    return Some(Attempt::Wait(range.start, pause));
                 }
-                Verdict::GiveUp => {
-                    self.give_up_outside(batch, index, UNKNOWN);
-                    return Ok(None);
-                }
+                Verdict::GiveUp => return self.give_up_outside(batch, index, UNKNOWN),
                 Verdict::Ask => match self.ask(batch, index, (scope, &key, at)).await {
                     Ok(Probed::NotDone) => over = true,
                     Ok(Probed::Done) => {
                         batch.tasks[index].outside = Outside::Done;
-                        return Ok(None);
+                        return None;
                     }
                     Ok(Probed::Unknown) => {
                         let why = format!("{UNKNOWN}, not even to its probe");
-                        self.give_up_outside(batch, index, &why);
-                        return Ok(None);
+                        return self.give_up_outside(batch, index, &why);
                     }
-                    Err(failed) => return Ok(Some(Attempt::Failed(failed))),
+                    Err(failed) => return Some(Attempt::Failed(failed)),
                 },
             }
         }
@@ -226,7 +227,7 @@ impl<S: Store> Lane<S> {
         let own = self.attempt_at(offset);
         match ended {
             // Its number stays, so that the next attempt knows it.
-            Attempt::Failed(failed) if failed.class == FailureClass::Handler => {
+            Attempt::Failed(failed) if failed.class == FailureClass::Handler && failed.returned => {
                 if let Err(error) = self.group.store.take_back(scope, key, own).await {
                     let id = &holding.row.id;
                     tracing::warn!(
@@ -241,8 +242,15 @@ impl<S: Store> Lane<S> {
         }
     }
 
-    fn give_up_outside(&self, batch: &mut Batch<S>, index: usize, why: &str) {
+    /// Gives up on it as its handler says: the lane stops, or it becomes a dead letter.
+    fn give_up_outside(&self, batch: &mut Batch<S>, index: usize, why: &str) -> Option<Attempt> {
         let task = &mut batch.tasks[index];
+        let handler = &self.group.handlers[task.handler];
+        if handler.on_failure() == OnFailure::Stop {
+            let event = &batch.events[task.event];
+            let error = stopping(event, handler.scope, why, ErrorKind::Stopped);
+            return Some(Attempt::Stop(task.event, error));
+        }
         task.outside = Outside::Begun;
         task.given_up = Some(Box::new(Cause {
             class: FailureClass::UnknownEnd,
@@ -251,6 +259,7 @@ impl<S: Store> Lane<S> {
             attempts: 1,
             first_failed_at: SystemTime::now(),
         }));
+        None
     }
 
     async fn ask(
@@ -259,6 +268,8 @@ impl<S: Store> Lane<S> {
         index: usize,
         (scope, key, at): (&'static str, &Key, SystemTime),
     ) -> Result<Probed, Failed> {
+        // Should it be given up on, its marker is taken over.
+        batch.tasks[index].outside = Outside::Begun;
         let Task { handler, event, slot, .. } = batch.tasks[index];
         let states = (*self.group.states).clone();
         let begun = Begun::new(scope, key.clone(), at, states);

@@ -52,7 +52,7 @@ impl<S: Store> Lane<S> {
         let LaneSettings { release_interval, .. } = self.settings;
         let max_batch = self.max_batch();
         // As many events as slices can have had in flight.
-        let mut careful = Careful::new(holding, max_batch * (BATCHES_AHEAD + 1));
+        let mut careful = Careful::new(holding, self.settings.max_batch * (BATCHES_AHEAD + 1));
         if careful.is_on() {
             self.say_careful(holding);
         }
@@ -153,7 +153,7 @@ impl<S: Store> Lane<S> {
             let Some(holding) = slice.holding.take() else { continue };
             slice.release = false;
             alone = careful.is_on();
-            let most = if alone { 1 } else { self.settings.max_batch };
+            let most = if alone { 1 } else { self.max_batch() };
             let count = slice.queue.len().min(most);
             let events: Vec<Event> = slice.queue.drain(..count).collect();
             slice.flying = events

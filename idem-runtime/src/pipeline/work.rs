@@ -46,6 +46,8 @@ enum Meaning {
     Apart(usize),
     /// Try what is before this one, and stop then.
     Stop(usize, Error),
+    /// Try this one again after this pause.
+    Wait(usize, Duration),
     /// The lane is not to go on like this.
     End(Tenure),
 }
@@ -109,11 +111,7 @@ impl<S: Store> Lane<S> {
                 },
                 None => self.among().await,
             };
-            let before = match self.begin_outside(holding, &mut batch, &range).await {
-                Ok(before) => before,
-                Err(end) => return Some(end),
-            };
-            let ended = match before {
+            let ended = match self.begin_outside(holding, &mut batch, &range).await {
                 Some(ended) => ended,
                 None => {
                     let group = &self.group;
@@ -173,6 +171,10 @@ impl<S: Store> Lane<S> {
             }
             Meaning::Apart(event) => {
                 course.isolation.split(event);
+                Ok(())
+            }
+            Meaning::Wait(event, pause) => {
+                course.due = Some((event, Instant::now() + pause));
                 Ok(())
             }
             Meaning::Stop(event, error) => {
@@ -279,6 +281,7 @@ impl<S: Store> Lane<S> {
             }
             Attempt::Full(event, error) => return Meaning::Full(event, error),
             Attempt::Stop(event, error) => return Meaning::Stop(event, error),
+            Attempt::Wait(event, pause) => return Meaning::Wait(event, pause),
             Attempt::Apart(event) => return Meaning::Apart(event),
             Attempt::Failed(failed) if course.unknown.is_none() => return Meaning::Failed(failed),
             // Beside a commit that may have landed, a failure can be that commit's own effect.

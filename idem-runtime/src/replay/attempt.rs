@@ -6,7 +6,8 @@ use uuid::Uuid;
 
 use super::Replay;
 use crate::backoff::Backoff;
-use crate::dead_letter::{DeadLetter, LetterAction, LetterState, error_text};
+use crate::dead_letter::{DeadLetter, LetterAction, LetterFilter, LetterState, error_text};
+use crate::effects::UNKNOWN;
 use crate::error::{Error, ErrorKind, Result};
 use crate::failure::Failure;
 use crate::format::Encoded;
@@ -35,8 +36,10 @@ impl<S: Store> Replay<S> {
     pub(super) async fn one(&self, handlers: &[&Registered<S>], id: i64) -> Result<Replayed> {
         let mut backoff = Backoff::for_store();
         let mut unknown = false;
+        let is_outside = handlers.iter().any(|it| it.policy.unknown_end.is_some());
         loop {
-            let error = match self.attempt(handlers, id, unknown).await {
+            let mut ran = false;
+            let error = match self.attempt(handlers, id, unknown, &mut ran).await {
                 Ok(Replayed::Failed(error)) => {
                     let action = LetterAction::ReplayFailed;
                     let note = Settlement { action, by: &self.by, note: Some(&error), edit: None };
@@ -47,11 +50,28 @@ impl<S: Store> Replay<S> {
                 Err(error) => error,
             };
             unknown |= error.kind() == ErrorKind::UnknownCommit;
+            // Its effects may have happened outside of the database: a person decides again.
+            if ran && is_outside {
+                return self.unknown_end(id).await;
+            }
             if !error.is_retryable() || backoff.tries() >= TRIES {
                 return Err(error.context(format_args!("replay of dead letter {id}")));
             }
             backoff.wait().await;
         }
+    }
+
+    /// What is said of a letter whose handler was run, with effects outside of the database, and whose
+    /// transaction had no confirmed end.
+    async fn unknown_end(&self, id: i64) -> Result<Replayed> {
+        let now = self.store.letters(&LetterFilter::id(id)).await?;
+        if now.first().is_some_and(|letter| letter.state == LetterState::Replayed) {
+            return Ok(Replayed::Processed);
+        }
+        let action = LetterAction::ReplayFailed;
+        let note = Settlement { action, by: &self.by, note: Some(UNKNOWN), edit: None };
+        settle(&self.store, id, &note).await?;
+        Ok(Replayed::Failed(UNKNOWN.to_owned()))
     }
 
     /// One transaction. `unknown`: an earlier one of this call may have been committed.
@@ -60,14 +80,16 @@ impl<S: Store> Replay<S> {
         handlers: &[&Registered<S>],
         id: i64,
         unknown: bool,
+        ran: &mut bool,
     ) -> Result<Replayed> {
         let store = &self.store;
         let writer = Writer::Direct { attempt: Uuid::new_v4() };
         let isolations = handlers.iter().map(|it| it.policy.isolation.unwrap_or_default());
         let isolation = isolations.max().unwrap_or_default();
-        let terms = Terms { isolation, statement_timeout: None };
+        let outside = handlers.iter().any(|it| it.policy.unknown_end.is_some());
+        let terms = Terms { isolation, outside, ..Terms::default() };
         let mut tx = store.begin(&writer, &terms).await?;
-        let result = self.steps(handlers, id, unknown, &writer, &mut tx).await;
+        let result = self.steps(handlers, (id, unknown), &writer, &mut tx, ran).await;
         match result {
             Ok(Step::Commit(replayed)) => {
                 let error = match store.commit(tx).await {
@@ -101,10 +123,10 @@ impl<S: Store> Replay<S> {
     async fn steps(
         &self,
         handlers: &[&Registered<S>],
-        id: i64,
-        unknown: bool,
+        (id, unknown): (i64, bool),
         writer: &Writer<'_>,
         tx: &mut S::Tx,
+        ran: &mut bool,
     ) -> Result<Step> {
         let store = &self.store;
         let letter = match store.lock_letter(tx, id).await? {
@@ -153,8 +175,8 @@ impl<S: Store> Replay<S> {
                 timeout: handler.policy.timeout,
                 correlation: &self.rules.correlation,
             };
-            let ran = work.run(tx, std::slice::from_ref(&item), room).await;
-            let answers = match ran {
+            *ran = true;
+            let answers = match work.run(tx, std::slice::from_ref(&item), room).await {
                 Ok(answers) => answers,
                 Err(stopped) => return self.judged(stopped.failure),
             };

@@ -76,6 +76,9 @@ pub struct Terms {
     pub isolation: IsolationLevel,
     /// How long a statement in it may run, where the store's own limit is not shorter.
     pub statement_timeout: Option<Duration>,
+    /// Whether its handler works outside of the database, so that nothing is heard of it for as long
+    /// as that takes.
+    pub outside: bool,
 }
 
 /// A known key whose event was not processed: it was given up on, or only begun.

@@ -110,3 +110,19 @@ async fn what_was_processed_before_payloads_were_compared_is_not_suspected() {
     lane.finish().await;
     assert_eq!(world.counts().key_reused, 0);
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_payload_that_was_processed_in_the_end_is_the_one_that_is_compared() {
+    let world = world(PayloadCheck::Stop);
+    world.script.always("bill", "e0", Do::Fail);
+    world.broker.produce_raw(0, [event("e0", 1)]);
+    world.drain(0).await;
+    world.broker.produce_raw(0, [event("e0", 2)]);
+    world.drain(0).await;
+    world.script.mend();
+    let correction = LetterFilter::new().class(FailureClass::Correction);
+    assert_eq!(world.replay().run(&correction).await.unwrap().processed, 1);
+    world.broker.produce_raw(0, [event("e0", 2), event("e1", 1)]);
+    world.drain(0).await;
+    assert_eq!((world.bills().len(), world.counts().key_reused), (2, 0));
+}

@@ -17,7 +17,7 @@ use crate::handler::{Call, EventOf, Handler, One, Param, Subscriber};
 use crate::key::{Key, KeyError};
 use crate::marker::MarkerState;
 use crate::memory::{Memory, MemoryConnection, Point};
-use crate::policy::{Policy, Retry};
+use crate::policy::{OnFailure, Policy, Retry};
 use crate::state::{Needs, State};
 use crate::store::Store as _;
 
@@ -282,4 +282,53 @@ async fn slices_write_down_their_attempts_too() {
     let mut all = ids(12);
     all.sort();
     assert_eq!((remote.effects(), done), (12, all));
+}
+
+#[tokio::test(start_paused = true)]
+async fn events_of_one_slice_are_written_down_one_by_one_however_many_wait() {
+    let remote = Remote::default();
+    let policy = Policy::new().unknown_end(UnknownEnd::Never).slices(2);
+    let world = World::with_state(vec![charge(policy)], 1, remote.clone());
+    let gate = Gate::new();
+    world.script.on_in("charge", "e0", [Do::Wait(gate.clone())]);
+    world.script.on_in("charge", "e3", [Do::Fail]);
+    world.broker.produce_keyed(0, ids(5).into_iter().map(|id| ("c", id)));
+    let lane = world.start(0);
+    gate.reached().await;
+    gate.open();
+    until(|| charges(&world).len() == 5).await;
+    lane.finish().await;
+    assert_eq!(remote.effects(), 5, "nothing was repeated because a neighbour failed");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lane_that_stops_at_failures_stops_at_an_unknown_end() {
+    let remote = Remote::default();
+    let policy = Policy::new().unknown_end(UnknownEnd::Never).on_failure(OnFailure::Stop);
+    let world = World::with_state(vec![charge(policy)], 1, remote.clone());
+    world.broker.produce(0, ids(3));
+    killed_in(&world, "e0").await;
+    let error = world.start(0).stopped().await;
+    assert_eq!(error.kind(), ErrorKind::Stopped);
+    assert!(error.to_string().contains("its end is not known"), "{error}");
+    assert_eq!((remote.effects(), world.position(0)), (1, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wait_for_another_attempt_holds_up_no_other_lane() {
+    let remote = Remote::default();
+    let policy = Policy::new().unknown_end(UnknownEnd::RetryAfter(Duration::from_secs(3600)));
+    let world = World::with_state(vec![charge(policy)], 2, remote.clone());
+    world.broker.produce(0, ["e0"]);
+    // Two deaths make the lane careful: it works alone in its process then.
+    killed_in(&world, "e0").await;
+    let lane = world.start(0);
+    super::harness::quiet(Duration::from_secs(5)).await;
+    lane.kill().await;
+    world.broker.produce(1, ["e1", "e2"]);
+    let waiting = world.start(0);
+    super::harness::quiet(Duration::from_secs(5)).await;
+    world.drain(1).await;
+    assert_eq!(charges(&world), ["e1", "e2"]);
+    waiting.finish().await;
 }
