@@ -44,6 +44,7 @@ pub(crate) fn check(
     let slices = slices(&attr, &mut errors);
     keys(&attr, &mut errors);
     reading::content_of_format(&attr, &mut errors);
+    reading::content_of_types(&attr, &mut errors);
     beside(&attr, input.as_ref(), output.as_ref(), &mut errors);
     reading::types(&attr, &mut errors);
     reading::types_of_format(&attr, &mut errors);

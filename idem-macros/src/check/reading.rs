@@ -5,6 +5,7 @@ use crate::attr::Attr;
 use crate::errors::Errors;
 use crate::key::{Selected, Source};
 use crate::model::Input;
+use crate::policy::MissingKey;
 use crate::types::{TypeFrom, TypePlace, Types};
 use crate::words::Word;
 
@@ -45,6 +46,31 @@ pub(super) fn types_of_format(attr: &Attr, errors: &mut Errors) {
              the producer name it in a header, `type_from = header(\"event-type\")`, or take \
              `type_from = topic`",
         );
+    }
+}
+
+/// The rules of a hash of what a message says, where its type is said elsewhere: an order that is placed
+/// and one that is cancelled can have the same payload.
+pub(super) fn content_of_types(attr: &Attr, errors: &mut Errors) {
+    const WHY: &str = "events of two types can say the same, and would be one";
+    if !matches!(attr.types, Word::Given(_)) {
+        return;
+    }
+    let in_payload =
+        matches!(&attr.type_from, Word::Given(TypeFrom { place: TypePlace::Field(_), .. }));
+    let mut sources = sources(attr);
+    if let (Some(Source::Content(content)), None) = (sources.next(), sources.next())
+        && !(in_payload && matches!(content.selected, Selected::All))
+    {
+        let message = format!(
+            "{WHY}: put the type beside the hash, `key = (header(\"event-type\"), content_hash)`"
+        );
+        errors.at(content.span, message);
+    }
+    if let Word::Given((MissingKey::CONTENT_HASH, span)) = &attr.missing_key
+        && !in_payload
+    {
+        errors.at(*span, format!("{WHY}; choose another answer"));
     }
 }
 
