@@ -194,7 +194,7 @@ async fn a_test_can_look_at_what_was_kept_of_failures() {
     let store = Memory::new();
     let held = held(&store).await;
     let writer = Writer::Lane(&held);
-    let terms = Terms { isolation: IsolationLevel::Serializable, statement_timeout: None };
+    let terms = Terms { isolation: IsolationLevel::Serializable, ..Terms::default() };
     let mut tx = store.begin(&writer, &terms).await.unwrap();
     let mut event = Event::new("t".into(), 0, 0, "{}");
     event.message_key = Some("k".into());
