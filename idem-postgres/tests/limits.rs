@@ -71,3 +71,21 @@ async fn a_statement_limit_ends_a_claim_that_is_stuck() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_transaction_whose_handler_works_elsewhere_is_not_ended_for_being_idle() {
+    on_store(async |_fixture: Fixture, store: Postgres| {
+        let writer = Writer::Direct { attempt: Uuid::new_v4() };
+        // One after the other on the same connections: what is set in one is not left for the next.
+        for (outside, expected) in [(false, "10s"), (true, "0"), (false, "10s")] {
+            let terms = Terms { outside, ..Terms::default() };
+            let mut tx = store.begin(&writer, &terms).await.unwrap();
+            let asked = "select current_setting('idle_in_transaction_session_timeout')";
+            let limit: String =
+                sqlx::query_scalar(asked).fetch_one(common::lend(&mut tx)).await.unwrap();
+            assert_eq!(limit, expected, "outside: {outside}");
+            store.rollback(tx).await;
+        }
+    })
+    .await;
+}
