@@ -41,6 +41,7 @@ pub mod memory;
 pub mod migration;
 mod outcome;
 mod outside;
+pub mod packed;
 mod pipeline;
 mod policy;
 mod process;

@@ -11,6 +11,8 @@ use uuid::Uuid;
 pub enum MarkerMode {
     /// A row for each key.
     Rows,
+    /// The digests of a batch's keys in one row, and the window of them in the lane's memory.
+    Packed,
     /// The lane's position is the marker.
     Offset,
 }
@@ -20,6 +22,7 @@ impl MarkerMode {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Rows => "rows",
+            Self::Packed => "packed",
             Self::Offset => "offset",
         }
     }
@@ -28,6 +31,7 @@ impl MarkerMode {
     pub fn parse(word: &str) -> Option<Self> {
         match word {
             "rows" => Some(Self::Rows),
+            "packed" => Some(Self::Packed),
             "offset" => Some(Self::Offset),
             _ => None,
         }

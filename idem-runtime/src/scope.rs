@@ -43,6 +43,9 @@ pub struct ScopePlan {
     pub adopt: Vec<String>,
     /// Scopes to record as retired.
     pub retire: Vec<String>,
+    /// Scopes that keep their markers in another form from now on, with the time of that. What they
+    /// have in the former form is consulted for as long as it can matter.
+    pub switch: Vec<(String, MarkerMode)>,
 }
 
 impl Registration<'_> {
@@ -59,7 +62,7 @@ impl Registration<'_> {
                 plan.insert.push((scope.to_owned(), mode));
                 continue;
             };
-            if row.mode != mode {
+            if row.mode != mode && [row.mode, mode].contains(&MarkerMode::Offset) {
                 return refuse(format!(
                     "scope `{scope}` keeps its markers as `{}` in the database, the handler now \
                      asks for `{}`: put the key back, or give the handler a new scope and `start`",
@@ -67,13 +70,20 @@ impl Registration<'_> {
                     mode.as_str()
                 ));
             }
+            if row.mode != mode {
+                plan.switch.push((scope.to_owned(), mode));
+            }
             if row.group != self.group {
-                if mode == MarkerMode::Offset {
+                if let MarkerMode::Offset | MarkerMode::Packed = row.mode {
+                    let how = match row.mode {
+                        MarkerMode::Offset => "is kept by offset",
+                        _ => "is packed",
+                    };
                     return refuse(format!(
-                        "scope `{scope}` belongs to group `{}` and is kept by offset, in that \
-                         group's lanes: group `{}` cannot take it over without doing everything \
-                         again. Name the group as before, or give the handler a new scope and say \
-                         where it starts with `.start(..)`",
+                        "scope `{scope}` belongs to group `{}` and {how}, in that group's lanes: \
+                         group `{}` cannot take it over without doing everything again. Name the \
+                         group as before, or give the handler a new scope and say where it starts \
+                         with `.start(..)`",
                         row.group, self.group
                     ));
                 }

@@ -133,6 +133,7 @@ pub(crate) async fn claim<S: Store>(
             // Without a key there is no marker. Should it be given up on, its letter is unique by its
             // origin.
             (MarkerMode::Rows, None) => {}
+            (MarkerMode::Packed, _) => {}
             (MarkerMode::Offset, _) => {
                 let handled = marks.get(scope(index)).is_some_and(|it| offset(index) < *it);
                 if handled && !released {

@@ -9,6 +9,7 @@ mod types;
 
 use std::error::Error as StdError;
 use std::future::Future;
+use std::time::SystemTime;
 
 use serde_json::Value;
 use uuid::Uuid;
@@ -18,12 +19,15 @@ pub use self::types::{
     Terms, Writer,
 };
 use crate::dead_letter::{DeadLetter, LetterFilter, LetterNote, NewLetter};
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::failure::Failure;
 use crate::key::{IntoKey, Key};
 use crate::lane::{AttemptRow, Held, LaneId, LaneRow, Observed, Owner};
 use crate::marker::{Marker, MarkerState};
 use crate::outcome::Outcome;
+use crate::packed::{
+    Digest, DigestKey, Foreign, NewPack, NewRun, PackRow, Repack, Run, WindowId, WindowRow,
+};
 use crate::scope::Registration;
 
 /// A database that keeps markers beside effects.
@@ -383,6 +387,207 @@ pub trait Store: Lends<Self::Connection> + Clone + Send + Sync + 'static {
     /// When the database fails.
     fn forwarded(&self, letters: &[i64]) -> impl Future<Output = Result<(), Error>> + Send;
 
+    /// What the digests of packed markers are made with: the same for as long as the data is.
+    ///
+    /// # Errors
+    /// When the database fails, or the store keeps no packed markers.
+    fn digest_key(&self) -> impl Future<Output = Result<DigestKey, Error>> + Send {
+        std::future::ready(Err(unpacked::<Self>()))
+    }
+
+    /// The claim of a lane that knows by itself which keys are new: checks the lane's token without a
+    /// lock, guards the transaction if a claim has not, and writes these rows of packed markers, none
+    /// or several. Answers the transaction's time, or `None` when the lane has another token, and
+    /// nothing was written.
+    ///
+    /// # Errors
+    /// As [`claim`](Self::claim).
+    fn pack(
+        &self,
+        _tx: &mut Self::Tx,
+        _held: &Held,
+        _packs: &[NewPack<'_>],
+    ) -> impl Future<Output = Result<Option<SystemTime>, Error>> + Send {
+        std::future::ready(Err(unpacked::<Self>()))
+    }
+
+    /// What is known of a window as a whole.
+    ///
+    /// # Errors
+    /// When the database fails.
+    fn window(
+        &self,
+        _window: &WindowId<'_>,
+    ) -> impl Future<Output = Result<WindowRow, Error>> + Send {
+        std::future::ready(Err(unpacked::<Self>()))
+    }
+
+    /// The rows of a window that are in no run, in the order of their numbers from after this one:
+    /// those of its slice, and those for every slice. None for a store without packed markers.
+    ///
+    /// # Errors
+    /// When the database fails.
+    fn packs(
+        &self,
+        _window: &WindowId<'_>,
+        _after: i64,
+        _limit: u32,
+    ) -> impl Future<Output = Result<Vec<PackRow>, Error>> + Send {
+        std::future::ready(Ok(Vec::new()))
+    }
+
+    /// The runs of a window, oldest first.
+    ///
+    /// # Errors
+    /// When the database fails.
+    fn runs(&self, _window: &WindowId<'_>) -> impl Future<Output = Result<Vec<Run>, Error>> + Send {
+        std::future::ready(Ok(Vec::new()))
+    }
+
+    /// Which of these digests are in one of these runs, in order; within a lane's transaction.
+    ///
+    /// # Errors
+    /// When the database fails.
+    fn in_runs(
+        &self,
+        _tx: &mut Self::Tx,
+        _runs: &[i64],
+        _digests: &[Digest],
+    ) -> impl Future<Output = Result<Vec<bool>, Error>> + Send {
+        std::future::ready(Err(unpacked::<Self>()))
+    }
+
+    /// What was packed in this scope when its topic had another number of partitions than this, in all
+    /// lanes of the window's group and topic, or the window's lane another number of slices.
+    ///
+    /// # Errors
+    /// When the database fails.
+    fn foreign(
+        &self,
+        _window: &WindowId<'_>,
+        _partitions: i32,
+    ) -> impl Future<Output = Result<Vec<Foreign>, Error>> + Send {
+        std::future::ready(Ok(Vec::new()))
+    }
+
+    /// The rows of that, in runs or not, in the order of their numbers from after this one.
+    ///
+    /// # Errors
+    /// When the database fails.
+    fn foreign_packs(
+        &self,
+        _window: &WindowId<'_>,
+        _partitions: i32,
+        _after: i64,
+        _limit: u32,
+    ) -> impl Future<Output = Result<Vec<PackRow>, Error>> + Send {
+        std::future::ready(Ok(Vec::new()))
+    }
+
+    /// The keys of this lane's events in the scope that were given up on and are not replayed: dead,
+    /// parked or begun, each a marker of its own.
+    ///
+    /// # Errors
+    /// When the database fails.
+    fn given_up_keys(
+        &self,
+        _lane: i64,
+        _scope: &str,
+    ) -> impl Future<Output = Result<Vec<Key>, Error>> + Send {
+        std::future::ready(Ok(Vec::new()))
+    }
+
+    /// Puts one row in the place of others of a held lane, in a transaction of its own that waits for
+    /// whoever takes the lane; answers whether that was done: not when the lane is no longer held, or
+    /// one of the rows is not there any more.
+    ///
+    /// # Errors
+    /// When the database fails.
+    fn repack(
+        &self,
+        _held: &Held,
+        _remove: &[i64],
+        _insert: &Repack<'_>,
+    ) -> impl Future<Output = Result<bool, Error>> + Send {
+        std::future::ready(Err(unpacked::<Self>()))
+    }
+
+    /// Writes a run with the digests of these rows, which are in it from then on, in a transaction of
+    /// its own; answers its number, or `None` as [`repack`](Self::repack) answers no.
+    ///
+    /// # Errors
+    /// When the database fails.
+    fn add_run(
+        &self,
+        _held: &Held,
+        _rows: &[i64],
+        _run: &NewRun<'_>,
+    ) -> impl Future<Output = Result<Option<i64>, Error>> + Send {
+        std::future::ready(Err(unpacked::<Self>()))
+    }
+
+    /// Forgets these rows of a window, and runs of which no row is left, and raises the window's floor
+    /// (a floor below the one there is stays), in a transaction of its own. Answers as
+    /// [`repack`](Self::repack).
+    ///
+    /// # Errors
+    /// When the database fails.
+    fn forget_packs(
+        &self,
+        _held: &Held,
+        _scope: &str,
+        _rows: &[i64],
+        _floor: Option<i64>,
+    ) -> impl Future<Output = Result<bool, Error>> + Send {
+        std::future::ready(Err(unpacked::<Self>()))
+    }
+
+    /// All rows of the scope that have this digest, in whichever lane; may also answer some that do
+    /// not have it. Reads the scope's rows from one end to the other.
+    ///
+    /// # Errors
+    /// When the database fails.
+    fn find_packed(
+        &self,
+        _scope: &str,
+        _digest: Digest,
+    ) -> impl Future<Output = Result<Vec<(LaneId, PackRow)>, Error>> + Send {
+        std::future::ready(Ok(Vec::new()))
+    }
+
+    /// Within a transaction without Kafka: takes the key of a lane's event for it. Whoever owns the
+    /// lane commits nothing from here on before it has loaded its window again. Answers whether the
+    /// digest was new in the lane; then a row for every slice with it is written.
+    ///
+    /// # Errors
+    /// When the database fails.
+    fn pack_direct(
+        &self,
+        _tx: &mut Self::Tx,
+        _lane: i64,
+        _offset: i64,
+        _pack: &NewPack<'_>,
+        _digest: Digest,
+    ) -> impl Future<Output = Result<bool, Error>> + Send {
+        std::future::ready(Err(unpacked::<Self>()))
+    }
+
+    /// Forgets a key: its marker in whatever form, so that its event is new when it is delivered
+    /// again. A lane whose window has it loads its window again before it commits anything. Dead
+    /// letters of it that are settled count for nothing when it fails again. Answers whether there was
+    /// something to forget.
+    ///
+    /// # Errors
+    /// [`GivenUp`](crate::ErrorKind::GivenUp) when there is an open dead letter of it: replay or drop
+    /// that first. Otherwise when the database fails.
+    fn forget_marker(
+        &self,
+        _scope: &str,
+        _key: &Key,
+    ) -> impl Future<Output = Result<bool, Error>> + Send {
+        std::future::ready(Err(unpacked::<Self>()))
+    }
+
     /// What kind of fault a handler's error is: the store looks for its driver's error among the
     /// sources.
     fn fault(error: &(dyn StdError + 'static)) -> Fault;
@@ -450,4 +655,11 @@ pub trait Lends<C: ?Sized>: Sized {
     fn lend(tx: &mut <Self as Store>::Tx) -> &mut C
     where
         Self: Store;
+}
+
+fn unpacked<S: Store>() -> Error {
+    Error::new(
+        ErrorKind::Config,
+        format!("the store `{}` keeps no packed markers: use `markers = \"rows\"`", S::NAME),
+    )
 }

@@ -1,0 +1,13 @@
+//! Packed markers: the digests of a batch's keys in one row, and a lane's window of them in memory.
+//!
+//! The seal makes a lane the only writer of its partition, so the lane alone can know which keys of it
+//! were seen: it loads the window when it is taken, and from then on memory answers. The database has
+//! all of it, in rows that are written in the transaction of each batch.
+
+mod digest;
+mod pack;
+mod row;
+
+pub use self::digest::{Digest, DigestKey};
+pub use self::pack::{Damaged, Pack};
+pub use self::row::{BLOCK, Foreign, NewPack, NewRun, PackRow, Repack, Run, WindowId, WindowRow};

@@ -1,0 +1,130 @@
+//! Rows of packed markers, as pipeline and store speak of them.
+
+use std::time::{Duration, SystemTime};
+
+use crate::lane::{LaneId, Slice};
+
+/// How many digests a block of a run has at most: so many fit into a page of a table without being
+/// moved out of it.
+pub const BLOCK: usize = 112;
+
+/// A window: the packed markers of a scope in a lane, or in a slice of one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WindowId<'a> {
+    /// The number of the lane.
+    pub lane: i64,
+    /// The scope.
+    pub scope: &'a str,
+    /// The slice, of a lane in slices.
+    pub slice: Option<Slice>,
+}
+
+/// A row of a batch, to be written in its transaction.
+#[derive(Debug, Clone, Copy)]
+pub struct NewPack<'a> {
+    /// The scope.
+    pub scope: &'a str,
+    /// How many partitions the topic has.
+    pub partitions: i32,
+    /// The lowest offset in it.
+    pub first_offset: i64,
+    /// The highest.
+    pub last_offset: i64,
+    /// How many digests.
+    pub count: u32,
+    /// [`Pack::encode`](super::Pack::encode)d.
+    pub data: &'a [u8],
+}
+
+/// A row as the database has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PackRow {
+    /// Its number in the database.
+    pub id: i64,
+    /// The number of its lane.
+    pub lane: i64,
+    /// The slice that wrote it; `None` for a lane without slices, and for one that is for every slice.
+    pub slice: Option<Slice>,
+    /// Whether it is for every slice: it was written by somebody who does not know them.
+    pub every_slice: bool,
+    /// How many partitions the topic had; 0 when that is of no meaning.
+    pub partitions: i32,
+    /// Of which log of the lane its offsets are: one more each time that the topic was made anew.
+    pub log: i32,
+    /// The lowest offset in it.
+    pub first_offset: i64,
+    /// The highest.
+    pub last_offset: i64,
+    /// How many digests.
+    pub count: u32,
+    /// The time of its oldest digest, by the database's clock.
+    pub first_at: SystemTime,
+    /// The time of its newest.
+    pub last_at: SystemTime,
+    /// The run that its digests are in, too.
+    pub run: Option<i64>,
+    /// The digests, encoded.
+    pub data: Vec<u8>,
+}
+
+/// A row that takes the place of others.
+#[derive(Debug, Clone)]
+pub struct Repack<'a> {
+    /// Everything but its number, which is made by the database, and the run.
+    pub row: &'a PackRow,
+    /// Its scope.
+    pub scope: &'a str,
+}
+
+/// What is known of a window as a whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WindowRow {
+    /// The number of the lane's log.
+    pub log: i32,
+    /// Digests of offsets below it, in this log, may be forgotten.
+    pub floor: i64,
+    /// How long ago the scope began to keep its markers in another form than before, if it did.
+    pub switched: Option<Duration>,
+    /// The time by the database's clock.
+    pub now: SystemTime,
+}
+
+/// Packed markers of a scope that were written when the topic had another number of partitions, or the
+/// lane another number of slices: what is in them can be read here now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Foreign {
+    /// Where they were written.
+    pub id: LaneId,
+    /// How many partitions the topic had.
+    pub partitions: i32,
+    /// Into how many slices the lane was divided; 0: into none.
+    pub slices: u16,
+    /// How many digests there are.
+    pub count: u64,
+    /// The time of the newest.
+    pub last_at: SystemTime,
+}
+
+/// A run to be written: digests that do not fit into memory, in their order.
+#[derive(Debug, Clone, Copy)]
+pub struct NewRun<'a> {
+    /// The window.
+    pub window: WindowId<'a>,
+    /// How many digests.
+    pub count: u64,
+    /// What tells, in memory, most of the digests that are not in it.
+    pub filter: &'a [u8],
+    /// The digests, 16 bytes each, ascending and without duplicates.
+    pub digests: &'a [u8],
+}
+
+/// A run as the database has it, without its digests.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Run {
+    /// Its number in the database.
+    pub id: i64,
+    /// How many digests.
+    pub count: u64,
+    /// Its filter.
+    pub filter: Vec<u8>,
+}
