@@ -74,11 +74,13 @@ pub enum FailureClass {
     UnknownEnd,
     /// No handler of the group wants an event of this type.
     Unmatched,
+    /// Whether it was processed is not known any more: it lies below the floor of a window.
+    Stale,
 }
 
 impl FailureClass {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Handler,
         Self::Panic,
         Self::Timeout,
@@ -91,6 +93,7 @@ impl FailureClass {
         Self::KeyReuse,
         Self::UnknownEnd,
         Self::Unmatched,
+        Self::Stale,
     ];
 
     /// The word in the database.
@@ -108,6 +111,7 @@ impl FailureClass {
             Self::KeyReuse => "key_reuse",
             Self::UnknownEnd => "unknown_end",
             Self::Unmatched => "unmatched",
+            Self::Stale => "stale",
         }
     }
 

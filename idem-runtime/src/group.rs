@@ -50,6 +50,12 @@ impl<S: Store> Group<S> {
             .collect()
     }
 
+    /// Whether a handler that reads this topic keeps packed markers.
+    pub(crate) fn is_packed(&self, topic: &str) -> bool {
+        let mut packed = self.handlers.iter().filter(|it| it.mode() == MarkerMode::Packed);
+        packed.any(|it| it.reads(topic))
+    }
+
     /// The topics and patterns of topics, each once, in order.
     pub(crate) fn topics(&self) -> Vec<Topic> {
         let mut topics: Vec<_> =

@@ -7,7 +7,9 @@
 mod digest;
 mod pack;
 mod row;
+mod window;
 
 pub use self::digest::{Digest, DigestKey};
 pub use self::pack::{Damaged, Pack};
 pub use self::row::{BLOCK, Foreign, NewPack, NewRun, PackRow, Repack, Run, WindowId, WindowRow};
+pub(crate) use self::window::{Budget, Filter, Look, Window};

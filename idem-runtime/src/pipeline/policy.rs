@@ -91,6 +91,8 @@ pub(crate) struct LaneSettings {
     pub(crate) quarantine_after: u32,
     /// How often a lane with parked keys looks whether one was released.
     pub(crate) release_interval: Duration,
+    /// How often packed markers are tended to: small rows joined, old ones forgotten.
+    pub(crate) tend_interval: Duration,
     pub(crate) policies: Policies,
 }
 
@@ -101,6 +103,7 @@ impl Default for LaneSettings {
             linger: Duration::ZERO,
             quarantine_after: 3,
             release_interval: Duration::from_secs(1),
+            tend_interval: Duration::from_secs(10),
             policies: Policies::default(),
         }
     }

@@ -14,6 +14,7 @@ use crate::lane::{LaneId, LaneRow, Owner};
 use crate::letters::DeadLetters;
 use crate::marker::MarkerState;
 use crate::memory::Memory;
+use crate::packed::Budget;
 use crate::pipeline::care::Care;
 use crate::pipeline::lane::{Lane, LaneEnd};
 use crate::pipeline::policy::LaneSettings;
@@ -39,6 +40,7 @@ pub(super) struct World {
     pub(super) settings: LaneSettings,
     pub(super) stats: Arc<Stats>,
     pub(super) care: Arc<Care>,
+    pub(super) budget: Arc<Budget>,
     group: Arc<Group<Memory>>,
 }
 
@@ -82,6 +84,7 @@ impl World {
             settings: LaneSettings::default(),
             stats: Arc::default(),
             care: Arc::default(),
+            budget: Arc::default(),
             group: Arc::new(group),
         }
     }
@@ -155,6 +158,7 @@ impl World {
             settings: self.settings,
             stats: Arc::clone(&self.stats),
             care: Arc::clone(&process.care),
+            budget: Arc::clone(&self.budget),
             outside: Mutex::default(),
             stop,
         };
