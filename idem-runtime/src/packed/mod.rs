@@ -5,9 +5,12 @@
 //! all of it, in rows that are written in the transaction of each batch.
 
 mod digest;
+mod find;
 mod pack;
 mod row;
 
 pub use self::digest::{Digest, DigestKey};
+pub(crate) use self::find::find_marker;
+pub use self::find::{has, may_have, open_letter, refused, without};
 pub use self::pack::{Damaged, Pack};
 pub use self::row::{BLOCK, Foreign, NewPack, NewRun, PackRow, Repack, Run, WindowId, WindowRow};
