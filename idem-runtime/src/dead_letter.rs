@@ -44,6 +44,11 @@ impl LetterState {
     pub fn parse(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|it| it.as_str() == word)
     }
+
+    /// Whether nothing is left to do: replayed or dropped.
+    pub const fn is_settled(self) -> bool {
+        matches!(self, Self::Replayed | Self::Dropped)
+    }
 }
 
 /// What kind of failure it was.
@@ -195,6 +200,16 @@ pub struct NewLetter<'a> {
     pub state: LetterState,
     /// Why it was given up on; `None` for one that waits.
     pub cause: Option<&'a Cause>,
+}
+
+impl NewLetter<'_> {
+    /// Whether it is only written when its key was new. If there is a letter of its event that is
+    /// settled, that one's key was forgotten, and it is opened again.
+    pub fn had_a_new_key(&self) -> bool {
+        let class = self.cause.map(|cause| cause.class);
+        self.key.is_some()
+            && !matches!(class, Some(FailureClass::Correction | FailureClass::KeyReuse))
+    }
 }
 
 /// A dead letter as the database has it.
@@ -388,6 +403,11 @@ impl LetterNote {
     }
 }
 
+/// Who opens a settled letter again, in its history.
+pub const REOPENED_BY: &str = "idem";
+/// And why.
+pub const REOPENED_NOTE: &str = "its key was forgotten, and its event given up on again";
+
 /// What can be done with a dead letter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -402,12 +422,20 @@ pub enum LetterAction {
     Dropped,
     /// Its payload was replaced.
     Edited,
+    /// Its key was forgotten after it was settled, its event came again, and was given up on again.
+    Reopened,
 }
 
 impl LetterAction {
     /// All of them.
-    pub const ALL: [Self; 5] =
-        [Self::Replayed, Self::Superseded, Self::ReplayFailed, Self::Dropped, Self::Edited];
+    pub const ALL: [Self; 6] = [
+        Self::Replayed,
+        Self::Superseded,
+        Self::ReplayFailed,
+        Self::Dropped,
+        Self::Edited,
+        Self::Reopened,
+    ];
 
     /// The word in the database.
     pub const fn as_str(self) -> &'static str {
@@ -417,6 +445,7 @@ impl LetterAction {
             Self::ReplayFailed => "replay_failed",
             Self::Dropped => "dropped",
             Self::Edited => "edited",
+            Self::Reopened => "reopened",
         }
     }
 

@@ -66,7 +66,7 @@ pub use builder::{Builder, Current, NoStore, With};
 pub use context::Context;
 pub use dead_letter::{
     Cause, DeadLetter, FailureClass, LetterAction, LetterFilter, LetterNote, LetterState,
-    MAX_ERROR_LEN, NewLetter,
+    MAX_ERROR_LEN, NewLetter, REOPENED_BY, REOPENED_NOTE,
 };
 pub use effects::{Begun, Probed, UnknownEnd};
 pub use error::{BoxError, Error, ErrorKind, Result};

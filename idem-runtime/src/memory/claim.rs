@@ -10,6 +10,7 @@ use crate::error::Error;
 use crate::key::Key;
 use crate::lane::LaneId;
 use crate::marker::{Marker, MarkerState, Origin};
+use crate::packed::refused;
 use crate::store::{Claim, Claimed, GivenUp, Writer};
 
 /// How far a claim got.
@@ -32,6 +33,13 @@ impl State {
             claiming.checked = true;
             self.counts.claims += 1;
             self.version += 1;
+            if let Writer::Direct { .. } = writer {
+                let plain = claims.iter().filter(|claim| !claim.reclaim);
+                let mut scopes = plain.map(|claim| claim.scope);
+                if let Some(packed) = scopes.find(|scope| self.data.is_packed(scope)) {
+                    return Err(refused(packed));
+                }
+            }
             if let Writer::Lane(held) = writer {
                 let row = self.data.lanes.get(&held.number);
                 if row.is_none_or(|lane| lane.row.token != held.token) {

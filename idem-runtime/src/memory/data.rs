@@ -6,10 +6,11 @@ use std::time::SystemTime;
 use uuid::Uuid;
 
 use super::letters::Letter;
+use super::packs::Packs;
 use crate::error::Error;
 use crate::key::Key;
 use crate::lane::{LaneId, LaneRow, Owner, Position};
-use crate::marker::Marker;
+use crate::marker::{Marker, MarkerMode};
 use crate::scope::{Registration, ScopeRow};
 use crate::store::Opening;
 
@@ -32,6 +33,8 @@ pub(super) struct Lane {
     pub(super) owner: Option<Owner>,
     /// What it is divided into.
     pub(super) slices: Vec<SliceRow>,
+    /// One more each time that the topic was made anew.
+    pub(super) log: i32,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,6 +68,11 @@ pub(super) struct Data {
     next_lane: i64,
     scopes: Vec<ScopeRow>,
     retired: BTreeSet<String>,
+    /// When scopes began to keep their markers in another form.
+    pub(super) switched: BTreeMap<String, SystemTime>,
+    /// What digests are made with, made with the store's identity.
+    pub(super) digest_key: Uuid,
+    pub(super) packs: Packs,
     pub(super) rows: Vec<Row>,
     pub(super) letters: BTreeMap<i64, Letter>,
     pub(super) next_letter: i64,
@@ -77,7 +85,15 @@ pub(super) struct Data {
 
 impl Data {
     pub(super) fn migrate(&mut self) {
-        self.id.get_or_insert_with(Uuid::new_v4);
+        if self.id.is_none() {
+            self.id = Some(Uuid::new_v4());
+            self.digest_key = Uuid::new_v4();
+        }
+    }
+
+    /// Whether the scope is recorded as packed.
+    pub(super) fn is_packed(&self, scope: &str) -> bool {
+        self.scopes.iter().any(|row| row.scope == scope && row.mode == MarkerMode::Packed)
     }
 
     pub(super) fn lane(&self, id: &LaneId) -> Option<&Lane> {
@@ -91,6 +107,7 @@ impl Data {
     pub(super) fn drop_lane(&mut self, id: &LaneId) -> bool {
         let Some(number) = self.lane(id).map(|lane| lane.row.number) else { return false };
         self.parked.retain(|(lane, _, _), _| *lane != number);
+        self.packs.drop_lane(number);
         self.lanes.remove(&number).is_some()
     }
 
@@ -101,7 +118,7 @@ impl Data {
                 self.next_lane += 1;
                 let number = self.next_lane;
                 let row = LaneRow::new(id, number, position, opening.identity.clone());
-                self.lanes.insert(number, Lane { row, owner: None, slices: Vec::new() });
+                self.lanes.insert(number, Lane { row, owner: None, slices: Vec::new(), log: 0 });
             }
         }
     }
@@ -112,8 +129,10 @@ impl Data {
         let scopes: BTreeSet<String> =
             self.scopes.iter().filter(|row| is_gone(row)).map(|row| row.scope.clone()).collect();
         self.markers.retain(|(scope, _), _| !scopes.contains(scope));
+        self.packs.rows.retain(|_, (scope, _)| !scopes.contains(scope));
         self.letters.retain(|_, letter| !groups.iter().any(|it| *it == letter.group()));
         self.scopes.retain(|row| !is_gone(row));
+        self.switched.retain(|scope, _| !scopes.contains(scope));
         self.retired.retain(|scope| !scopes.contains(scope));
         self.instances.retain(|group, _| !groups.contains(group));
     }
@@ -139,6 +158,12 @@ impl Data {
         let plan = registration.review(&recorded)?;
         for row in self.scopes.iter_mut().filter(|row| plan.adopt.contains(&row.scope)) {
             registration.group.clone_into(&mut row.group);
+        }
+        for (scope, mode) in plan.switch {
+            for row in self.scopes.iter_mut().filter(|row| row.scope == scope) {
+                row.mode = mode;
+            }
+            self.switched.insert(scope, SystemTime::now());
         }
         self.scopes.extend(plan.insert.into_iter().map(|(scope, mode)| ScopeRow {
             scope,

@@ -77,6 +77,36 @@ pub enum Point {
     Unforwarded,
     /// [`Store::forwarded`](crate::Store::forwarded).
     Forwarded,
+    /// [`Store::digest_key`](crate::Store::digest_key).
+    DigestKey,
+    /// [`Store::pack`](crate::Store::pack).
+    Pack,
+    /// [`Store::window`](crate::Store::window).
+    Window,
+    /// [`Store::packs`](crate::Store::packs).
+    Packs,
+    /// [`Store::runs`](crate::Store::runs).
+    Runs,
+    /// [`Store::in_runs`](crate::Store::in_runs).
+    InRuns,
+    /// [`Store::foreign`](crate::Store::foreign).
+    Foreign,
+    /// [`Store::foreign_packs`](crate::Store::foreign_packs).
+    ForeignPacks,
+    /// [`Store::given_up_keys`](crate::Store::given_up_keys).
+    GivenUpKeys,
+    /// [`Store::repack`](crate::Store::repack).
+    Repack,
+    /// [`Store::add_run`](crate::Store::add_run).
+    AddRun,
+    /// [`Store::forget_packs`](crate::Store::forget_packs).
+    ForgetPacks,
+    /// [`Store::find_packed`](crate::Store::find_packed).
+    FindPacked,
+    /// [`Store::pack_direct`](crate::Store::pack_direct).
+    PackDirect,
+    /// [`Store::forget_marker`](crate::Store::forget_marker).
+    ForgetMarker,
 }
 
 /// Makes a [`Memory`](super::Memory) fail, hang or lie about its next steps.

@@ -100,6 +100,7 @@ impl State {
         lane.row.position = to.position;
         lane.row.identity = to.identity.clone();
         if to.new_log {
+            lane.log += 1;
             lane.row.offset_marks.clear();
             lane.row.floor = 0;
             lane.row.attempts.clear();

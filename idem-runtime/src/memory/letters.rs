@@ -8,10 +8,12 @@ use bytes::Bytes;
 use super::data::{Data, ParkedId};
 use super::state::{Staged, State};
 use crate::dead_letter::{
-    DeadLetter, LetterAction, LetterFilter, LetterNote, LetterState, NewLetter,
+    DeadLetter, LetterAction, LetterFilter, LetterNote, LetterState, NewLetter, REOPENED_BY,
+    REOPENED_NOTE,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::Event;
+use crate::key::Key;
 use crate::lane::Held;
 use crate::store::Settlement;
 
@@ -54,6 +56,23 @@ impl Letter {
         self.letter.state = new.state;
         self.letter.cause = new.cause.cloned();
         self.letter.fingerprint = fingerprint;
+    }
+
+    fn reopen(&mut self, new: &NewLetter<'_>, held: &Held) {
+        self.give_up(new);
+        self.lane = held.number;
+        self.letter.group = held.id.group.to_string();
+        self.letter.key = new.key.cloned();
+        self.forwarded = false;
+        let (by, note) = (REOPENED_BY.to_owned(), Some(REOPENED_NOTE.to_owned()));
+        self.notes.push(LetterNote::new(SystemTime::now(), LetterAction::Reopened, by, note));
+    }
+
+    /// Whether it is an open one of this key.
+    pub(super) fn is_open_of(&self, scope: &str, key: &Key) -> bool {
+        self.letter.scope == scope
+            && self.letter.key.as_ref() == Some(key)
+            && !self.letter.state.is_settled()
     }
 
     pub(super) fn group(&self) -> &str {
@@ -204,7 +223,7 @@ impl State {
             letters.values().find(|letter| letter.is_of(new, topic_id)).cloned()
         };
         let known = known(&self.staged(tx)?.letters).or_else(|| known(&self.data.letters));
-        let waited = known.is_some();
+        let mut waited = known.is_some();
         let letter = match known {
             None => {
                 self.data.next_letter += 1;
@@ -214,6 +233,11 @@ impl State {
                 if letter.state() == LetterState::Waiting && new.state != LetterState::Waiting =>
             {
                 letter.give_up(new);
+                letter
+            }
+            Some(mut letter) if letter.state().is_settled() && new.had_a_new_key() => {
+                waited = false;
+                letter.reopen(new, held);
                 letter
             }
             Some(_) => return Ok(()),
@@ -265,7 +289,7 @@ impl State {
         let settled = match settlement.action {
             LetterAction::Replayed | LetterAction::Superseded => Some(LetterState::Replayed),
             LetterAction::Dropped => Some(LetterState::Dropped),
-            LetterAction::ReplayFailed => None,
+            LetterAction::ReplayFailed | LetterAction::Reopened => None,
             LetterAction::Edited => {
                 letter.edit = settlement.edit.map(|it| it.map(Bytes::copy_from_slice));
                 None

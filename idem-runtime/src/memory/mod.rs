@@ -15,6 +15,7 @@ mod faults;
 mod instances;
 mod lanes;
 mod letters;
+mod packs;
 mod parking;
 mod pause;
 mod seal;
@@ -34,6 +35,7 @@ pub use view::{Counts, ParkedKey, View};
 
 use crate::key::Key;
 use crate::lane::{LaneId, LaneRow};
+use crate::packed::PackRow;
 use data::Data;
 use state::Shared;
 
@@ -91,6 +93,11 @@ impl Memory {
     /// A lane's committed row.
     pub fn lane(&self, lane: &LaneId) -> Option<LaneRow> {
         self.look(|view| view.lane(lane).cloned())
+    }
+
+    /// The committed rows of packed markers of a scope, in the order of their numbers.
+    pub fn packs(&self, scope: &str) -> Vec<PackRow> {
+        self.look(|view| view.packs(scope))
     }
 
     /// What was begun, claimed and committed so far.

@@ -22,10 +22,11 @@ enum To {
 
 impl Staged {
     /// Whether the lane's row is locked against everybody: by a seal that moves it, or by a change
-    /// of what is known of its owners.
+    /// of what is known of its owners, or of its packed markers.
     pub(super) fn locks_lane(&self, number: i64) -> bool {
         let moved = self.moved.as_ref();
         self.calm.contains(&number)
+            || self.unsettled.contains(&number)
             || moved.is_some_and(|it| it.lane == number && matches!(it.to, To::Lane { .. }))
     }
 
@@ -130,6 +131,12 @@ impl State {
         let data = &mut self.data;
         data.markers.extend(staged.markers);
         data.rows.extend(staged.rows);
+        data.packs.rows.extend(staged.packs.into_iter().map(|pack| (pack.1.id, pack)));
+        for number in staged.unsettled {
+            if let Some(lane) = data.lanes.get_mut(&number) {
+                lane.unsettle();
+            }
+        }
         data.letters.extend(staged.letters);
         for (id, row) in staged.parked {
             match row {

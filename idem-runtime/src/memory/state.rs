@@ -15,6 +15,7 @@ use super::view::Counts;
 use crate::error::{Error, ErrorKind};
 use crate::key::Key;
 use crate::marker::Marker;
+use crate::packed::PackRow;
 use crate::store::Terms;
 
 pub(super) struct Shared {
@@ -51,6 +52,10 @@ pub(super) struct Open {
 pub(super) struct Staged {
     pub(super) rows: Vec<Row>,
     pub(super) markers: BTreeMap<(String, Key), Marker>,
+    /// Rows of packed markers, each with its scope.
+    pub(super) packs: Vec<(String, PackRow)>,
+    /// Lanes whose owners are to take them again.
+    pub(super) unsettled: BTreeSet<i64>,
     pub(super) letters: BTreeMap<i64, Letter>,
     /// `None` is one that is deleted.
     pub(super) parked: BTreeMap<ParkedId, Option<ParkedRow>>,

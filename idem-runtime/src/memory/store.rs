@@ -1,6 +1,7 @@
 //! The contract, kept in memory.
 
 use std::error::Error as StdError;
+use std::time::SystemTime;
 
 use serde_json::Value;
 use uuid::Uuid;
@@ -16,6 +17,9 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::key::Key;
 use crate::lane::{AttemptRow, Held, LaneId, LaneRow, Observed, Owner};
 use crate::marker::Marker;
+use crate::packed::{
+    Digest, DigestKey, Foreign, NewPack, NewRun, PackRow, Repack, Run, WindowId, WindowRow,
+};
 use crate::scope::Registration;
 use crate::store::{
     Claim, Claimed, Fault, GivenUp, Instance, Lends, Opening, Reposition, Seal, Sealed, Settlement,
@@ -23,6 +27,10 @@ use crate::store::{
 };
 
 impl Memory {
+    fn digests(&self) -> DigestKey {
+        DigestKey::new(self.shared.lock().data.digest_key.into_bytes())
+    }
+
     /// Each step begins here: it hangs or fails as the test wants.
     async fn enter(&self, point: Point) -> Result<()> {
         let stop = self.shared.change(|state| state.script.pauses.stop_at(point));
@@ -313,6 +321,115 @@ impl Store for Memory {
         self.enter(Point::Forwarded).await?;
         self.shared.until(|state| state.forwarded(letters)).await;
         Ok(())
+    }
+
+    async fn digest_key(&self) -> Result<DigestKey> {
+        self.enter(Point::DigestKey).await?;
+        Ok(self.digests())
+    }
+
+    async fn pack(
+        &self,
+        tx: &mut MemoryTx,
+        held: &Held,
+        packs: &[NewPack<'_>],
+    ) -> Result<Option<SystemTime>> {
+        self.enter(Point::Pack).await?;
+        let id = tx.id();
+        self.shared.statement(id, |state| state.pack(id, held, packs).map(Some)).await
+    }
+
+    async fn window(&self, window: &WindowId<'_>) -> Result<WindowRow> {
+        self.enter(Point::Window).await?;
+        Ok(self.shared.lock().data.window(window))
+    }
+
+    async fn packs(&self, window: &WindowId<'_>, after: i64, limit: u32) -> Result<Vec<PackRow>> {
+        self.enter(Point::Packs).await?;
+        Ok(self.shared.lock().data.packs(window, after, limit))
+    }
+
+    async fn runs(&self, window: &WindowId<'_>) -> Result<Vec<Run>> {
+        self.enter(Point::Runs).await?;
+        Ok(self.shared.lock().data.runs(window))
+    }
+
+    async fn in_runs(
+        &self,
+        tx: &mut MemoryTx,
+        runs: &[i64],
+        digests: &[Digest],
+    ) -> Result<Vec<bool>> {
+        self.enter(Point::InRuns).await?;
+        let id = tx.id();
+        self.shared.statement(id, |state| state.in_runs(id, runs, digests).map(Some)).await
+    }
+
+    async fn foreign(&self, window: &WindowId<'_>, partitions: i32) -> Result<Vec<Foreign>> {
+        self.enter(Point::Foreign).await?;
+        Ok(self.shared.lock().data.foreign(window, partitions))
+    }
+
+    async fn foreign_packs(
+        &self,
+        window: &WindowId<'_>,
+        partitions: i32,
+        after: i64,
+        limit: u32,
+    ) -> Result<Vec<PackRow>> {
+        self.enter(Point::ForeignPacks).await?;
+        Ok(self.shared.lock().data.foreign_packs(window, partitions, after, limit))
+    }
+
+    async fn given_up_keys(&self, lane: i64, scope: &str) -> Result<Vec<Key>> {
+        self.enter(Point::GivenUpKeys).await?;
+        Ok(self.shared.lock().data.given_up_keys(lane, scope))
+    }
+
+    async fn repack(&self, held: &Held, remove: &[i64], insert: &Repack<'_>) -> Result<bool> {
+        self.enter(Point::Repack).await?;
+        Ok(self.shared.change(|state| state.data.repack(held, remove, insert)))
+    }
+
+    async fn add_run(&self, held: &Held, rows: &[i64], run: &NewRun<'_>) -> Result<Option<i64>> {
+        self.enter(Point::AddRun).await?;
+        Ok(self.shared.change(|state| state.data.add_run(held, rows, run)))
+    }
+
+    async fn forget_packs(
+        &self,
+        held: &Held,
+        scope: &str,
+        rows: &[i64],
+        floor: Option<i64>,
+    ) -> Result<bool> {
+        self.enter(Point::ForgetPacks).await?;
+        Ok(self.shared.change(|state| state.data.forget_packs(held, scope, rows, floor)))
+    }
+
+    async fn find_packed(&self, scope: &str, digest: Digest) -> Result<Vec<(LaneId, PackRow)>> {
+        self.enter(Point::FindPacked).await?;
+        Ok(self.shared.lock().data.find_packed(scope, digest))
+    }
+
+    async fn pack_direct(
+        &self,
+        tx: &mut MemoryTx,
+        lane: i64,
+        offset: i64,
+        pack: &NewPack<'_>,
+        digest: Digest,
+    ) -> Result<bool> {
+        self.enter(Point::PackDirect).await?;
+        let id = tx.id();
+        let step = |state: &mut State| state.pack_direct(id, lane, offset, pack, digest);
+        self.shared.statement(id, step).await
+    }
+
+    async fn forget_marker(&self, scope: &str, key: &Key) -> Result<bool> {
+        self.enter(Point::ForgetMarker).await?;
+        let digest = self.digests().digest(key);
+        self.shared.until(|state| state.forget_marker(scope, key, digest)).await
     }
 
     fn fault(error: &(dyn StdError + 'static)) -> Fault {

@@ -7,6 +7,7 @@ use super::state::State;
 use crate::dead_letter::DeadLetter;
 use crate::lane::{LaneId, LaneRow, Owner, Position};
 use crate::marker::MarkerState;
+use crate::packed::PackRow;
 use crate::store::Terms;
 
 /// How often something happened since the store was made.
@@ -17,6 +18,8 @@ pub struct Counts {
     pub begins: usize,
     /// Claim statements, however many keys each had.
     pub claims: usize,
+    /// Claims of lanes that know by themselves which keys are new.
+    pub packs: usize,
     /// Transactions sealed.
     pub seals: usize,
     /// Transactions committed, whether the caller got the answer or not.
@@ -69,6 +72,17 @@ impl<'a> View<'a> {
     /// Who holds the lane; `None` before the first owner and after a clean release.
     pub fn owner(&self, lane: &LaneId) -> Option<&Owner> {
         self.state.data.lane(lane)?.owner.as_ref()
+    }
+
+    /// The committed rows of packed markers of a scope, in the order of their numbers.
+    pub fn packs(&self, scope: &str) -> Vec<PackRow> {
+        let rows = self.state.data.packs.rows.values();
+        rows.filter(|(of, _)| of == scope).map(|(_, row)| row.clone()).collect()
+    }
+
+    /// How many runs of packed markers there are.
+    pub fn runs(&self) -> usize {
+        self.state.data.packs.runs.len()
     }
 
     /// What the marker of a key says, if there is one.
@@ -134,6 +148,7 @@ impl fmt::Debug for View<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("View")
             .field("markers", &self.state.data.markers.len())
+            .field("packs", &self.state.data.packs.rows.len())
             .field("rows", &self.state.data.rows.len())
             .field("lanes", &self.state.data.lanes.values().map(|it| &it.row).collect::<Vec<_>>())
             .field("letters", &self.state.data.letters)

@@ -610,11 +610,27 @@ pub trait Store: Lends<Self::Connection> + Clone + Send + Sync + 'static {
         std::future::ready(Err(unpacked::<Self>()))
     }
 
+    /// The marker of a key in whatever form it is kept. Of a packed one there is its origin, and when
+    /// it was processed; to find it the rows of the scope are read from one end to the other.
+    ///
+    /// Good for a look; not for a decision to act, because another process may be between the two.
+    ///
+    /// # Errors
+    /// When the database fails, or what it has is damaged.
+    fn find_marker(
+        &self,
+        scope: &str,
+        key: &Key,
+    ) -> impl Future<Output = Result<Option<Marker>, Error>> + Send {
+        crate::packed::find_marker(self, scope, key)
+    }
+
     /// What kind of fault a handler's error is: the store looks for its driver's error among the
     /// sources.
     fn fault(error: &(dyn StdError + 'static)) -> Fault;
 
-    /// Whether the key is marked as processed in this scope. One that was given up on is not.
+    /// Whether the key is marked as processed in this scope, in whatever form. One that was given up on
+    /// is not.
     ///
     /// Good for a look; not for a decision to act, because another process may be between the two.
     /// [`process_if_new`](Self::process_if_new) decides and acts in one.
@@ -628,7 +644,7 @@ pub trait Store: Lends<Self::Connection> + Clone + Send + Sync + 'static {
     ) -> impl Future<Output = Result<bool, Error>> + Send {
         let key = crate::process::checked(scope, key);
         async move {
-            let marker = self.marker(scope, &key?).await?;
+            let marker = crate::packed::find_marker(self, scope, &key?).await?;
             Ok(marker.is_some_and(|marker| marker.state == MarkerState::Processed))
         }
     }

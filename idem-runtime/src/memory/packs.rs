@@ -1,0 +1,441 @@
+//! Packed markers: rows of digests, runs of them, and windows.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::SystemTime;
+
+use super::data::{Data, Lane};
+use super::state::State;
+use crate::error::{Error, ErrorKind, Result};
+use crate::key::Key;
+use crate::lane::{Held, LaneId, LaneRow};
+use crate::marker::MarkerState;
+use crate::packed::{
+    Digest, Foreign, NewPack, NewRun, PackRow, Repack, Run, WindowId, WindowRow, has, may_have,
+    open_letter, without,
+};
+
+#[derive(Debug, Clone, Default)]
+pub(super) struct Packs {
+    /// With the scope of each.
+    pub(super) rows: BTreeMap<i64, (String, PackRow)>,
+    pub(super) runs: BTreeMap<i64, RunRow>,
+    /// The floors of windows, by lane and scope, each with the log that its offsets are of.
+    pub(super) floors: BTreeMap<(i64, String), (i32, i64)>,
+    pub(super) next_row: i64,
+    next_run: i64,
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct RunRow {
+    lane: i64,
+    scope: String,
+    slice: Option<(u16, u16)>,
+    run: Run,
+    digests: BTreeSet<u128>,
+}
+
+/// Which slice a row is of; a lane without slices has none.
+fn slice_of(row: &PackRow) -> Option<(u16, u16)> {
+    row.slice.map(|it| (it.index, it.of))
+}
+
+fn wanted(window: &WindowId<'_>) -> Option<(u16, u16)> {
+    window.slice.map(|it| (it.index, it.of))
+}
+
+impl Data {
+    fn is_held(&self, held: &Held) -> bool {
+        self.lanes.get(&held.number).is_some_and(|lane| lane.row.token == held.token)
+    }
+
+    fn of_window<'a>(&'a self, window: &'a WindowId<'_>) -> impl Iterator<Item = &'a PackRow> + 'a {
+        self.packs
+            .rows
+            .values()
+            .filter(|(scope, row)| *scope == window.scope && row.lane == window.lane)
+            .map(|(_, row)| row)
+    }
+
+    pub(super) fn packs(&self, window: &WindowId<'_>, after: i64, limit: u32) -> Vec<PackRow> {
+        let rows = self.of_window(window).filter(|row| {
+            row.id > after
+                && row.run.is_none()
+                && (row.every_slice || slice_of(row) == wanted(window))
+        });
+        rows.take(usize::try_from(limit).unwrap_or(usize::MAX)).cloned().collect()
+    }
+
+    pub(super) fn runs(&self, window: &WindowId<'_>) -> Vec<Run> {
+        let runs = self.packs.runs.values().filter(|it| {
+            it.lane == window.lane && it.scope == window.scope && it.slice == wanted(window)
+        });
+        runs.map(|it| it.run.clone()).collect()
+    }
+
+    pub(super) fn window(&self, window: &WindowId<'_>) -> WindowRow {
+        let now = SystemTime::now();
+        let log = self.lanes.get(&window.lane).map_or(0, |lane| lane.log);
+        let floor = self.packs.floors.get(&(window.lane, window.scope.to_owned()));
+        let floor = floor.filter(|(of, _)| *of == log).map_or(0, |(_, floor)| *floor);
+        let switched = self.switched.get(window.scope);
+        let switched = switched.map(|at| now.duration_since(*at).unwrap_or_default());
+        WindowRow { log, floor, switched, now }
+    }
+
+    fn is_foreign(
+        &self,
+        window: &WindowId<'_>,
+        partitions: i32,
+        scope: &str,
+        row: &PackRow,
+    ) -> bool {
+        let (Some(here), Some(there)) = (self.lanes.get(&window.lane), self.lanes.get(&row.lane))
+        else {
+            return false;
+        };
+        let (here, there) = (&here.row.id, &there.row.id);
+        let own_slices = row.slice.map(|it| it.of) == window.slice.map(|it| it.of);
+        scope == window.scope
+            && !row.every_slice
+            && (&here.group, &here.topic) == (&there.group, &there.topic)
+            && (row.partitions != partitions || row.lane == window.lane && !own_slices)
+    }
+
+    pub(super) fn foreign(&self, window: &WindowId<'_>, partitions: i32) -> Vec<Foreign> {
+        let mut foreign = BTreeMap::<(i64, i32, u16), Foreign>::new();
+        for (scope, row) in self.packs.rows.values() {
+            if !self.is_foreign(window, partitions, scope, row) {
+                continue;
+            }
+            let Some(lane) = self.lanes.get(&row.lane) else { continue };
+            let slices = row.slice.map_or(0, |it| it.of);
+            let of = foreign.entry((row.lane, row.partitions, slices)).or_insert_with(|| Foreign {
+                id: lane.row.id.clone(),
+                partitions: row.partitions,
+                slices,
+                count: 0,
+                last_at: row.last_at,
+            });
+            of.count += u64::from(row.count);
+            of.last_at = of.last_at.max(row.last_at);
+        }
+        foreign.into_values().collect()
+    }
+
+    pub(super) fn foreign_packs(
+        &self,
+        window: &WindowId<'_>,
+        partitions: i32,
+        after: i64,
+        limit: u32,
+    ) -> Vec<PackRow> {
+        let rows = self.packs.rows.values();
+        let rows = rows.filter(|(scope, row)| {
+            row.id > after && self.is_foreign(window, partitions, scope, row)
+        });
+        let rows = rows.map(|(_, row)| row.clone());
+        rows.take(usize::try_from(limit).unwrap_or(usize::MAX)).collect()
+    }
+
+    pub(super) fn given_up_keys(&self, lane: i64, scope: &str) -> Vec<Key> {
+        let Some(lane) = self.lanes.get(&lane) else { return Vec::new() };
+        let LaneRow { id: LaneId { group, topic, partition }, .. } = &lane.row;
+        let of_lane = |origin: &crate::marker::Origin| {
+            *origin.group == **group && *origin.topic == **topic && origin.partition == *partition
+        };
+        let markers = self.markers.iter().filter(|((it, _), marker)| {
+            it == scope
+                && marker.state != MarkerState::Processed
+                && marker.origin.as_ref().is_some_and(of_lane)
+        });
+        markers.map(|((_, key), _)| key.clone()).collect()
+    }
+
+    /// Whether the rows are this scope's, of this lane, and in no run.
+    fn are_there(&self, lane: i64, scope: &str, rows: &[i64]) -> bool {
+        rows.iter().all(|id| {
+            self.packs
+                .rows
+                .get(id)
+                .is_some_and(|(of, row)| of == scope && row.lane == lane && row.run.is_none())
+        })
+    }
+
+    pub(super) fn repack(&mut self, held: &Held, remove: &[i64], insert: &Repack<'_>) -> bool {
+        if !self.is_held(held) || !self.are_there(held.number, insert.scope, remove) {
+            return false;
+        }
+        for id in remove {
+            self.packs.rows.remove(id);
+        }
+        let row = PackRow { lane: held.number, run: None, ..insert.row.clone() };
+        self.packs.insert(insert.scope, row);
+        true
+    }
+
+    pub(super) fn add_run(&mut self, held: &Held, rows: &[i64], new: &NewRun<'_>) -> Option<i64> {
+        let of_window = |id: &i64| {
+            let row = self.packs.rows.get(id);
+            row.is_some_and(|(_, row)| !row.every_slice && slice_of(row) == wanted(&new.window))
+        };
+        if !self.is_held(held)
+            || !self.are_there(held.number, new.window.scope, rows)
+            || !rows.iter().all(of_window)
+        {
+            return None;
+        }
+        self.packs.next_run += 1;
+        let id = self.packs.next_run;
+        let digest = |bytes: &[u8]| bytes.try_into().ok().map(|it| Digest::from_bytes(it).0);
+        let run = RunRow {
+            lane: held.number,
+            scope: new.window.scope.to_owned(),
+            slice: wanted(&new.window),
+            run: Run { id, count: new.count, filter: new.filter.to_vec() },
+            digests: new.digests.chunks_exact(16).filter_map(digest).collect(),
+        };
+        self.packs.runs.insert(id, run);
+        for row in rows {
+            if let Some((_, row)) = self.packs.rows.get_mut(row) {
+                row.run = Some(id);
+            }
+        }
+        Some(id)
+    }
+
+    pub(super) fn forget_packs(
+        &mut self,
+        held: &Held,
+        scope: &str,
+        rows: &[i64],
+        floor: Option<i64>,
+    ) -> bool {
+        let there = |id: &i64| {
+            let row = self.packs.rows.get(id);
+            row.is_some_and(|(of, row)| of == scope && row.lane == held.number)
+        };
+        if !self.is_held(held) || !rows.iter().all(there) {
+            return false;
+        }
+        let logs = rows.iter().filter_map(|id| self.packs.rows.get(id)).map(|(_, row)| row.log);
+        let log = logs.max().or_else(|| self.lanes.get(&held.number).map(|lane| lane.log));
+        for id in rows {
+            self.packs.rows.remove(id);
+        }
+        self.packs.drop_empty_runs(held.number, scope);
+        if let (Some(floor), Some(log)) = (floor, log) {
+            let place = (held.number, scope.to_owned());
+            let known = self.packs.floors.entry(place).or_insert((log, floor));
+            *known = (log, floor).max(*known);
+        }
+        true
+    }
+
+    pub(super) fn find_packed(&self, scope: &str, digest: Digest) -> Vec<(LaneId, PackRow)> {
+        let rows = self.packs.rows.values();
+        let rows = rows.filter(|(of, row)| of == scope && may_have(&row.data, digest));
+        let at = |(_, row): &(String, PackRow)| {
+            let lane = self.lanes.get(&row.lane)?;
+            Some((lane.row.id.clone(), row.clone()))
+        };
+        rows.filter_map(at).collect()
+    }
+}
+
+impl Packs {
+    pub(super) fn insert(&mut self, scope: &str, row: PackRow) {
+        self.next_row += 1;
+        let id = self.next_row;
+        self.rows.insert(id, (scope.to_owned(), PackRow { id, ..row }));
+    }
+
+    fn drop_empty_runs(&mut self, lane: i64, scope: &str) {
+        let used: BTreeSet<_> = self.rows.values().filter_map(|(_, row)| row.run).collect();
+        self.runs.retain(|id, run| (run.lane, &*run.scope) != (lane, scope) || used.contains(id));
+    }
+
+    /// What a lane that is dropped takes with it.
+    pub(super) fn drop_lane(&mut self, lane: i64) {
+        self.runs.retain(|_, run| run.lane != lane);
+        self.floors.retain(|(of, _), _| *of != lane);
+    }
+}
+
+impl Lane {
+    /// Whoever owns it commits nothing before it has taken it again.
+    pub(super) fn unsettle(&mut self) {
+        self.row.revision += 1;
+        for slice in &mut self.slices {
+            slice.revision += 1;
+        }
+    }
+}
+
+impl State {
+    pub(super) fn pack(
+        &mut self,
+        id: u64,
+        held: &Held,
+        packs: &[NewPack<'_>],
+    ) -> Result<Option<SystemTime>> {
+        self.counts.packs += 1;
+        self.version += 1;
+        let Some(lane) = self.data.lanes.get(&held.number) else { return Ok(None) };
+        if lane.row.token != held.token {
+            return Ok(None);
+        }
+        let log = lane.log;
+        let began = self.tx(id)?.began;
+        for pack in packs {
+            let row = PackRow { slice: held.slice, ..new_row(pack, held.number, log, began) };
+            self.stage_pack(id, pack.scope, row)?;
+        }
+        Ok(Some(began))
+    }
+
+    fn stage_pack(&mut self, id: u64, scope: &str, row: PackRow) -> Result<()> {
+        self.data.packs.next_row += 1;
+        let row = PackRow { id: self.data.packs.next_row, ..row };
+        self.staged(id)?.packs.push((scope.to_owned(), row));
+        Ok(())
+    }
+
+    pub(super) fn in_runs(
+        &mut self,
+        id: u64,
+        runs: &[i64],
+        digests: &[Digest],
+    ) -> Result<Vec<bool>> {
+        self.tx(id)?;
+        let runs = runs.iter().map(|id| {
+            self.data.packs.runs.get(id).ok_or_else(|| {
+                let message = format!("run {id} of packed markers is not there");
+                Error::new(ErrorKind::Transient, message)
+            })
+        });
+        let runs = runs.collect::<Result<Vec<_>>>()?;
+        let known = |digest: &Digest| runs.iter().any(|run| run.digests.contains(&digest.0));
+        Ok(digests.iter().map(known).collect())
+    }
+
+    /// One try at taking a key from outside of its lane; `None` when it has to wait.
+    pub(super) fn pack_direct(
+        &mut self,
+        id: u64,
+        number: i64,
+        offset: i64,
+        pack: &NewPack<'_>,
+        digest: Digest,
+    ) -> Result<Option<bool>> {
+        if self.waits(id, |staged| staged.shares_lane(number))? {
+            return Ok(None);
+        }
+        let Some(lane) = self.data.lanes.get(&number) else {
+            let message = format!("lane {number}, of which a key is packed, is gone");
+            return Err(Error::new(ErrorKind::Store, message));
+        };
+        let log = lane.log;
+        self.staged(id)?.unsettled.insert(number);
+        let of_lane = |(scope, row): &(String, PackRow)| scope == pack.scope && row.lane == number;
+        let own = self.staged(id)?.packs.clone();
+        let committed = self.data.packs.rows.values();
+        for (_, row) in committed.chain(&own).filter(|it| of_lane(it)) {
+            if has(row, digest)? {
+                return Ok(Some(false));
+            }
+        }
+        let began = self.tx(id)?.began;
+        let row = new_row(pack, number, log, began);
+        let row = PackRow {
+            every_slice: true,
+            partitions: 0,
+            first_offset: offset,
+            last_offset: offset,
+            ..row
+        };
+        self.stage_pack(id, pack.scope, row)?;
+        Ok(Some(true))
+    }
+
+    /// One try at forgetting a key; `None` when it has to wait.
+    pub(super) fn forget_marker(
+        &mut self,
+        scope: &str,
+        key: &Key,
+        digest: Digest,
+    ) -> Option<Result<bool>> {
+        let place = (scope.to_owned(), key.clone());
+        let mut staged = self.open.values().map(|tx| &tx.staged);
+        if staged.any(|it| {
+            it.markers.contains_key(&place)
+                || it.letters.values().any(|letter| letter.is_open_of(scope, key))
+        }) {
+            return None;
+        }
+        let marker = self.data.markers.get(&place);
+        let given_up = marker.is_some_and(|it| it.state != MarkerState::Processed)
+            || self.data.letters.values().any(|letter| letter.is_open_of(scope, key));
+        if given_up {
+            return Some(Err(open_letter(scope, key)));
+        }
+        let mut changes = Vec::new();
+        for (id, (of, row)) in &self.data.packs.rows {
+            if of == scope {
+                match without(row, digest) {
+                    Ok(None) => {}
+                    Ok(Some(left)) => changes.push((*id, row.lane, row.run, left)),
+                    Err(damaged) => return Some(Err(damaged)),
+                }
+            }
+        }
+        // A lane also keeps in mind what was given up on once, and has no row any more.
+        let origin = marker.filter(|_| self.data.is_packed(scope));
+        let origin = origin.and_then(|it| it.origin.clone()).and_then(|origin| {
+            let (group, topic) = (origin.group.as_str().into(), origin.topic.as_str().into());
+            let id = LaneId { group, topic, partition: origin.partition };
+            self.data.lane(&id).map(|lane| lane.row.number)
+        });
+        let lanes: BTreeSet<i64> = changes.iter().map(|it| it.1).chain(origin).collect();
+        if lanes.iter().any(|number| self.is_locked(*number)) {
+            return None;
+        }
+        self.version += 1;
+        for number in lanes {
+            if let Some(lane) = self.data.lanes.get_mut(&number) {
+                lane.unsettle();
+            }
+        }
+        let was_marked = self.data.markers.remove(&place).is_some();
+        let found = was_marked || !changes.is_empty();
+        let packs = &mut self.data.packs;
+        for (id, lane, run, left) in changes {
+            packs.rows.remove(&id);
+            if let Some(left) = left {
+                packs.insert(scope, left);
+            }
+            if let Some(run) = run.and_then(|id| packs.runs.get_mut(&id)) {
+                run.run.count -= u64::from(run.digests.remove(&digest.0));
+            }
+            packs.drop_empty_runs(lane, scope);
+        }
+        Some(Ok(found))
+    }
+}
+
+fn new_row(pack: &NewPack<'_>, lane: i64, log: i32, at: SystemTime) -> PackRow {
+    PackRow {
+        id: 0,
+        lane,
+        slice: None,
+        every_slice: false,
+        partitions: pack.partitions,
+        log,
+        first_offset: pack.first_offset,
+        last_offset: pack.last_offset,
+        count: pack.count,
+        first_at: at,
+        last_at: at,
+        run: None,
+        data: pack.data.to_vec(),
+    }
+}
