@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 use crate::error::{Error, ErrorKind, Result};
 use crate::group::Group;
 use crate::lane::{Held, LaneId};
-use crate::packed::{Digest, Filter, NewRun, Pack, PackRow, Repack};
+use crate::packed::{Damaged, Digest, Filter, NewRun, Pack, PackRow, Repack};
 use crate::pipeline::source::Source;
 use crate::pipeline::take::survey;
 use crate::pipeline::windows::{Open, Windows, before, lock};
@@ -131,7 +131,8 @@ impl<S: Store> Tending<S> {
             });
             let ids: Vec<i64> = small.iter().map(|row| row.id).collect();
             let rows = self.contents(open, &ids).await?;
-            let joined = Pack::join(&rows).map_err(|it| damaged(&self.held.id, open, &it))?;
+            let joined = joined(&rows).map_err(|it| damaged(&self.held.id, open, &it))?;
+            let Some(joined) = joined else { return Ok(()) };
             let row = Repack { row: &joined, scope: open.scope };
             if !self.group.store.repack(&self.held, &ids, &row).await? {
                 return Err(self.changed());
@@ -294,7 +295,28 @@ pub(crate) async fn cool<S: Store>(
     Ok(())
 }
 
-pub(crate) fn damaged(lane: &LaneId, open: &Open, damaged: &crate::packed::Damaged) -> Error {
+/// The row that takes the place of these, of one window.
+fn joined(rows: &[PackRow]) -> Result<Option<PackRow>, Damaged> {
+    let mut parts = Vec::with_capacity(rows.len());
+    for row in rows {
+        parts.push((row.last_at, Pack::decode(row)?));
+    }
+    let pack = Pack::merge(parts);
+    let (Some(first), Some((first_offset, last_offset))) = (rows.first(), pack.offsets()) else {
+        return Ok(None);
+    };
+    Ok(Some(PackRow {
+        first_offset,
+        last_offset,
+        count: u32::try_from(pack.entries.len()).unwrap_or(u32::MAX),
+        first_at: rows.iter().map(|row| row.first_at).min().unwrap_or(first.first_at),
+        last_at: rows.iter().map(|row| row.last_at).max().unwrap_or(first.last_at),
+        data: pack.encode(),
+        ..first.clone()
+    }))
+}
+
+pub(crate) fn damaged(lane: &LaneId, open: &Open, damaged: &Damaged) -> Error {
     Error::new(
         ErrorKind::Store,
         format!(
