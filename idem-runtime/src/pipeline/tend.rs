@@ -178,9 +178,11 @@ impl<S: Store> Tending<S> {
         if old.is_empty() {
             return Ok(());
         }
+        // What is still to be worked, or again, is above the lane's position, in slices too.
+        let Some(lane) = store.read(&self.held).await? else { return Err(self.changed()) };
         let low = match self.early {
-            true => i64::MAX,
-            false => survey(&*self.source, &self.held.id).await?.low,
+            true => lane.position.offset,
+            false => survey(&*self.source, &self.held.id).await?.low.min(lane.position.offset),
         };
         let gone =
             |row: &&PackRow| old.contains(&row.id) && (row.log < open.log || row.last_offset < low);

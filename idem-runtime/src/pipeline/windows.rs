@@ -198,7 +198,9 @@ impl<S: Store> Loading<'_, S> {
             after = last.id;
             for mut row in rows {
                 let pack = self.decode(&open, &row)?;
-                open.window().load(&pack, &row, row.log == open.log);
+                // One that was written from outside of the lane says nothing of how far it is.
+                let its = row.log == open.log && !row.every_slice;
+                open.window().load(&pack, &row, its);
                 progress.loaded(u64::from(row.count));
                 row.data = Vec::new();
                 loaded.push(row);
