@@ -193,7 +193,8 @@ pub(crate) async fn claim<S: Store>(
         })
         .collect();
     // The rows of packed markers fence and guard, too.
-    if !claims.is_empty() || !packs {
+    let claims_rows = !claims.is_empty() || !packs;
+    if claims_rows {
         let writer = Writer::Lane(held);
         let claim = group.store.claim(tx, &writer, &claims);
         let new = match claim.await.map_err(Ended::Claim)? {
@@ -207,7 +208,7 @@ pub(crate) async fn claim<S: Store>(
         }
     }
     if packs {
-        packing.write(trial, (all, &batch.events), held, tx, done).await?;
+        packing.write(trial, (all, &batch.events), (held, claims_rows), tx, done).await?;
     }
     keyed.extend(packing.asked());
     twins.extend(&packing.twins);

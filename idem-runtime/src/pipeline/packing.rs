@@ -190,12 +190,12 @@ impl<'a> Packing<'a> {
         self.leaders.iter().filter(|it| it.asked).map(|it| (it.index, it.key)).collect()
     }
 
-    /// Writes the rows of this attempt.
+    /// Writes the rows of this attempt; where nothing was claimed, also fences and guards it.
     pub(crate) async fn write<S: Store>(
         &self,
         trial: &Trial<'_, S>,
         (tasks, events): (&[Task], &[Event]),
-        held: &Held,
+        (held, claimed): (&Held, bool),
         tx: &mut S::Tx,
         done: &mut Done,
     ) -> Result<(), Ended> {
@@ -234,6 +234,9 @@ impl<'a> Packing<'a> {
                 })
             })
             .collect();
+        if packs.is_empty() && claimed {
+            return Ok(());
+        }
         let packed = trial.group.store.pack(tx, held, &packs).await.map_err(Ended::Claim)?;
         let at = packed.ok_or(Ended::Moved)?;
         for (handler, _, _, entries) in written {

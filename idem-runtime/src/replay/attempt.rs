@@ -244,8 +244,12 @@ impl<S: Store> Replay<S> {
         let lane = lanes.iter().find(|lane| lane.id.partition == letter.event.partition);
         // A lane that is gone has nothing packed either.
         let Some(lane) = lane.map(|lane| lane.number) else { return Ok(true) };
-        if !store.window(&WindowId { lane, scope, slice: None }).await?.is_packed {
-            return Ok(true);
+        match store.window(&WindowId { lane, scope, slice: None }).await {
+            Ok(window) if window.is_packed => {}
+            Ok(_) => return Ok(true),
+            // A store that keeps no packed markers.
+            Err(error) if error.kind() == ErrorKind::Config => return Ok(true),
+            Err(error) => return Err(error),
         }
         let digest = store.digest_key().await?.digest(key);
         let offset = letter.event.offset;
