@@ -4,6 +4,7 @@
 //! were seen: it loads the window when it is taken, and from then on memory answers. The database has
 //! all of it, in rows that are written in the transaction of each batch.
 
+mod bytes;
 mod digest;
 mod find;
 mod pack;
