@@ -26,7 +26,7 @@ select nullif(concat_ws(', ', string_agg(privilege || ' on ' || name, ', ' order
         '{schema}.claim_keys(bigint, text, uuid[], text[], bigint[])', 'execute'))), '')
 from unnest(array['scopes', 'lanes', 'owners', 'offset_marks', 'lane_slices', 'markers',
                   'open_batches', 'attempts', 'dead_letters', 'dead_letter_notes',
-                  'parked_keys', 'instances']) as name
+                  'parked_keys', 'instances', 'packs', 'runs', 'run_blocks', 'windows']) as name
 cross join unnest(array['select', 'insert', 'update', 'delete']) as privilege
 where not has_table_privilege(format('{schema}.%I', name), privilege)
 ";

@@ -1,6 +1,7 @@
 //! The claim: in one statement, whether the lane is still the writer's, the guard of the
 //! transaction, and the markers.
 
+use idem_runtime::packed::refused;
 use idem_runtime::store::{Claim, Claimed, Writer};
 use idem_runtime::{Error, ErrorKind, Result};
 
@@ -91,18 +92,20 @@ from guarded
 const MANY: usize = 8;
 
 /// No guard and no transaction id when all keys were known: there is nothing to run then. Without any
-/// key there is a guard: what runs then has no marker.
+/// key there is a guard: what runs then has no marker. Nothing is inserted where a scope is packed.
 pub(crate) const DIRECT: &str = r#"
 with claims as (
     select c.*
     from unnest($2::uuid[], $3::text[], $4::text[], $5::jsonb[], $6::bytea[], $7::text[], $8::text[])
         with ordinality as c (marker_id, scope, event_key, metadata, fingerprint, correlation_id,
                               causation_id, place)
+), refused as materialized (
+    select scope from {schema}.scopes where scope = any($3::text[]) and mode = 'packed' limit 1
 ), inserted as (
     insert into {schema}.markers (marker_id, scope, event_key, metadata, attempt, fingerprint,
                                   correlation_id, causation_id)
     select marker_id, scope, event_key, metadata, $1::uuid, fingerprint, correlation_id, causation_id
-    from claims order by place
+    from claims where not exists (select from refused) order by place
     on conflict (marker_id) do nothing
     returning marker_id
 ), guarded as (
@@ -114,11 +117,15 @@ with claims as (
 select (select batch::text from guarded), (select ctid::text from guarded),
        case when (select count(*) from inserted) < cardinality($2::uuid[]) then
            array(select place from claims join inserted using (marker_id) order by place)
-       end as new
+       end as new,
+       (select scope from refused)
 "#;
 
 /// The transaction, the address of its guard's row, and the places (from 1) of the new keys.
 type Answer = (Option<String>, Option<String>, Option<Vec<i64>>);
+
+/// And a scope that a call without a lane cannot use.
+type DirectAnswer = (Option<String>, Option<String>, Option<Vec<i64>>, Option<String>);
 
 pub(crate) async fn claim(
     store: &Inner,
@@ -167,7 +174,7 @@ pub(crate) async fn claim(
         }
         Writer::Direct { attempt } => {
             let statement = if states.is_none() { &sql.claim_direct } else { &sql.claim_direct_as };
-            let statement = sqlx::query_as::<_, Answer>(statement.clone())
+            let statement = sqlx::query_as::<_, DirectAnswer>(statement.clone())
                 .bind(*attempt)
                 .bind(ids)
                 .bind(scopes(claims))
@@ -177,7 +184,11 @@ pub(crate) async fn claim(
                 None => statement,
                 Some(states) => states.bind(statement),
             };
-            tx.session.optional(statement).await
+            match tx.session.optional(statement).await {
+                Ok(Some((_, _, _, Some(scope)))) => return Err(refused(&scope)),
+                Ok(answer) => Ok(answer.map(|(xid, guard, new, _)| (xid, guard, new))),
+                Err(error) => Err(error),
+            }
         }
         _ => return Err(Error::new(ErrorKind::Config, "claim: not a writer this store knows")),
     };

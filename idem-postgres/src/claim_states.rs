@@ -55,13 +55,17 @@ with claims as (
                 $8::text[], $9::smallint[], $10::boolean[], $11::uuid[])
         with ordinality as c (marker_id, scope, event_key, metadata, fingerprint, correlation_id,
                               causation_id, state, reclaim, attempt, place)
+), refused as materialized (
+    select scope from {schema}.scopes
+    where scope in (select scope from claims where not reclaim) and mode = 'packed'
+    limit 1
 ), inserted as (
     insert into {schema}.markers as marker
         (marker_id, scope, event_key, metadata, attempt, fingerprint, correlation_id, causation_id,
          state)
     select marker_id, scope, event_key, metadata, coalesce(attempt, $1::uuid), fingerprint,
            correlation_id, causation_id, state
-    from claims order by place
+    from claims where not exists (select from refused) order by place
     on conflict (marker_id) do update
     set state = excluded.state, processed_at = now(), attempt = excluded.attempt,
         fingerprint = excluded.fingerprint
@@ -76,7 +80,8 @@ with claims as (
 select (select batch::text from guarded), (select ctid::text from guarded),
        case when (select count(*) from inserted) < cardinality($2::uuid[]) then
            array(select place from claims join inserted using (marker_id) order by place)
-       end as new
+       end as new,
+       (select scope from refused)
 "#;
 
 /// What each marker is to say, whether it may be taken over, and whose attempt it is.

@@ -4,7 +4,10 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use idem_runtime::lane::Held;
-use idem_runtime::{Error, ErrorKind, Event, LetterState, NewLetter, Result};
+use idem_runtime::{
+    Error, ErrorKind, Event, LetterAction, LetterState, NewLetter, REOPENED_BY, REOPENED_NOTE,
+    Result,
+};
 
 use crate::attempts::number;
 use crate::error::failed;
@@ -18,7 +21,8 @@ const DOING: &str = "writing dead letters";
 const CHUNK: usize = 16 << 20;
 
 /// For each letter that was written: its place, and whether it took over one that waited. What is
-/// not among them was there already.
+/// not among them was there already. One that is settled, and whose key was forgotten since, is opened
+/// again.
 ///
 /// A letter that takes over is another thing than one that is inserted, because the line of its key
 /// is one shorter then; hence no `on conflict do update`, which does not tell the two apart.
@@ -37,13 +41,14 @@ with lane as materialized (
            it.digest, it.event_timestamp, it.leader_epoch, it.message_key, it.payload,
            it.failure_class, it.is_permanent, it.error, it.attempts, it.fingerprint,
            timestamptz 'epoch' + it.first_failed_us * interval '1 microsecond' as first_failed_at,
-           headers.names, headers.values
+           headers.names, headers.values, it.had_a_new_key
     from unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::int[], $7::bigint[],
                 $8::bigint[], $9::bigint[], $10::int[], $11::bytea[], $12::bytea[], $13::text[],
-                $14::boolean[], $15::text[], $16::int[], $17::bigint[], $21::text[])
+                $14::boolean[], $15::text[], $16::int[], $17::bigint[], $21::text[], $22::boolean[])
         with ordinality as it (scope, event_key, state, topic, partition, source_offset, digest,
                                event_timestamp, leader_epoch, message_key, payload, failure_class,
-                               is_permanent, error, attempts, first_failed_us, fingerprint, place)
+                               is_permanent, error, attempts, first_failed_us, fingerprint,
+                               had_a_new_key, place)
     cross join lane
     left join headers on headers.letter = it.place
 ), taken_over as (
@@ -61,6 +66,26 @@ with lane as materialized (
       and waited.state = 'waiting'
       and letters.state <> 'waiting'
     returning letters.place
+), reopened as (
+    update {schema}.dead_letters settled
+    set state = letters.state, failure_class = letters.failure_class,
+        is_permanent = letters.is_permanent, error = letters.error, attempts = letters.attempts,
+        first_failed_at = letters.first_failed_at, fingerprint = letters.fingerprint,
+        event_key = letters.event_key, lane_id = letters.lane_id, group_name = letters.group_name,
+        settled_at = null, forwarded_at = null
+    from letters
+    where settled.scope = letters.scope
+      and settled.topic = letters.topic
+      and coalesce(settled.topic_id, '') = coalesce(letters.topic_id, '')
+      and settled.partition = letters.partition
+      and settled.source_offset = letters.source_offset
+      and settled.digest = letters.digest
+      and settled.state in ('replayed', 'dropped')
+      and letters.had_a_new_key
+    returning letters.place, settled.dead_letter_id
+), noted as (
+    insert into {schema}.dead_letter_notes (dead_letter_id, action, by_whom, note)
+    select dead_letter_id, $23, $24, $25 from reopened
 ), written as (
     insert into {schema}.dead_letters
         (lane_id, group_name, topic_id, scope, event_key, state, topic, partition, source_offset,
@@ -70,12 +95,14 @@ with lane as materialized (
            digest, event_timestamp, leader_epoch, message_key, payload, names, values,
            failure_class, is_permanent, error, attempts, first_failed_at, fingerprint
     from letters
-    where place not in (select place from taken_over)
+    where place not in (select place from taken_over union all select place from reopened)
     order by place
     on conflict (scope, topic, coalesce(topic_id, ''), partition, source_offset, digest) do nothing
     returning scope, topic, partition, source_offset, digest
 )
 select place, true from taken_over
+union all
+select place, false from reopened
 union all
 select place, false from letters join written using (scope, topic, partition, source_offset, digest)
 ";
@@ -185,7 +212,11 @@ async fn write(
         .bind(header_of)
         .bind(header_names)
         .bind(header_values)
-        .bind(of(letters, |it| it.cause.map(|cause| cause.fingerprint(it.scope))));
+        .bind(of(letters, |it| it.cause.map(|cause| cause.fingerprint(it.scope))))
+        .bind(of(letters, |it| it.had_a_new_key()))
+        .bind(LetterAction::Reopened.as_str())
+        .bind(REOPENED_BY)
+        .bind(REOPENED_NOTE);
     tx.session().all(write).await.map_err(|error| failed(DOING, error))
 }
 

@@ -12,6 +12,9 @@ const DOING: &str = "keeping the instance";
 /// How many markers are deleted in one transaction: it is not to take longer than any other.
 const MARKERS: u64 = 10_000;
 
+/// How many rows of packed markers, each of which may have as many in it.
+const PACKS: u64 = 1_000;
+
 pub(crate) const SEEN: &str = "
 insert into {schema}.instances (group_name, broadcast_name) values ($1, $2)
 on conflict (group_name) do update
@@ -39,6 +42,15 @@ delete from {schema}.lanes where group_name = any($1::text[])
 pub(crate) const FORGET_MARKERS: &str = "
 delete from {schema}.markers where ctid = any(array(
     select ctid from {schema}.markers
+    where scope = any(array(select scope from {schema}.scopes where group_name = any($1::text[])))
+    limit $2
+))
+";
+
+/// As [`FORGET_MARKERS`], through an index. Their runs and windows went with the lanes.
+pub(crate) const FORGET_PACKS: &str = "
+delete from {schema}.packs where pack_id = any(array(
+    select pack_id from {schema}.packs
     where scope = any(array(select scope from {schema}.scopes where group_name = any($1::text[])))
     limit $2
 ))
@@ -83,9 +95,14 @@ async fn forget(
     }
     let lanes = sqlx::query(store.sql.forget_lanes.clone()).bind(&silent);
     session.execute(lanes).await.map_err(failed)?;
-    let markers = sqlx::query(store.sql.forget_markers.clone()).bind(&silent);
-    let markers = markers.bind(i64::try_from(MARKERS).unwrap_or(i64::MAX));
-    let more = session.execute(markers).await.map_err(failed)? == MARKERS;
+    let mut more = false;
+    for (statement, limit) in
+        [(&store.sql.forget_markers, MARKERS), (&store.sql.forget_instances_packs, PACKS)]
+    {
+        let forget = sqlx::query(statement.clone()).bind(&silent);
+        let forget = forget.bind(i64::try_from(limit).unwrap_or(i64::MAX));
+        more |= session.execute(forget).await.map_err(failed)? == limit;
+    }
     if !more {
         let forget = sqlx::query(store.sql.forget_instances.clone()).bind(&silent);
         session.execute(forget).await.map_err(failed)?;

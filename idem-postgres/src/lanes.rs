@@ -86,7 +86,7 @@ where lane.lane_id = any($1)
 pub(crate) const REPOSITION: &str = "
 update {schema}.lanes
 set position = $4, leader_epoch = $5, cluster_id = $6, topic_id = $7, revision = revision + 1,
-    floor = case when $8 then 0 else floor end, updated_at = clock_timestamp()
+    floor = case when $8 then 0 else floor end, log = log + $8::int, updated_at = clock_timestamp()
 where lane_id = $1 and token = $2 and revision = $3
   and not exists (
       select from unnest($9::bigint[]) with ordinality as known (revision, place)

@@ -34,6 +34,7 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
         name: "instances",
         sql: include_str!("../migrations/0004_instances.sql"),
     },
+    Migration { version: 5, name: "packed", sql: include_str!("../migrations/0005_packed.sql") },
 ];
 
 const READING: &str = "reading the migrations";
@@ -215,7 +216,8 @@ mod tests {
                 (1, 5_701_011_261_519_714_406),
                 (2, -7_659_794_984_680_709_554),
                 (3, 6_126_870_922_574_696_573),
-                (4, 8_122_540_357_944_319_565)
+                (4, 8_122_540_357_944_319_565),
+                (5, 0)
             ]
         );
     }
@@ -230,6 +232,7 @@ mod tests {
             "0002_failures.sql",
             "0003_marker_ids.sql",
             "0004_instances.sql",
+            "0005_packed.sql",
         ];
         assert_eq!(written, names.map(|name| folder.join(name)));
         assert!(Postgres::write_migrations("idem", &folder).unwrap().is_empty());

@@ -26,6 +26,13 @@ select scope, mode, $3 from unnest($1::text[], $2::text[]) as it (scope, mode)
 pub(crate) const ADOPT: &str =
     "update {schema}.scopes set group_name = $2 where scope = any($1::text[])";
 
+/// From now on in another form.
+pub(crate) const SWITCH: &str = "
+update {schema}.scopes owned set mode = it.mode, switched_at = now()
+from unnest($1::text[], $2::text[]) as it (scope, mode)
+where owned.scope = it.scope
+";
+
 pub(crate) const RETIRE: &str =
     "update {schema}.scopes set state = 'retired' where scope = any($1::text[])";
 
@@ -58,6 +65,12 @@ pub(crate) async fn register(store: &Inner, registration: &Registration<'_>) -> 
         let insert = sqlx::query(store.sql.insert_scopes.clone());
         let insert = insert.bind(scopes).bind(modes).bind(registration.group);
         session.execute(insert).await.map_err(failed)?;
+    }
+    if !plan.switch.is_empty() {
+        let (scopes, modes): (Vec<&str>, Vec<&str>) =
+            plan.switch.iter().map(|(scope, mode)| (scope.as_str(), mode.as_str())).unzip();
+        let switch = sqlx::query(store.sql.switch_scopes.clone()).bind(scopes).bind(modes);
+        session.execute(switch).await.map_err(failed)?;
     }
     if !plan.adopt.is_empty() {
         let adopt = sqlx::query(store.sql.adopt_scopes.clone());

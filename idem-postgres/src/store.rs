@@ -1,8 +1,12 @@
 //! The contract, delegated to the modules that keep its parts.
 
 use std::error::Error as StdError;
+use std::time::SystemTime;
 
 use idem_runtime::lane::{AttemptRow, Held, LaneId, LaneRow, Observed, Owner};
+use idem_runtime::packed::{
+    Digest, DigestKey, Foreign, NewPack, NewRun, PackRow, Repack, Run, WindowId, WindowRow,
+};
 use idem_runtime::store::{
     Claim, Claimed, Fault, GivenUp, Instance, Opening, Reposition, Seal, Sealed, Settlement, Terms,
     Writer,
@@ -17,8 +21,8 @@ use uuid::Uuid;
 
 use crate::session::is_serializable;
 use crate::{
-    Postgres, Tx, attempts, claim, dead_letters, fault, given_up, instances, lanes, letters,
-    markers, parking, scopes, seal, settle, slices, take,
+    Postgres, Tx, attempts, claim, dead_letters, fault, foreign, forget, given_up, instances,
+    lanes, letters, markers, packs, parking, runs, scopes, seal, settle, slices, take,
 };
 
 impl Lends<PgConnection> for Postgres {
@@ -184,6 +188,90 @@ impl Store for Postgres {
 
     async fn forwarded(&self, letters: &[i64]) -> Result<()> {
         letters::forwarded(&self.inner, letters).await
+    }
+
+    async fn digest_key(&self) -> Result<DigestKey> {
+        packs::digest_key(&self.inner).await
+    }
+
+    async fn pack(
+        &self,
+        tx: &mut Tx,
+        held: &Held,
+        packs: &[NewPack<'_>],
+    ) -> Result<Option<SystemTime>> {
+        packs::pack(&self.inner, tx, held, packs).await
+    }
+
+    async fn window(&self, window: &WindowId<'_>) -> Result<WindowRow> {
+        packs::window(&self.inner, window).await
+    }
+
+    async fn packs(&self, window: &WindowId<'_>, after: i64, limit: u32) -> Result<Vec<PackRow>> {
+        packs::of_window(&self.inner, window, after, limit).await
+    }
+
+    async fn runs(&self, window: &WindowId<'_>) -> Result<Vec<Run>> {
+        runs::of_window(&self.inner, window).await
+    }
+
+    async fn in_runs(&self, tx: &mut Tx, runs: &[i64], digests: &[Digest]) -> Result<Vec<bool>> {
+        runs::contain(&self.inner, tx, runs, digests).await
+    }
+
+    async fn foreign(&self, window: &WindowId<'_>, partitions: i32) -> Result<Vec<Foreign>> {
+        foreign::summed(&self.inner, window, partitions).await
+    }
+
+    async fn foreign_packs(
+        &self,
+        window: &WindowId<'_>,
+        partitions: i32,
+        after: i64,
+        limit: u32,
+    ) -> Result<Vec<PackRow>> {
+        foreign::packs(&self.inner, window, partitions, after, limit).await
+    }
+
+    async fn given_up_keys(&self, lane: i64, scope: &str) -> Result<Vec<Key>> {
+        packs::given_up_keys(&self.inner, lane, scope).await
+    }
+
+    async fn repack(&self, held: &Held, remove: &[i64], insert: &Repack<'_>) -> Result<bool> {
+        packs::repack(&self.inner, held, remove, insert).await
+    }
+
+    async fn add_run(&self, held: &Held, rows: &[i64], run: &NewRun<'_>) -> Result<Option<i64>> {
+        runs::add(&self.inner, held, rows, run).await
+    }
+
+    async fn forget_packs(
+        &self,
+        held: &Held,
+        scope: &str,
+        rows: &[i64],
+        floor: Option<i64>,
+    ) -> Result<bool> {
+        packs::forget(&self.inner, held, scope, rows, floor).await
+    }
+
+    async fn find_packed(&self, scope: &str, digest: Digest) -> Result<Vec<(LaneId, PackRow)>> {
+        packs::find(&self.inner, scope, digest).await
+    }
+
+    async fn pack_direct(
+        &self,
+        tx: &mut Tx,
+        lane: i64,
+        offset: i64,
+        pack: &NewPack<'_>,
+        digest: Digest,
+    ) -> Result<bool> {
+        packs::pack_direct(&self.inner, tx, lane, offset, pack, digest).await
+    }
+
+    async fn forget_marker(&self, scope: &str, key: &Key) -> Result<bool> {
+        forget::forget(&self.inner, scope, key).await
     }
 
     fn fault(error: &(dyn StdError + 'static)) -> Fault {

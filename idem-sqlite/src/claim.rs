@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use idem_runtime::packed::refused;
 use idem_runtime::store::{Claim, Claimed, GivenUp, Writer};
 use idem_runtime::{Error, ErrorKind, Fingerprint, Key, Result};
 use sqlx::SqlStr;
@@ -76,7 +77,10 @@ pub(crate) async fn claim(
             }
             (Some(held.number), None)
         }
-        Writer::Direct { attempt } => (None, Some(attempt.to_string())),
+        Writer::Direct { attempt } => {
+            refuse_packed(store, tx, claims).await?;
+            (None, Some(attempt.to_string()))
+        }
         _ => {
             let message = "claim: this release of the SQLite store does not know such a writer";
             return Err(Error::new(ErrorKind::Config, message));
@@ -100,6 +104,22 @@ pub(crate) async fn claim(
         }
     }
     Ok(Claimed::Keys(new))
+}
+
+/// Whether none of the scopes is packed: what is there cannot be seen without its lanes.
+async fn refuse_packed(store: &Inner, tx: &mut Tx, claims: &[Claim<'_>]) -> Result<()> {
+    let scopes: Vec<&str> =
+        claims.iter().filter(|claim| !claim.reclaim).map(|claim| claim.scope).collect();
+    if scopes.is_empty() {
+        return Ok(());
+    }
+    let scopes = serde_json::to_string(&scopes).map_err(|error| unwritable(DOING, error))?;
+    let packed: Option<String> = sqlx::query_scalar(store.sql.packed_scope.clone())
+        .bind(scopes)
+        .fetch_optional(tx.connection())
+        .await
+        .map_err(|error| failed(DOING, error))?;
+    packed.map_or(Ok(()), |scope| Err(refused(&scope)))
 }
 
 /// Which statements claim them, each with its rows: two at most. Their order is of no consequence where

@@ -1,7 +1,9 @@
 //! Giving up: dead letters, written in the transaction of the lane.
 
 use idem_runtime::lane::Held;
-use idem_runtime::{Error, ErrorKind, LetterState, NewLetter, Result};
+use idem_runtime::{
+    Error, ErrorKind, LetterAction, LetterState, NewLetter, REOPENED_BY, REOPENED_NOTE, Result,
+};
 
 use crate::error::{failed, unwritable};
 use crate::letter_row::write_headers;
@@ -21,8 +23,8 @@ where scope = ?2 and topic = ?3
   and partition = ?4 and source_offset = ?5 and digest = ?6
 ";
 
-/// One that is there stays as it is, but for one that waits and is now given up on itself. Only what
-/// was written comes back.
+/// One that is there stays as it is, but for one that waits and is now given up on itself, and one that
+/// is settled and whose key was forgotten since. Only what was written comes back.
 pub(crate) const WRITE: &str = "
 insert into {schema}dead_letters
     (lane_id, group_name, topic_id, scope, topic, partition, source_offset, digest, event_key,
@@ -36,8 +38,9 @@ on conflict (scope, topic, coalesce(topic_id, ''), partition, source_offset, dig
 set state = excluded.state, lane_id = excluded.lane_id, group_name = excluded.group_name,
     event_key = excluded.event_key, failure_class = excluded.failure_class,
     is_permanent = excluded.is_permanent, error = excluded.error, attempts = excluded.attempts,
-    first_failed_at = excluded.first_failed_at, fingerprint = excluded.fingerprint
-where state = 'waiting' and excluded.state <> 'waiting'
+    first_failed_at = excluded.first_failed_at, fingerprint = excluded.fingerprint,
+    settled_at = null, forwarded_at = null
+where state = 'waiting' and excluded.state <> 'waiting' or state in ('replayed', 'dropped') and ?20
 returning dead_letter_id
 ";
 
@@ -49,31 +52,35 @@ pub(crate) async fn give_up(
 ) -> Result<()> {
     for letter in letters {
         let digest = letter.event.digest();
-        let waited = match letter.state {
-            LetterState::Waiting => None,
-            LetterState::Dead | LetterState::Parked => waited(store, tx, held, letter, digest)
-                .await
-                .map_err(|error| failed(DOING, error))?,
-            other => {
-                let message = format!("{DOING}: a letter is not written as `{}`", other.as_str());
-                return Err(Error::new(ErrorKind::Store, message));
-            }
-        };
-        if write(store, tx, held, letter, digest).await? {
-            park(store, tx, held, letter, waited).await?;
+        if !matches!(letter.state, LetterState::Dead | LetterState::Parked | LetterState::Waiting) {
+            let state = letter.state.as_str();
+            let message = format!("{DOING}: a letter is not written as `{state}`");
+            return Err(Error::new(ErrorKind::Store, message));
         }
+        let there = there(store, tx, held, letter, digest).await;
+        let there = there.map_err(|error| failed(DOING, error))?;
+        let Some(id) = write(store, tx, held, letter, digest).await? else { continue };
+        let waited = match there {
+            Some((lane, LetterState::Waiting)) => Some(lane),
+            Some((_, state)) if state.is_settled() => {
+                note_reopened(store, tx, id).await.map_err(|error| failed(DOING, error))?;
+                None
+            }
+            _ => None,
+        };
+        park(store, tx, held, letter, waited).await?;
     }
     Ok(())
 }
 
-/// The lane in which this event waits.
-async fn waited(
+/// The lane and the state of the letter of this event.
+async fn there(
     store: &Inner,
     tx: &mut Tx,
     held: &Held,
     letter: &NewLetter<'_>,
     digest: i64,
-) -> sqlx::Result<Option<i64>> {
+) -> sqlx::Result<Option<(i64, LetterState)>> {
     let there: Option<(i64, String)> = sqlx::query_as(store.sql.letter_is_there.clone())
         .bind(held.number)
         .bind(letter.scope)
@@ -83,17 +90,23 @@ async fn waited(
         .bind(digest)
         .fetch_optional(tx.connection())
         .await?;
-    Ok(there.filter(|(_, state)| state == LetterState::Waiting.as_str()).map(|(lane, _)| lane))
+    Ok(there.and_then(|(lane, state)| Some((lane, LetterState::parse(&state)?))))
 }
 
-/// Answers whether something was written.
+async fn note_reopened(store: &Inner, tx: &mut Tx, id: i64) -> sqlx::Result<()> {
+    let note = sqlx::query(store.sql.note_on_letter.clone()).bind(id);
+    let note = note.bind(LetterAction::Reopened.as_str()).bind(REOPENED_BY).bind(REOPENED_NOTE);
+    note.execute(tx.connection()).await.map(drop)
+}
+
+/// Answers the number of what was written, if something was.
 async fn write(
     store: &Inner,
     tx: &mut Tx,
     held: &Held,
     letter: &NewLetter<'_>,
     digest: i64,
-) -> Result<bool> {
+) -> Result<Option<i64>> {
     let (event, cause) = (letter.event, letter.cause);
     let headers = write_headers(&event.headers).map_err(|error| unwritable(DOING, error))?;
     let written: Option<(i64,)> = sqlx::query_as(store.sql.write_letter.clone())
@@ -116,10 +129,11 @@ async fn write(
         .bind(cause.map_or(0, |it| it.attempts))
         .bind(cause.map(|it| time::to_millis(it.first_failed_at)))
         .bind(cause.map(|it| it.fingerprint(letter.scope)))
+        .bind(letter.had_a_new_key())
         .fetch_optional(tx.connection())
         .await
         .map_err(|error| failed(DOING, error))?;
-    Ok(written.is_some())
+    Ok(written.map(|(id,)| id))
 }
 
 /// What a letter that was written now means to its message key. `waited` is the lane in which it

@@ -36,6 +36,12 @@ delete from {schema}markers where scope in (
     select scope from {schema}scopes where group_name in (select value from json_each(?1))
 )
 ";
+/// Their runs and windows went with the lanes.
+pub(crate) const FORGET_PACKS: &str = "
+delete from {schema}packs where scope in (
+    select scope from {schema}scopes where group_name in (select value from json_each(?1))
+)
+";
 pub(crate) const FORGET_SCOPES: &str =
     "delete from {schema}scopes where group_name in (select value from json_each(?1))";
 pub(crate) const FORGET: &str =
@@ -77,6 +83,7 @@ async fn write(store: &Inner, tx: &mut Tx, instance: &Instance<'_>) -> Result<Ve
         &sql.forget_letters,
         &sql.forget_lanes,
         &sql.forget_markers,
+        &sql.forget_instances_packs,
         &sql.forget_scopes,
         &sql.forget_instances,
     ] {

@@ -22,7 +22,7 @@ on conflict (group_name, topic, partition) do nothing
 pub(crate) const REPOSITION: &str = concat!(
     "update {schema}lanes
      set position = ?4, leader_epoch = ?5, cluster_id = ?6, topic_id = ?7, revision = revision + 1,
-         floor = case when ?8 then 0 else floor end, updated_at = ",
+         floor = case when ?8 then 0 else floor end, log = log + ?8, updated_at = ",
     now!(),
     " where lane_id = ?1 and token = ?2 and revision = ?3
         and not exists (

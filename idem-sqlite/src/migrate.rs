@@ -34,6 +34,7 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
         name: "instances",
         sql: include_str!("../migrations/0004_instances.sql"),
     },
+    Migration { version: 5, name: "packed", sql: include_str!("../migrations/0005_packed.sql") },
 ];
 
 const DOING: &str = "migrating";

@@ -4,6 +4,7 @@ use idem_runtime::{Error, ErrorKind, MarkerMode, Registration, Result, ScopeRow}
 
 use crate::Inner;
 use crate::error::failed;
+use crate::statements::now;
 use crate::tx::Tx;
 
 const DOING: &str = "recording the scopes";
@@ -20,6 +21,17 @@ pub(crate) const INSERT: &str =
 
 pub(crate) const ADOPT: &str = "
 update {schema}scopes set group_name = ?2 where scope in (select value from json_each(?1))
+";
+
+/// From now on in another form.
+pub(crate) const SWITCH: &str =
+    concat!("update {schema}scopes set mode = ?2, switched_at = ", now!(), " where scope = ?1");
+
+/// One of these that is packed.
+pub(crate) const PACKED: &str = "
+select scope from {schema}scopes
+where scope in (select value from json_each(?1)) and mode = 'packed'
+limit 1
 ";
 
 pub(crate) const RETIRE: &str = "
@@ -61,6 +73,10 @@ async fn write(store: &Inner, tx: &mut Tx, registration: &Registration<'_>) -> R
     for (scope, mode) in &plan.insert {
         let insert = sqlx::query(sql.insert_scopes.clone()).bind(scope).bind(mode.as_str());
         insert.bind(registration.group).execute(tx.connection()).await.map_err(failed)?;
+    }
+    for (scope, mode) in &plan.switch {
+        let switch = sqlx::query(sql.switch_scope.clone()).bind(scope).bind(mode.as_str());
+        switch.execute(tx.connection()).await.map_err(failed)?;
     }
     let adopt = sqlx::query(sql.adopt_scopes.clone()).bind(list(&plan.adopt)?);
     adopt.bind(registration.group).execute(tx.connection()).await.map_err(failed)?;

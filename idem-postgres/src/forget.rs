@@ -1,0 +1,208 @@
+//! Forgetting a key, in whatever form its marker is.
+
+use std::collections::BTreeSet;
+
+use idem_runtime::packed::{Digest, DigestKey, PackRow, open_letter, without};
+use idem_runtime::{Error, ErrorKind, Key, Result};
+use uuid::Uuid;
+
+use crate::Inner;
+use crate::error::failed;
+use crate::marker_id::marker_id;
+use crate::packs::{Selected, digest_key, select_packs};
+use crate::tx::Session;
+
+const DOING: &str = "forgetting a key";
+
+/// How often it begins anew because another lane has packed the key meanwhile.
+const TRIES: usize = 5;
+
+/// The lane of a marker counts where it is packed: it keeps in mind what was given up on once.
+pub(crate) const MARKER: &str = "
+select marker.state,
+       case when exists (
+           select from {schema}.scopes owned where owned.scope = $2 and owned.mode = 'packed'
+       ) then marker.lane_id end
+from {schema}.markers marker
+where marker.marker_id = $1
+for update of marker
+";
+
+pub(crate) const LANES: &str = "
+select distinct pack.lane_id from {schema}.packs pack
+where pack.scope = $1 and position($2::bytea in pack.data) > 0
+";
+
+/// Waits for the batches that are sealed and for those who rewrite packs, and lets neither begin.
+pub(crate) const LOCK: &str = "
+select lane_id from {schema}.lanes where lane_id = any($1::bigint[]) order by lane_id for update
+";
+
+pub(crate) const OPEN_LETTERS: &str = "
+select exists (
+    select from {schema}.dead_letters
+    where scope = $1 and event_key = $2 and state in ('dead', 'parked', 'waiting')
+)
+";
+
+pub(crate) const PACKS: &str = select_packs!(
+    "",
+    "from {schema}.packs pack
+     where pack.scope = $1 and position($2::bytea in pack.data) > 0
+     order by pack.pack_id"
+);
+
+/// Under a new number, so that nobody takes it for the row that it was.
+pub(crate) const REPLACE: &str = "
+insert into {schema}.packs (lane_id, scope, log, partitions, slices, slice, first_offset, last_offset,
+                            digests, first_at, last_at, run_id, data)
+select lane_id, scope, log, partitions, slices, slice, $2, $3, $4,
+       timestamptz 'epoch' + $5::bigint * interval '1 microsecond',
+       timestamptz 'epoch' + $6::bigint * interval '1 microsecond', run_id, $7
+from {schema}.packs
+where pack_id = $1
+";
+
+pub(crate) const DELETE: &str = "delete from {schema}.packs where pack_id = any($1::bigint[])";
+
+/// The digest is taken out of the one block that may have it, at a place where a digest begins.
+pub(crate) const FORGET_IN_RUN: &str = "
+with block as materialized (
+    select run_id, from_digest, data from {schema}.run_blocks
+    where run_id = $1 and from_digest <= $2
+    order by from_digest desc
+    limit 1
+), place as materialized (
+    select block.run_id, block.from_digest, nth * 16 as before
+    from block
+    cross join generate_series(0, octet_length(block.data) / 16 - 1) as nth
+    where substring(block.data from nth * 16 + 1 for 16) = $2
+), cut as (
+    update {schema}.run_blocks block
+    set data = substring(block.data for place.before) || substring(block.data from place.before + 17)
+    from place
+    where block.run_id = place.run_id and block.from_digest = place.from_digest
+    returning block.run_id
+)
+update {schema}.runs run set digests = run.digests - 1 from cut where run.run_id = cut.run_id
+";
+
+pub(crate) const DELETE_MARKER: &str = "delete from {schema}.markers where marker_id = $1";
+
+pub(crate) async fn forget(store: &Inner, scope: &str, key: &Key) -> Result<bool> {
+    let digests = digest_key(store).await?;
+    for _ in 0..TRIES {
+        let mut session = store.pools.write().await?;
+        match Forget::new(store, scope, key, &digests).run(&mut session).await {
+            Ok(Some(found)) => {
+                session.finish(DOING).await?;
+                return Ok(found);
+            }
+            Ok(None) => drop(session.rollback().await),
+            Err(error) => {
+                session.rollback().await;
+                return Err(error);
+            }
+        }
+    }
+    let message = format!("{DOING}: lanes pack it again and again");
+    Err(Error::new(ErrorKind::Transient, message))
+}
+
+struct Forget<'a> {
+    store: &'a Inner,
+    scope: &'a str,
+    key: &'a Key,
+    marker: Uuid,
+    digest: Digest,
+}
+
+impl<'a> Forget<'a> {
+    fn new(store: &'a Inner, scope: &'a str, key: &'a Key, digests: &DigestKey) -> Self {
+        let (marker, digest) = (marker_id(scope, key.as_str()), digests.digest(key));
+        Self { store, scope, key, marker, digest }
+    }
+
+    /// Whether there was something; `None` when a lane has it that was not known to.
+    ///
+    /// The marker before the lanes, as whoever claims it and seals; then whatever depends on having
+    /// waited, in later statements.
+    async fn run(&self, session: &mut Session) -> Result<Option<bool>> {
+        let failed = |error| failed(DOING, error);
+        let sql = &self.store.sql;
+        let marker = sqlx::query_as::<_, (i16, Option<i64>)>(sql.forget_lock_marker.clone());
+        let marker = session.optional(marker.bind(self.marker).bind(self.scope)).await;
+        let marker = marker.map_err(failed)?;
+        let lanes = sqlx::query_as::<_, (i64,)>(sql.forget_lanes_of.clone());
+        let lanes = lanes.bind(self.scope).bind(self.digest.to_bytes().to_vec());
+        let lanes = session.all(lanes).await.map_err(failed)?;
+        let lanes: BTreeSet<i64> =
+            lanes.into_iter().map(|row| row.0).chain(marker.and_then(|row| row.1)).collect();
+        self.unsettle(session, lanes.iter().copied().collect()).await?;
+
+        let open = sqlx::query_as::<_, (bool,)>(sql.forget_open_letters.clone());
+        let open = session.optional(open.bind(self.scope).bind(self.key.as_str())).await;
+        let open = open.map_err(failed)? == Some((true,));
+        if open || marker.is_some_and(|(state, _)| state != 0) {
+            return Err(open_letter(self.scope, self.key));
+        }
+
+        let packs = sqlx::query_as::<_, Selected>(sql.forget_packs_of.clone());
+        let packs = packs.bind(self.scope).bind(self.digest.to_bytes().to_vec());
+        let mut found = marker.is_some();
+        for Selected(row) in session.all(packs).await.map_err(failed)? {
+            let Some(left) = without(&row, self.digest)? else { continue };
+            if !lanes.contains(&row.lane) {
+                return Ok(None);
+            }
+            found = true;
+            self.rewrite(session, &row, left).await.map_err(failed)?;
+        }
+        if marker.is_some() {
+            let delete = sqlx::query(sql.forget_marker.clone()).bind(self.marker);
+            session.execute(delete).await.map_err(failed)?;
+        }
+        Ok(Some(found))
+    }
+
+    async fn unsettle(&self, session: &mut Session, lanes: Vec<i64>) -> Result<()> {
+        if lanes.is_empty() {
+            return Ok(());
+        }
+        let sql = &self.store.sql;
+        for statement in [&sql.forget_lock_lanes, &sql.unsettle_lanes, &sql.unsettle_slices] {
+            let statement = sqlx::query(statement.clone()).bind(&lanes);
+            session.execute(statement).await.map_err(|error| failed(DOING, error))?;
+        }
+        Ok(())
+    }
+
+    async fn rewrite(
+        &self,
+        session: &mut Session,
+        row: &PackRow,
+        left: Option<PackRow>,
+    ) -> sqlx::Result<()> {
+        use crate::times::to_micros;
+        let sql = &self.store.sql;
+        if let Some(left) = left {
+            let replace = sqlx::query(sql.forget_replace.clone())
+                .bind(row.id)
+                .bind(left.first_offset)
+                .bind(left.last_offset)
+                .bind(i64::from(left.count))
+                .bind(to_micros(left.first_at))
+                .bind(to_micros(left.last_at))
+                .bind(left.data);
+            session.execute(replace).await?;
+        }
+        session.execute(sqlx::query(sql.forget_row.clone()).bind([row.id])).await?;
+        if let Some(run) = row.run {
+            let digest = self.digest.to_bytes().to_vec();
+            let cut = sqlx::query(sql.forget_in_run.clone()).bind(run).bind(digest);
+            session.execute(cut).await?;
+            session.execute(sqlx::query(sql.forget_empty_runs.clone()).bind([run])).await?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,461 @@
+//! Rows of packed markers: written by a lane with its batch, merged and forgotten by its owner.
+
+use std::time::SystemTime;
+
+use idem_runtime::lane::{Held, LaneId, Slice};
+use idem_runtime::packed::{Digest, DigestKey, NewPack, PackRow, Repack, WindowId, WindowRow, has};
+use idem_runtime::{Error, ErrorKind, Key, Result};
+use sqlx::postgres::PgRow;
+use sqlx::{FromRow, Row};
+
+use crate::error::failed;
+use crate::times::{from_micros, to_micros};
+use crate::{Inner, Tx};
+
+/// Rows as [`Selected`] reads them.
+macro_rules! select_packs {
+    ($before:literal, $from:literal) => {
+        concat!(
+            "select ",
+            $before,
+            "pack.pack_id, pack.lane_id, pack.slices, pack.slice, pack.partitions, pack.log,
+                pack.first_offset, pack.last_offset, pack.digests,
+                (extract(epoch from pack.first_at) * 1000000)::bigint as first_us,
+                (extract(epoch from pack.last_at) * 1000000)::bigint as last_us,
+                pack.run_id, pack.data ",
+            $from
+        )
+    };
+}
+pub(crate) use select_packs;
+
+pub(crate) const DIGEST_KEY: &str = "select digest_key from {schema}.store";
+
+/// No row: the lane has another token, and nothing was written. The lane's row is read without a
+/// lock; the seal is what counts.
+pub(crate) const PACK: &str = "
+with fence as materialized (
+    select lane_id, log from {schema}.lanes where lane_id = $1 and token = $2
+), packed as (
+    insert into {schema}.packs (lane_id, log, slices, slice, scope, partitions, first_offset,
+                                last_offset, digests, data)
+    select fence.lane_id, fence.log, $3, $4, pack.*
+    from fence
+    cross join unnest($5::text[], $6::int[], $7::bigint[], $8::bigint[], $9::bigint[], $10::bytea[])
+        as pack
+), guarded as (
+    insert into {schema}.open_batches (batch)
+    select pg_current_xact_id() from fence
+    returning batch, ctid
+)
+select (extract(epoch from now()) * 1000000)::bigint, batch::text, ctid::text from guarded
+";
+
+/// As [`PACK`], in a transaction that has a guard.
+pub(crate) const PACK_GUARDED: &str = "
+with fence as materialized (
+    select lane_id, log from {schema}.lanes where lane_id = $1 and token = $2
+), packed as (
+    insert into {schema}.packs (lane_id, log, slices, slice, scope, partitions, first_offset,
+                                last_offset, digests, data)
+    select fence.lane_id, fence.log, $3, $4, pack.*
+    from fence
+    cross join unnest($5::text[], $6::int[], $7::bigint[], $8::bigint[], $9::bigint[], $10::bytea[])
+        as pack
+)
+select (extract(epoch from now()) * 1000000)::bigint, null::text, null::text from fence
+";
+
+pub(crate) const WINDOW: &str = "
+select coalesce(lane.log, 0), coalesce(known.floor, 0),
+       (extract(epoch from clock_timestamp() - owned.switched_at) * 1000000)::bigint,
+       (extract(epoch from clock_timestamp()) * 1000000)::bigint
+from (select $1::bigint as lane_id, $2::text as scope) as asked
+left join {schema}.lanes lane using (lane_id)
+left join {schema}.windows known
+  on known.lane_id = lane.lane_id and known.scope = asked.scope and known.log = lane.log
+left join {schema}.scopes owned on owned.scope = asked.scope
+";
+
+pub(crate) const OF_WINDOW: &str = select_packs!(
+    "",
+    "from {schema}.packs pack
+     where pack.lane_id = $1 and pack.scope = $2 and pack.run_id is null and pack.pack_id > $3
+       and (pack.slices is null or (pack.slices = $4 and pack.slice = $5))
+     order by pack.pack_id
+     limit $6"
+);
+
+pub(crate) const GIVEN_UP_KEYS: &str = "
+select event_key from {schema}.markers where scope = $2 and lane_id = $1 and state <> 0
+order by event_key
+";
+
+/// The token is share-locked as by a slice's seal: this neither waits for the lane's batches nor holds
+/// them up, but waits for whoever takes the lane, or holds them up for its moment.
+///
+/// All rows have to be there, and in no run.
+pub(crate) const REPACK: &str = "
+with fence as materialized (
+    select lane_id from {schema}.lanes where lane_id = $1 and token = $2 for key share
+), chosen as materialized (
+    select pack.pack_id
+    from {schema}.packs pack
+    join fence using (lane_id)
+    where pack.pack_id = any($3::bigint[]) and pack.scope = $4 and pack.run_id is null
+    order by pack.pack_id
+    for update of pack
+), complete as materialized (
+    select lane_id from fence where (select count(*) from chosen) = cardinality($3::bigint[])
+), gone as (
+    delete from {schema}.packs pack
+    using chosen, complete
+    where pack.pack_id = chosen.pack_id
+), merged as (
+    insert into {schema}.packs (lane_id, scope, log, partitions, slices, slice, first_offset,
+                                last_offset, digests, first_at, last_at, data)
+    select lane_id, $4, $5, $6, $7, $8, $9, $10, $11,
+           timestamptz 'epoch' + $12::bigint * interval '1 microsecond',
+           timestamptz 'epoch' + $13::bigint * interval '1 microsecond', $14
+    from complete
+)
+select exists (select from complete)
+";
+
+/// Rows in runs, too; answers in which. The floor is of the log that the rows are of.
+pub(crate) const FORGET: &str = "
+with fence as materialized (
+    select lane_id, log from {schema}.lanes where lane_id = $1 and token = $2 for key share
+), chosen as materialized (
+    select pack.pack_id, pack.run_id, pack.log
+    from {schema}.packs pack
+    join fence using (lane_id)
+    where pack.pack_id = any($3::bigint[]) and pack.scope = $4
+    order by pack.pack_id
+    for update of pack
+), complete as materialized (
+    select lane_id, log from fence where (select count(*) from chosen) = cardinality($3::bigint[])
+), gone as (
+    delete from {schema}.packs pack
+    using chosen, complete
+    where pack.pack_id = chosen.pack_id
+), raised as (
+    insert into {schema}.windows as known (lane_id, scope, log, floor)
+    select lane_id, $4, coalesce((select max(chosen.log) from chosen), complete.log), $5
+    from complete
+    where $5::bigint is not null
+    on conflict (lane_id, scope) do update
+    set log = excluded.log, floor = excluded.floor
+    where (excluded.log, excluded.floor) > (known.log, known.floor)
+)
+select exists (select from complete),
+       array(select distinct run_id from chosen where run_id is not null)
+";
+
+/// The first is to be looked at by who decodes it: the digest may be anywhere in the data.
+pub(crate) const FIND: &str = select_packs!(
+    "lane.group_name, lane.topic, lane.partition, ",
+    "from {schema}.packs pack
+     join {schema}.lanes lane using (lane_id)
+     where pack.scope = $1 and position($2::bytea in pack.data) > 0
+     order by pack.pack_id"
+);
+
+/// As [`FIND`], in one lane.
+pub(crate) const FIND_IN_LANE: &str = select_packs!(
+    "",
+    "from {schema}.packs pack
+     where pack.scope = $2 and pack.lane_id = $1 and position($3::bytea in pack.data) > 0
+     order by pack.pack_id"
+);
+
+/// Whoever owns the lane commits nothing more before it has taken it again.
+pub(crate) const UNSETTLE: &str = "
+update {schema}.lanes set revision = revision + 1 where lane_id = any($1::bigint[])
+returning lane_id, log
+";
+
+/// A statement of its own, which sees the slices that [`UNSETTLE`] has waited for.
+pub(crate) const UNSETTLE_SLICES: &str =
+    "update {schema}.lane_slices set revision = revision + 1 where lane_id = any($1::bigint[])";
+
+pub(crate) const PACK_DIRECT: &str = "
+with packed as (
+    insert into {schema}.packs (lane_id, log, scope, partitions, first_offset, last_offset, digests,
+                                data)
+    values ($1, $2, $3, 0, $4, $4, $5, $6)
+    returning pack_id
+), guarded as (
+    insert into {schema}.open_batches (batch)
+    select pg_current_xact_id() from packed
+    returning batch, ctid
+)
+select batch::text, ctid::text from guarded
+";
+
+/// A row as the statements above select it.
+pub(crate) struct Selected(pub(crate) PackRow);
+
+impl<'r> FromRow<'r, PgRow> for Selected {
+    fn from_row(row: &'r PgRow) -> sqlx::Result<Self> {
+        let slices: Option<i32> = row.try_get("slices")?;
+        let slice: Option<i32> = row.try_get("slice")?;
+        Ok(Self(PackRow {
+            id: row.try_get("pack_id")?,
+            lane: row.try_get("lane_id")?,
+            slice: match (slice, slices) {
+                (Some(index), Some(of @ 1..)) => {
+                    Some(Slice { index: small(index)?, of: small(of)? })
+                }
+                _ => None,
+            },
+            every_slice: slices.is_none(),
+            partitions: row.try_get("partitions")?,
+            log: row.try_get("log")?,
+            first_offset: row.try_get("first_offset")?,
+            last_offset: row.try_get("last_offset")?,
+            count: small(row.try_get::<i64, _>("digests")?)?,
+            first_at: from_micros(row.try_get("first_us")?),
+            last_at: from_micros(row.try_get("last_us")?),
+            run: row.try_get("run_id")?,
+            data: row.try_get("data")?,
+        }))
+    }
+}
+
+/// A row, and the lane it is of.
+struct Placed(LaneId, PackRow);
+
+impl<'r> FromRow<'r, PgRow> for Placed {
+    fn from_row(row: &'r PgRow) -> sqlx::Result<Self> {
+        let id = LaneId {
+            group: row.try_get::<&str, _>("group_name")?.into(),
+            topic: row.try_get::<&str, _>("topic")?.into(),
+            partition: row.try_get("partition")?,
+        };
+        Ok(Self(id, Selected::from_row(row)?.0))
+    }
+}
+
+/// A number that fits, unless somebody else has written it.
+pub(crate) fn small<N, T: TryFrom<N>>(number: N) -> sqlx::Result<T>
+where
+    T::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    T::try_from(number).map_err(|error| sqlx::Error::Decode(error.into()))
+}
+
+/// Slices and slice as columns: a lane without slices has none of none.
+pub(crate) fn columns(slice: Option<Slice>) -> (i32, i32) {
+    slice.map_or((0, 0), |it| (i32::from(it.of), i32::from(it.index)))
+}
+
+pub(crate) async fn digest_key(store: &Inner) -> Result<DigestKey> {
+    const DOING: &str = "reading what digests are made with";
+    let mut session = store.pools.read().await?;
+    let key = sqlx::query_as::<_, (Vec<u8>,)>(store.sql.digest_key.clone());
+    let key = session.optional(key).await.map_err(|error| failed(DOING, error))?;
+    session.finish(DOING).await?;
+    key.and_then(|(key,)| key.try_into().ok()).map(DigestKey::new).ok_or_else(|| {
+        let message = "the table `store` has no key for digests: restore its row";
+        Error::new(ErrorKind::Migration, message)
+    })
+}
+
+pub(crate) async fn pack(
+    store: &Inner,
+    tx: &mut Tx,
+    held: &Held,
+    packs: &[NewPack<'_>],
+) -> Result<Option<SystemTime>> {
+    fn of<'a, T>(packs: &[NewPack<'a>], get: impl Fn(&NewPack<'a>) -> T) -> Vec<T> {
+        packs.iter().map(get).collect()
+    }
+    let sql = store.sql_in(tx);
+    let statement = if tx.batch.is_some() { &sql.pack_guarded } else { &sql.pack };
+    let (slices, slice) = columns(held.slice);
+    type Answer = (i64, Option<String>, Option<String>);
+    let pack = sqlx::query_as::<_, Answer>(statement.clone())
+        .bind(held.number)
+        .bind(held.token)
+        .bind(slices)
+        .bind(slice)
+        .bind(of(packs, |it| it.scope))
+        .bind(of(packs, |it| it.partitions))
+        .bind(of(packs, |it| it.first_offset))
+        .bind(of(packs, |it| it.last_offset))
+        .bind(of(packs, |it| i64::from(it.count)))
+        .bind(of(packs, |it| it.data));
+    let packed = tx.session().optional(pack).await.map_err(|error| failed("pack", error))?;
+    let Some((now, xid, guard)) = packed else { return Ok(None) };
+    if let Some((xid, guard)) = xid.zip(guard) {
+        tx.guard(xid, guard);
+    }
+    Ok(Some(from_micros(now)))
+}
+
+pub(crate) async fn window(store: &Inner, window: &WindowId<'_>) -> Result<WindowRow> {
+    const DOING: &str = "reading a window";
+    let mut session = store.pools.read().await?;
+    let known = sqlx::query_as::<_, (i32, i64, Option<i64>, i64)>(store.sql.window.clone())
+        .bind(window.lane)
+        .bind(window.scope);
+    let known = session.optional(known).await.map_err(|error| failed(DOING, error))?;
+    session.finish(DOING).await?;
+    let (log, floor, switched, now) = known
+        .ok_or_else(|| Error::new(ErrorKind::Store, format!("{DOING}: the database was silent")))?;
+    // A clock that went back makes it no time at all.
+    let switched = switched.map(|micros| micros.max(0).unsigned_abs());
+    let switched = switched.map(std::time::Duration::from_micros);
+    Ok(WindowRow { log, floor, switched, now: from_micros(now) })
+}
+
+pub(crate) async fn of_window(
+    store: &Inner,
+    window: &WindowId<'_>,
+    after: i64,
+    limit: u32,
+) -> Result<Vec<PackRow>> {
+    let (slices, slice) = columns(window.slice);
+    let packs = sqlx::query_as::<_, Selected>(store.sql.packs_of_window.clone())
+        .bind(window.lane)
+        .bind(window.scope)
+        .bind(after)
+        .bind(slices)
+        .bind(slice)
+        .bind(i64::from(limit));
+    const DOING: &str = "reading packed markers";
+    let mut session = store.pools.read().await?;
+    let rows = session.all(packs).await.map_err(|error| failed(DOING, error))?;
+    session.finish(DOING).await?;
+    Ok(rows.into_iter().map(|row| row.0).collect())
+}
+
+pub(crate) async fn given_up_keys(store: &Inner, lane: i64, scope: &str) -> Result<Vec<Key>> {
+    const DOING: &str = "reading the keys that were given up on";
+    let mut session = store.pools.read().await?;
+    let keys = sqlx::query_as::<_, (String,)>(store.sql.given_up_keys.clone());
+    let keys = session.all(keys.bind(lane).bind(scope)).await;
+    let keys = keys.map_err(|error| failed(DOING, error))?;
+    session.finish(DOING).await?;
+    let key = |(key,): (String,)| {
+        Key::written(key)
+            .map_err(|error| Error::new(ErrorKind::Store, DOING.to_owned()).with_source(error))
+    };
+    keys.into_iter().map(key).collect()
+}
+
+pub(crate) async fn repack(
+    store: &Inner,
+    held: &Held,
+    remove: &[i64],
+    insert: &Repack<'_>,
+) -> Result<bool> {
+    const DOING: &str = "merging packed markers";
+    let row = insert.row;
+    let (slices, slice) = match row.every_slice {
+        true => (None, None),
+        false => (Some(columns(row.slice).0), Some(columns(row.slice).1)),
+    };
+    let repack = sqlx::query_as::<_, (bool,)>(store.sql.repack.clone())
+        .bind(held.number)
+        .bind(held.token)
+        .bind(remove)
+        .bind(insert.scope)
+        .bind(row.log)
+        .bind(row.partitions)
+        .bind(slices)
+        .bind(slice)
+        .bind(row.first_offset)
+        .bind(row.last_offset)
+        .bind(i64::from(row.count))
+        .bind(to_micros(row.first_at))
+        .bind(to_micros(row.last_at))
+        .bind(&row.data);
+    let mut session = store.pools.write().await?;
+    let done = session.optional(repack).await.map_err(|error| failed(DOING, error))?;
+    session.finish(DOING).await?;
+    Ok(done == Some((true,)))
+}
+
+pub(crate) async fn forget(
+    store: &Inner,
+    held: &Held,
+    scope: &str,
+    rows: &[i64],
+    floor: Option<i64>,
+) -> Result<bool> {
+    const DOING: &str = "forgetting packed markers";
+    let failed = |error| failed(DOING, error);
+    let forget = sqlx::query_as::<_, (bool, Vec<i64>)>(store.sql.forget_packs.clone())
+        .bind(held.number)
+        .bind(held.token)
+        .bind(rows)
+        .bind(scope)
+        .bind(floor);
+    let mut session = store.pools.write().await?;
+    let Some((true, runs)) = session.optional(forget).await.map_err(failed)? else {
+        session.finish(DOING).await?;
+        return Ok(false);
+    };
+    if !runs.is_empty() {
+        let empty = sqlx::query(store.sql.forget_empty_runs.clone()).bind(runs);
+        session.execute(empty).await.map_err(failed)?;
+    }
+    session.finish(DOING).await?;
+    Ok(true)
+}
+
+pub(crate) async fn find(
+    store: &Inner,
+    scope: &str,
+    digest: Digest,
+) -> Result<Vec<(LaneId, PackRow)>> {
+    const DOING: &str = "looking for a packed marker";
+    let mut session = store.pools.read().await?;
+    let find = sqlx::query_as::<_, Placed>(store.sql.find_packed.clone());
+    let find = find.bind(scope).bind(digest.to_bytes().to_vec());
+    let found = session.all(find).await.map_err(|error| failed(DOING, error))?;
+    session.finish(DOING).await?;
+    Ok(found.into_iter().map(|Placed(lane, row)| (lane, row)).collect())
+}
+
+/// The lane first, so that what its owner had sealed before is seen, and nothing comes after it.
+pub(crate) async fn pack_direct(
+    store: &Inner,
+    tx: &mut Tx,
+    lane: i64,
+    offset: i64,
+    pack: &NewPack<'_>,
+    digest: Digest,
+) -> Result<bool> {
+    const DOING: &str = "packing a key from outside of its lane";
+    let failed = |error| failed(DOING, error);
+    let sql = store.sql_in(tx);
+    let unsettle = sqlx::query_as::<_, (i64, i32)>(sql.unsettle_lanes.clone()).bind([lane]);
+    let Some((_, log)) = tx.session().optional(unsettle).await.map_err(failed)? else {
+        return Err(Error::new(ErrorKind::Store, format!("{DOING}: lane {lane} is gone")));
+    };
+    let slices = sqlx::query(sql.unsettle_slices.clone()).bind([lane]);
+    tx.session().execute(slices).await.map_err(failed)?;
+    let find = sqlx::query_as::<_, Selected>(sql.find_packed_in_lane.clone())
+        .bind(lane)
+        .bind(pack.scope)
+        .bind(digest.to_bytes().to_vec());
+    for row in tx.session().all(find).await.map_err(failed)? {
+        if has(&row.0, digest)? {
+            return Ok(false);
+        }
+    }
+    let packed = sqlx::query_as::<_, (String, String)>(sql.pack_direct.clone())
+        .bind(lane)
+        .bind(log)
+        .bind(pack.scope)
+        .bind(offset)
+        .bind(i64::from(pack.count))
+        .bind(pack.data);
+    if let Some((xid, guard)) = tx.session().optional(packed).await.map_err(failed)? {
+        tx.guard(xid, guard);
+    }
+    Ok(true)
+}

@@ -1,0 +1,169 @@
+//! Runs: packed markers that do not fit into the memory of the lane's owner.
+
+use idem_runtime::lane::Held;
+use idem_runtime::packed::{BLOCK, Digest, NewRun, Run, WindowId};
+use idem_runtime::{Error, ErrorKind, Result};
+
+use crate::error::failed;
+use crate::packs::{columns, small};
+use crate::{Inner, Tx};
+
+/// How many bytes of digests go into one statement.
+const CHUNK: usize = BLOCK * 16 * 1024;
+
+pub(crate) const OF_WINDOW: &str = "
+select run_id, digests, filter from {schema}.runs
+where lane_id = $1 and scope = $2 and slices = $3 and slice = $4
+order by run_id
+";
+
+/// Locks as `packs::REPACK` does. Rows for every slice are in no run: other slices would not load
+/// them any more.
+pub(crate) const ADD: &str = "
+with fence as materialized (
+    select lane_id from {schema}.lanes where lane_id = $1 and token = $2 for key share
+), chosen as materialized (
+    select pack.pack_id
+    from {schema}.packs pack
+    join fence using (lane_id)
+    where pack.pack_id = any($3::bigint[]) and pack.scope = $4 and pack.run_id is null
+      and pack.slices = $5 and pack.slice = $6
+    order by pack.pack_id
+    for update of pack
+), added as (
+    insert into {schema}.runs (lane_id, scope, slices, slice, digests, filter)
+    select lane_id, $4, $5, $6, $7, $8
+    from fence
+    where (select count(*) from chosen) = cardinality($3::bigint[])
+    returning run_id
+), marked as (
+    update {schema}.packs pack
+    set run_id = added.run_id
+    from chosen, added
+    where pack.pack_id = chosen.pack_id
+)
+select run_id from added
+";
+
+/// Digests in their order, cut into blocks of so many bytes.
+pub(crate) const ADD_BLOCKS: &str = "
+insert into {schema}.run_blocks (run_id, from_digest, data)
+select $1, substring($2::bytea from block * $3::int + 1 for 16),
+       substring($2::bytea from block * $3::int + 1 for $3::int)
+from generate_series(0, (octet_length($2::bytea) - 1) / $3::int) as block
+";
+
+/// The places (from 1) of those that are in one of the runs, and how many of the runs there are.
+///
+/// A digest is in the last block that begins at or before it, or in none. The bytes of two digests
+/// together may look like a third one, hence the second look, at each digest of the block.
+pub(crate) const IN_RUNS: &str = "
+select array(
+    select asked.place
+    from unnest($2::bytea[]) with ordinality as asked (digest, place)
+    where exists (
+        select from unnest($1::bigint[]) as run (run_id)
+        cross join lateral (
+            select block.data from {schema}.run_blocks block
+            where block.run_id = run.run_id and block.from_digest <= asked.digest
+            order by block.from_digest desc
+            limit 1
+        ) as block
+        where case
+            when position(asked.digest in block.data) = 0 then false
+            else exists (
+                select from generate_series(0, octet_length(block.data) / 16 - 1) as nth
+                where substring(block.data from nth * 16 + 1 for 16) = asked.digest
+            )
+        end
+    )
+), (select count(*) from {schema}.runs where run_id = any($1::bigint[]))
+";
+
+pub(crate) const FORGET_EMPTY: &str = "
+delete from {schema}.runs run
+where run.run_id = any($1::bigint[])
+  and not exists (select from {schema}.packs pack where pack.run_id = run.run_id)
+";
+
+pub(crate) async fn of_window(store: &Inner, window: &WindowId<'_>) -> Result<Vec<Run>> {
+    const DOING: &str = "reading the runs of a window";
+    let failed = |error| failed(DOING, error);
+    let (slices, slice) = columns(window.slice);
+    let mut session = store.pools.read().await?;
+    let runs = sqlx::query_as::<_, (i64, i64, Vec<u8>)>(store.sql.runs_of_window.clone())
+        .bind(window.lane)
+        .bind(window.scope)
+        .bind(slices)
+        .bind(slice);
+    let runs = session.all(runs).await.map_err(failed)?;
+    session.finish(DOING).await?;
+    let run = |(id, count, filter)| Ok(Run { id, count: small(count)?, filter });
+    runs.into_iter().map(run).collect::<sqlx::Result<_>>().map_err(failed)
+}
+
+pub(crate) async fn add(
+    store: &Inner,
+    held: &Held,
+    rows: &[i64],
+    run: &NewRun<'_>,
+) -> Result<Option<i64>> {
+    const DOING: &str = "writing a run of packed markers";
+    let failed = |error| failed(DOING, error);
+    let (slices, slice) = columns(run.window.slice);
+    let mut session = store.pools.write().await?;
+    let add = sqlx::query_as::<_, (i64,)>(store.sql.add_run.clone())
+        .bind(held.number)
+        .bind(held.token)
+        .bind(rows)
+        .bind(run.window.scope)
+        .bind(slices)
+        .bind(slice)
+        .bind(i64::try_from(run.count).unwrap_or(i64::MAX))
+        .bind(run.filter);
+    let Some((id,)) = session.optional(add).await.map_err(failed)? else {
+        session.finish(DOING).await?;
+        return Ok(None);
+    };
+    for digests in run.digests.chunks(CHUNK) {
+        let add = sqlx::query(store.sql.add_run_blocks.clone())
+            .bind(id)
+            .bind(digests)
+            .bind(i32::try_from(BLOCK * 16).unwrap_or(i32::MAX));
+        session.execute(add).await.map_err(failed)?;
+    }
+    session.finish(DOING).await?;
+    Ok(Some(id))
+}
+
+/// In the snapshot of this transaction a run may not be there yet, whose digests its owner has put out
+/// of its memory since.
+pub(crate) async fn contain(
+    store: &Inner,
+    tx: &mut Tx,
+    runs: &[i64],
+    digests: &[Digest],
+) -> Result<Vec<bool>> {
+    const DOING: &str = "looking into runs of packed markers";
+    let mut answer = vec![false; digests.len()];
+    if runs.is_empty() || digests.is_empty() {
+        return Ok(answer);
+    }
+    let bytes: Vec<Vec<u8>> = digests.iter().map(|digest| digest.to_bytes().to_vec()).collect();
+    let look = sqlx::query_as::<_, (Vec<i64>, i64)>(store.sql_in(tx).in_runs.clone());
+    let look = tx.session().optional(look.bind(runs).bind(bytes)).await;
+    let Some((places, there)) = look.map_err(|error| failed(DOING, error))? else {
+        return Err(Error::new(ErrorKind::Store, format!("{DOING}: the database was silent")));
+    };
+    if usize::try_from(there) != Ok(runs.len()) {
+        let message = format!("{DOING}: one of the runs {runs:?} is not there");
+        return Err(Error::new(ErrorKind::Transient, message));
+    }
+    for place in places {
+        let place = usize::try_from(place - 1).ok();
+        if let Some(it) = place.and_then(|place| answer.get_mut(place)) {
+            *it = true;
+        }
+    }
+    Ok(answer)
+}

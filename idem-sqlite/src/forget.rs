@@ -1,0 +1,94 @@
+//! Forgetting a key, in whatever form its marker is.
+
+use std::collections::BTreeSet;
+
+use idem_runtime::packed::{Digest, open_letter, without};
+use idem_runtime::{Key, Result};
+
+use crate::Inner;
+use crate::error::failed;
+use crate::packs::{Placed, delete, digest_key, finish, insert, unsettle};
+use crate::runs;
+use crate::tx::Tx;
+
+const DOING: &str = "forgetting a key";
+
+/// The lane of a marker counts where it is packed: it keeps in mind what was given up on once.
+pub(crate) const MARKER: &str = "
+select marker.state,
+       case when exists (
+           select 1 from {schema}scopes owned where owned.scope = ?1 and owned.mode = 'packed'
+       ) then marker.lane_id end
+from {schema}markers marker
+where marker.scope = ?1 and marker.event_key = ?2
+";
+
+pub(crate) const OPEN_LETTERS: &str = "
+select exists (
+    select 1 from {schema}dead_letters
+    where scope = ?1 and event_key = ?2 and state in ('dead', 'parked', 'waiting')
+)
+";
+
+pub(crate) const DELETE_MARKER: &str =
+    "delete from {schema}markers where scope = ?1 and event_key = ?2";
+
+/// In the only transaction that writes.
+pub(crate) async fn forget(store: &Inner, scope: &str, key: &Key) -> Result<bool> {
+    let digest = digest_key(store).await?.digest(key);
+    let mut tx = Tx::begin(&store.writers).await?;
+    let found = within(store, &mut tx, scope, key, digest).await;
+    finish(tx, found, DOING).await
+}
+
+async fn within(
+    store: &Inner,
+    tx: &mut Tx,
+    scope: &str,
+    key: &Key,
+    digest: Digest,
+) -> Result<bool> {
+    let failed = |error| failed(DOING, error);
+    let sql = &store.sql;
+    let marker: Option<(i16, Option<i64>)> = sqlx::query_as(sql.forget_marker_of.clone())
+        .bind(scope)
+        .bind(key.as_str())
+        .fetch_optional(tx.connection())
+        .await
+        .map_err(failed)?;
+    let open: bool = sqlx::query_scalar(sql.forget_open_letters.clone())
+        .bind(scope)
+        .bind(key.as_str())
+        .fetch_one(tx.connection())
+        .await
+        .map_err(failed)?;
+    if open || marker.is_some_and(|(state, _)| state != 0) {
+        return Err(open_letter(scope, key));
+    }
+    let packs: Vec<Placed> = sqlx::query_as(sql.find_packed.clone())
+        .bind(scope)
+        .bind(digest.to_bytes().to_vec())
+        .fetch_all(tx.connection())
+        .await
+        .map_err(failed)?;
+    let mut found = marker.is_some();
+    let mut lanes: BTreeSet<i64> = marker.and_then(|(_, lane)| lane).into_iter().collect();
+    for Placed(_, row) in packs {
+        let Some(left) = without(&row, digest)? else { continue };
+        found = true;
+        lanes.insert(row.lane);
+        if let Some(left) = &left {
+            insert(store, tx, scope, left).await.map_err(failed)?;
+        }
+        delete(store, tx, &[row.id]).await?;
+        if let Some(run) = row.run {
+            runs::forget(store, tx, run, digest).await.map_err(failed)?;
+        }
+    }
+    for lane in lanes {
+        unsettle(store, tx, lane).await.map_err(failed)?;
+    }
+    let forget = sqlx::query(sql.forget_marker.clone()).bind(scope).bind(key.as_str());
+    forget.execute(tx.connection()).await.map_err(failed)?;
+    Ok(found)
+}

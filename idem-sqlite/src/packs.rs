@@ -1,0 +1,529 @@
+//! Rows of packed markers: written by a lane with its batch, merged and forgotten by its owner.
+
+use std::time::{Duration, SystemTime};
+
+use idem_runtime::lane::{Held, LaneId, Slice};
+use idem_runtime::packed::{
+    Digest, DigestKey, Foreign, NewPack, PackRow, Repack, WindowId, WindowRow, has,
+};
+use idem_runtime::{Error, ErrorKind, Key, Result};
+use sqlx::sqlite::SqliteRow;
+use sqlx::{FromRow, Row};
+
+use crate::Inner;
+use crate::error::{failed, undecodable, unwritable};
+use crate::statements::now;
+use crate::time::{from_millis, to_millis};
+use crate::tx::Tx;
+
+/// Rows as [`Selected`] reads them.
+macro_rules! select_packs {
+    ($before:literal, $from:literal) => {
+        concat!(
+            "select ",
+            $before,
+            "pack.pack_id, pack.lane_id, pack.slices, pack.slice, pack.partitions, pack.log,
+                pack.first_offset, pack.last_offset, pack.digests, pack.first_at, pack.last_at,
+                pack.run_id, pack.data
+             from {schema}packs pack ",
+            $from
+        )
+    };
+}
+
+pub(crate) const DIGEST_KEY: &str = "select digest_key from {schema}store";
+
+/// No row: the lane has another token.
+pub(crate) const FENCE: &str =
+    concat!("select log, ", now!(), " from {schema}lanes where lane_id = ?1 and token = ?2");
+
+pub(crate) const INSERT: &str = "
+insert into {schema}packs
+    (lane_id, scope, log, partitions, slices, slice, first_offset, last_offset, digests, first_at,
+     last_at, run_id, data)
+values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)
+";
+
+pub(crate) const WINDOW: &str = concat!(
+    "select coalesce(lane.log, 0), coalesce(known.floor, 0), owned.switched_at, ",
+    now!(),
+    " from (select ?1 as lane_id, ?2 as scope) as asked
+     left join {schema}lanes lane on lane.lane_id = asked.lane_id
+     left join {schema}windows known
+       on known.lane_id = lane.lane_id and known.scope = asked.scope and known.log = lane.log
+     left join {schema}scopes owned on owned.scope = asked.scope"
+);
+
+pub(crate) const OF_WINDOW: &str = select_packs!(
+    "",
+    "where pack.lane_id = ?1 and pack.scope = ?2 and pack.run_id is null and pack.pack_id > ?3
+       and (pack.slices is null or (pack.slices = ?4 and pack.slice = ?5))
+     order by pack.pack_id
+     limit ?6"
+);
+
+/// Rows for every slice have no partitions.
+macro_rules! foreign {
+    () => {
+        "join {schema}lanes lane on lane.lane_id = pack.lane_id
+         join {schema}lanes own
+           on own.lane_id = ?1 and own.group_name = lane.group_name and own.topic = lane.topic
+         where pack.scope = ?2 and pack.partitions > 0
+           and (pack.partitions <> ?3 or pack.lane_id = ?1 and pack.slices <> ?4) "
+    };
+}
+
+pub(crate) const FOREIGN: &str = concat!(
+    "select lane.group_name, lane.topic, lane.partition, pack.partitions, pack.slices,
+            sum(pack.digests), max(pack.last_at)
+     from {schema}packs pack ",
+    foreign!(),
+    "group by lane.lane_id, pack.partitions, pack.slices
+     order by lane.lane_id, pack.partitions, pack.slices"
+);
+
+pub(crate) const FOREIGN_PACKS: &str = concat!(
+    select_packs!("", ""),
+    foreign!(),
+    "and pack.pack_id > ?5 order by pack.pack_id limit ?6"
+);
+
+pub(crate) const GIVEN_UP_KEYS: &str = "
+select event_key from {schema}markers indexed by {schema}markers_given_up_idx
+where scope = ?2 and lane_id = ?1 and state <> 0
+order by event_key
+";
+
+/// Those of them that are there, in this lane and scope.
+pub(crate) const THERE: &str = "
+select run_id, log from {schema}packs
+where pack_id in (select value from json_each(?3)) and lane_id = ?1 and scope = ?2
+";
+
+pub(crate) const DELETE: &str =
+    "delete from {schema}packs where pack_id in (select value from json_each(?1))";
+
+pub(crate) const RAISE_FLOOR: &str = "
+insert into {schema}windows as known (lane_id, scope, log, floor)
+values (?1, ?2, ?3, ?4)
+on conflict (lane_id, scope) do update
+set log = excluded.log, floor = excluded.floor
+where (excluded.log, excluded.floor) > (known.log, known.floor)
+";
+
+/// To be looked at by who decodes it: the digest may be anywhere in the data.
+pub(crate) const FIND: &str = select_packs!(
+    "lane.group_name, lane.topic, lane.partition, ",
+    "join {schema}lanes lane on lane.lane_id = pack.lane_id
+     where pack.scope = ?1 and instr(pack.data, ?2) > 0
+     order by pack.pack_id"
+);
+
+/// Whoever owns the lane commits nothing more before it has taken it again.
+pub(crate) const UNSETTLE: &str =
+    "update {schema}lanes set revision = revision + 1 where lane_id = ?1 returning log";
+
+pub(crate) const UNSETTLE_SLICES: &str =
+    "update {schema}lane_slices set revision = revision + 1 where lane_id = ?1";
+
+/// A row as the statements above select it.
+pub(crate) struct Selected(pub(crate) PackRow);
+
+impl<'r> FromRow<'r, SqliteRow> for Selected {
+    fn from_row(row: &'r SqliteRow) -> sqlx::Result<Self> {
+        let slices: Option<u16> = row.try_get("slices")?;
+        let slice: Option<u16> = row.try_get("slice")?;
+        Ok(Self(PackRow {
+            id: row.try_get("pack_id")?,
+            lane: row.try_get("lane_id")?,
+            slice: match (slice, slices) {
+                (Some(index), Some(of @ 1..)) => Some(Slice { index, of }),
+                _ => None,
+            },
+            every_slice: slices.is_none(),
+            partitions: row.try_get("partitions")?,
+            log: row.try_get("log")?,
+            first_offset: row.try_get("first_offset")?,
+            last_offset: row.try_get("last_offset")?,
+            count: row.try_get("digests")?,
+            first_at: from_millis(row.try_get("first_at")?),
+            last_at: from_millis(row.try_get("last_at")?),
+            run: row.try_get("run_id")?,
+            data: row.try_get("data")?,
+        }))
+    }
+}
+
+/// A row, and the lane it is of.
+pub(crate) struct Placed(pub(crate) LaneId, pub(crate) PackRow);
+
+impl<'r> FromRow<'r, SqliteRow> for Placed {
+    fn from_row(row: &'r SqliteRow) -> sqlx::Result<Self> {
+        let id = LaneId {
+            group: row.try_get::<&str, _>("group_name")?.into(),
+            topic: row.try_get::<&str, _>("topic")?.into(),
+            partition: row.try_get("partition")?,
+        };
+        Ok(Self(id, Selected::from_row(row)?.0))
+    }
+}
+
+/// Slices and slice as columns: a lane without slices has none of none.
+pub(crate) fn columns(slice: Option<Slice>) -> (u16, u16) {
+    slice.map_or((0, 0), |it| (it.of, it.index))
+}
+
+pub(crate) async fn digest_key(store: &Inner) -> Result<DigestKey> {
+    const DOING: &str = "reading what digests are made with";
+    let key: Option<(Option<Vec<u8>>,)> = sqlx::query_as(store.sql.digest_key.clone())
+        .fetch_optional(&store.readers)
+        .await
+        .map_err(|error| failed(DOING, error))?;
+    let key = key.and_then(|(key,)| key).and_then(|key| key.try_into().ok());
+    key.map(DigestKey::new).ok_or_else(|| {
+        let message = "the table `store` has no key for digests: restore its row";
+        Error::new(ErrorKind::Migration, message)
+    })
+}
+
+/// Writes a row under a number of its own.
+pub(crate) async fn insert(
+    store: &Inner,
+    tx: &mut Tx,
+    scope: &str,
+    row: &PackRow,
+) -> sqlx::Result<()> {
+    let columns = (!row.every_slice).then(|| columns(row.slice));
+    sqlx::query(store.sql.insert_pack.clone())
+        .bind(row.lane)
+        .bind(scope)
+        .bind(row.log)
+        .bind(row.partitions)
+        .bind(columns.map(|it| it.0))
+        .bind(columns.map(|it| it.1))
+        .bind(row.first_offset)
+        .bind(row.last_offset)
+        .bind(row.count)
+        .bind(to_millis(row.first_at))
+        .bind(to_millis(row.last_at))
+        .bind(row.run)
+        .bind(&row.data)
+        .execute(tx.connection())
+        .await
+        .map(drop)
+}
+
+pub(crate) async fn pack(
+    store: &Inner,
+    tx: &mut Tx,
+    held: &Held,
+    packs: &[NewPack<'_>],
+) -> Result<Option<SystemTime>> {
+    let packed = async {
+        let fence: Option<(i32, i64)> = sqlx::query_as(store.sql.pack_fence.clone())
+            .bind(held.number)
+            .bind(held.token.to_string())
+            .fetch_optional(tx.connection())
+            .await?;
+        let Some((log, now)) = fence else { return Ok(None) };
+        let now = from_millis(now);
+        for pack in packs {
+            let row = PackRow { slice: held.slice, ..new_row(pack, held.number, log, now) };
+            insert(store, tx, pack.scope, &row).await?;
+        }
+        Ok(Some(now))
+    };
+    packed.await.map_err(|error| failed("pack", error))
+}
+
+fn new_row(pack: &NewPack<'_>, lane: i64, log: i32, now: SystemTime) -> PackRow {
+    PackRow {
+        id: 0,
+        lane,
+        slice: None,
+        every_slice: false,
+        partitions: pack.partitions,
+        log,
+        first_offset: pack.first_offset,
+        last_offset: pack.last_offset,
+        count: pack.count,
+        first_at: now,
+        last_at: now,
+        run: None,
+        data: pack.data.to_vec(),
+    }
+}
+
+pub(crate) async fn window(store: &Inner, window: &WindowId<'_>) -> Result<WindowRow> {
+    let (log, floor, switched, now): (i32, i64, Option<i64>, i64) =
+        sqlx::query_as(store.sql.window.clone())
+            .bind(window.lane)
+            .bind(window.scope)
+            .fetch_one(&store.readers)
+            .await
+            .map_err(|error| failed("reading a window", error))?;
+    // A clock that went back makes it no time at all.
+    let switched =
+        switched.map(|at| Duration::from_millis(now.saturating_sub(at).max(0).unsigned_abs()));
+    Ok(WindowRow { log, floor, switched, now: from_millis(now) })
+}
+
+pub(crate) async fn of_window(
+    store: &Inner,
+    window: &WindowId<'_>,
+    after: i64,
+    limit: u32,
+) -> Result<Vec<PackRow>> {
+    let (slices, slice) = columns(window.slice);
+    let rows: Vec<Selected> = sqlx::query_as(store.sql.packs_of_window.clone())
+        .bind(window.lane)
+        .bind(window.scope)
+        .bind(after)
+        .bind(slices)
+        .bind(slice)
+        .bind(limit)
+        .fetch_all(&store.readers)
+        .await
+        .map_err(|error| failed("reading packed markers", error))?;
+    Ok(rows.into_iter().map(|row| row.0).collect())
+}
+
+const FOREIGN_DOING: &str = "looking for packed markers of another layout";
+
+pub(crate) async fn foreign(
+    store: &Inner,
+    window: &WindowId<'_>,
+    partitions: i32,
+) -> Result<Vec<Foreign>> {
+    type Found = (String, String, i32, i32, u16, i64, i64);
+    let rows: Vec<Found> = sqlx::query_as(store.sql.foreign.clone())
+        .bind(window.lane)
+        .bind(window.scope)
+        .bind(partitions)
+        .bind(columns(window.slice).0)
+        .fetch_all(&store.readers)
+        .await
+        .map_err(|error| failed(FOREIGN_DOING, error))?;
+    let foreign = |(group, topic, partition, partitions, slices, count, last): Found| {
+        let id = LaneId { group: group.into(), topic: topic.into(), partition };
+        let count = u64::try_from(count).map_err(undecodable)?;
+        Ok(Foreign { id, partitions, slices, count, last_at: from_millis(last) })
+    };
+    let foreign = rows.into_iter().map(foreign).collect::<sqlx::Result<_>>();
+    foreign.map_err(|error| failed(FOREIGN_DOING, error))
+}
+
+pub(crate) async fn foreign_packs(
+    store: &Inner,
+    window: &WindowId<'_>,
+    partitions: i32,
+    after: i64,
+    limit: u32,
+) -> Result<Vec<PackRow>> {
+    let rows: Vec<Selected> = sqlx::query_as(store.sql.foreign_packs.clone())
+        .bind(window.lane)
+        .bind(window.scope)
+        .bind(partitions)
+        .bind(columns(window.slice).0)
+        .bind(after)
+        .bind(limit)
+        .fetch_all(&store.readers)
+        .await
+        .map_err(|error| failed(FOREIGN_DOING, error))?;
+    Ok(rows.into_iter().map(|row| row.0).collect())
+}
+
+pub(crate) async fn given_up_keys(store: &Inner, lane: i64, scope: &str) -> Result<Vec<Key>> {
+    const DOING: &str = "reading the keys that were given up on";
+    let keys: Vec<(String,)> = sqlx::query_as(store.sql.keys_given_up.clone())
+        .bind(lane)
+        .bind(scope)
+        .fetch_all(&store.readers)
+        .await
+        .map_err(|error| failed(DOING, error))?;
+    let key = |(key,)| {
+        Key::written(key).map_err(|error| Error::new(ErrorKind::Store, DOING).with_source(error))
+    };
+    keys.into_iter().map(key).collect()
+}
+
+/// In which run each of these rows is, and of which log; `None` when the lane is not held, or one is
+/// not there.
+pub(crate) async fn there(
+    store: &Inner,
+    tx: &mut Tx,
+    held: &Held,
+    scope: &str,
+    rows: &[i64],
+) -> Result<Option<Vec<(Option<i64>, i32)>>> {
+    const DOING: &str = "reading packed markers";
+    let failed = |error| failed(DOING, error);
+    let fence: Option<(i32, i64)> = sqlx::query_as(store.sql.pack_fence.clone())
+        .bind(held.number)
+        .bind(held.token.to_string())
+        .fetch_optional(tx.connection())
+        .await
+        .map_err(failed)?;
+    if fence.is_none() {
+        return Ok(None);
+    }
+    let found: Vec<(Option<i64>, i32)> = sqlx::query_as(store.sql.packs_there.clone())
+        .bind(held.number)
+        .bind(scope)
+        .bind(numbers(rows)?)
+        .fetch_all(tx.connection())
+        .await
+        .map_err(failed)?;
+    Ok(Some(found).filter(|found| found.len() == rows.len()))
+}
+
+pub(crate) async fn delete(store: &Inner, tx: &mut Tx, rows: &[i64]) -> Result<()> {
+    let delete = sqlx::query(store.sql.delete_packs.clone()).bind(numbers(rows)?);
+    let deleted = delete.execute(tx.connection()).await;
+    deleted.map(drop).map_err(|error| failed("deleting packed markers", error))
+}
+
+pub(crate) fn numbers(numbers: &[i64]) -> Result<String> {
+    serde_json::to_string(numbers).map_err(|error| unwritable("naming packed markers", error))
+}
+
+pub(crate) async fn repack(
+    store: &Inner,
+    held: &Held,
+    remove: &[i64],
+    new: &Repack<'_>,
+) -> Result<bool> {
+    const DOING: &str = "merging packed markers";
+    let mut tx = Tx::begin(&store.writers).await?;
+    let done = async {
+        let found = there(store, &mut tx, held, new.scope, remove).await?;
+        if !found.is_some_and(|found| found.iter().all(|(run, _)| run.is_none())) {
+            return Ok(false);
+        }
+        delete(store, &mut tx, remove).await?;
+        let row = PackRow { lane: held.number, run: None, ..new.row.clone() };
+        insert(store, &mut tx, new.scope, &row).await.map_err(|error| failed(DOING, error))?;
+        Ok(true)
+    };
+    let done = done.await;
+    finish(tx, done, DOING).await
+}
+
+/// Ends a transaction of idem's own.
+pub(crate) async fn finish<T>(tx: Tx, answer: Result<T>, doing: &str) -> Result<T> {
+    match answer {
+        Ok(answer) => {
+            tx.finish(doing).await?;
+            Ok(answer)
+        }
+        Err(error) => {
+            tx.rollback().await;
+            Err(error)
+        }
+    }
+}
+
+pub(crate) async fn forget(
+    store: &Inner,
+    held: &Held,
+    scope: &str,
+    rows: &[i64],
+    floor: Option<i64>,
+) -> Result<bool> {
+    const DOING: &str = "forgetting packed markers";
+    let mut tx = Tx::begin(&store.writers).await?;
+    let done = async {
+        let failed = |error| failed(DOING, error);
+        let Some(found) = there(store, &mut tx, held, scope, rows).await? else {
+            return Ok(false);
+        };
+        delete(store, &mut tx, rows).await?;
+        for run in found.iter().filter_map(|(run, _)| *run) {
+            let empty = sqlx::query(store.sql.forget_empty_run.clone()).bind(run);
+            empty.execute(tx.connection()).await.map_err(failed)?;
+        }
+        if let Some(floor) = floor {
+            // The floor is of the log that the rows are of.
+            let log = match found.iter().map(|(_, log)| *log).max() {
+                Some(log) => log,
+                None => {
+                    let (log, _): (i32, i64) = sqlx::query_as(store.sql.pack_fence.clone())
+                        .bind(held.number)
+                        .bind(held.token.to_string())
+                        .fetch_one(tx.connection())
+                        .await
+                        .map_err(failed)?;
+                    log
+                }
+            };
+            let raise = sqlx::query(store.sql.raise_floor.clone()).bind(held.number).bind(scope);
+            let raise = raise.bind(log).bind(floor).execute(tx.connection());
+            raise.await.map_err(failed)?;
+        }
+        Ok(true)
+    };
+    let done = done.await;
+    finish(tx, done, DOING).await
+}
+
+pub(crate) async fn find(
+    store: &Inner,
+    scope: &str,
+    digest: Digest,
+) -> Result<Vec<(LaneId, PackRow)>> {
+    let found: Vec<Placed> = sqlx::query_as(store.sql.find_packed.clone())
+        .bind(scope)
+        .bind(digest.to_bytes().to_vec())
+        .fetch_all(&store.readers)
+        .await
+        .map_err(|error| failed("looking for a packed marker", error))?;
+    Ok(found.into_iter().map(|Placed(lane, row)| (lane, row)).collect())
+}
+
+/// Whoever owns this lane takes it again; answers the number of its log, if it is there.
+pub(crate) async fn unsettle(store: &Inner, tx: &mut Tx, lane: i64) -> sqlx::Result<Option<i32>> {
+    let slices = sqlx::query(store.sql.unsettle_slices.clone()).bind(lane);
+    slices.execute(tx.connection()).await?;
+    let log = sqlx::query_scalar(store.sql.unsettle_lane.clone()).bind(lane);
+    log.fetch_optional(tx.connection()).await
+}
+
+pub(crate) async fn pack_direct(
+    store: &Inner,
+    tx: &mut Tx,
+    lane: i64,
+    offset: i64,
+    pack: &NewPack<'_>,
+    digest: Digest,
+) -> Result<bool> {
+    const DOING: &str = "packing a key from outside of its lane";
+    let failed = |error| failed(DOING, error);
+    let Some(log) = unsettle(store, tx, lane).await.map_err(failed)? else {
+        return Err(Error::new(ErrorKind::Store, format!("{DOING}: lane {lane} is gone")));
+    };
+    let found: Vec<Placed> = sqlx::query_as(store.sql.find_packed.clone())
+        .bind(pack.scope)
+        .bind(digest.to_bytes().to_vec())
+        .fetch_all(tx.connection())
+        .await
+        .map_err(failed)?;
+    for Placed(_, row) in &found {
+        if row.lane == lane && has(row, digest)? {
+            return Ok(false);
+        }
+    }
+    let now: Option<(i64,)> = sqlx::query_as(store.sql.now.clone())
+        .fetch_optional(tx.connection())
+        .await
+        .map_err(failed)?;
+    let now = from_millis(now.map_or(0, |(now,)| now));
+    let row = PackRow {
+        every_slice: true,
+        partitions: 0,
+        first_offset: offset,
+        last_offset: offset,
+        ..new_row(pack, lane, log, now)
+    };
+    insert(store, tx, pack.scope, &row).await.map_err(failed)?;
+    Ok(true)
+}
