@@ -87,7 +87,7 @@ impl World {
             settings: LaneSettings::default(),
             stats: Arc::default(),
             care: Arc::default(),
-            budget: Arc::default(),
+            budget: Budget::new(256 << 20),
             group: Arc::new(group),
         }
     }
