@@ -6,6 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use super::data::{Data, ParkedId, ParkedRow, Row};
 use super::faults::Script;
@@ -27,6 +28,7 @@ pub(super) struct State {
     pub(super) data: Data,
     pub(super) open: HashMap<u64, Open>,
     pub(super) counts: Counts,
+    pub(super) clock: Clock,
     /// Of all transactions that were begun.
     pub(super) terms: Vec<Terms>,
     pub(super) script: Script,
@@ -35,6 +37,21 @@ pub(super) struct State {
     next_tx: u64,
     /// Changes of the state that somebody may be waiting for.
     pub(super) version: u64,
+}
+
+/// The database's clock: it goes as tokio's does, which a test can stop and move.
+pub(super) struct Clock(SystemTime, Instant);
+
+impl Default for Clock {
+    fn default() -> Self {
+        Self(SystemTime::now(), Instant::now())
+    }
+}
+
+impl Clock {
+    pub(super) fn now(&self) -> SystemTime {
+        self.0 + self.1.elapsed()
+    }
 }
 
 /// An open transaction.
@@ -134,7 +151,7 @@ impl State {
         self.terms.push(*terms);
         self.next_tx += 1;
         let open = Open {
-            began: SystemTime::now(),
+            began: self.clock.now(),
             health: Health::Sound,
             staged: Staged::default(),
             sealed: false,

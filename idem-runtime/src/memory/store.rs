@@ -181,7 +181,7 @@ impl Store for Memory {
     async fn marker(&self, scope: &str, key: &Key) -> Result<Option<Marker>> {
         self.enter(Point::Marker).await?;
         let state = self.shared.lock();
-        Ok(state.data.markers.get(&(scope.to_owned(), key.clone())).cloned())
+        Ok(state.read_marker(scope, key))
     }
 
     async fn given_up(
