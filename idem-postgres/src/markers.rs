@@ -1,5 +1,7 @@
 //! A look at one marker.
 
+use std::time::Duration;
+
 use idem_runtime::{Error, ErrorKind, Key, Marker, MarkerState, Origin, Result};
 use serde_json::Value;
 use sqlx::postgres::PgRow;
@@ -19,6 +21,8 @@ macro_rules! select_markers {
             "select ",
             $before,
             "(extract(epoch from known.processed_at) * 1000000)::bigint as processed_at_us,
+                (extract(epoch from clock_timestamp() - known.processed_at) * 1000000)::bigint
+                    as age_us,
                 known.state, known.group_name, known.topic, known.partition, known.\"offset\",
                 known.metadata, known.attempt, known.fingerprint, known.correlation_id,
                 known.causation_id, known.result ",
@@ -66,6 +70,8 @@ impl<'r> FromRow<'r, PgRow> for Found {
         };
         let mut marker = Marker::new(from_micros(row.try_get("processed_at_us")?));
         marker.state = state;
+        marker.age =
+            Duration::from_micros(row.try_get::<i64, _>("age_us")?.try_into().unwrap_or(0));
         let group: Option<String> = row.try_get("group_name")?;
         let offset: Option<i64> = row.try_get("offset")?;
         if let (Some(group), Some(offset)) = (group, offset) {

@@ -92,6 +92,7 @@ pub(crate) fn typed<H: Answers>(outcome: Outcome<Option<Value>>) -> Result<Outco
         Outcome::Processed(Some(value)) => Ok(Outcome::Processed(read(value)?)),
         // A probe found that the effects had happened: what was returned then is not known.
         Outcome::Processed(None) => Ok(Outcome::Duplicate(None)),
+        Outcome::Settled => Ok(Outcome::Settled),
         Outcome::Duplicate(value) => Ok(Outcome::Duplicate(value.flatten().map(read).transpose()?)),
     }
 }

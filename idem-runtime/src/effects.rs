@@ -13,6 +13,10 @@ use crate::state::{State, States};
 /// What is done with an attempt whose end is not known: its process died, its handler took too long or
 /// panicked, or the database could not be told that it succeeded.
 ///
+/// An attempt that is found begun is first given the time that it can take: the handler's timeout and 10
+/// seconds, by the database's clock, and 70 seconds if there is no timeout; but none if it was begun by
+/// a former owner of the same lane, which has ended.
+///
 /// An attempt whose handler returned an error has a known end: it failed, and is tried again as the
 /// handler's [`Retry`](crate::Retry) says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -105,18 +109,38 @@ pub(crate) enum Verdict {
 }
 
 impl UnknownEnd {
-    /// What follows for an attempt of this age; `None` when a clock was set back.
-    pub(crate) fn verdict(self, age: Option<Duration>) -> Verdict {
+    /// What follows for an attempt of this age that may go on until it has the age `can_take`.
+    pub(crate) fn verdict(self, age: Duration, can_take: Duration) -> Verdict {
+        let wait = match self {
+            Self::RetryAfter(after) => can_take.max(after),
+            _ => can_take,
+        };
+        let rest = wait.saturating_sub(age);
         match self {
-            Self::Retry => Verdict::Again,
-            Self::RetryAfter(after) => match after.checked_sub(age.unwrap_or_default()) {
-                Some(rest) if !rest.is_zero() => Verdict::Wait(rest),
-                _ => Verdict::Again,
-            },
+            _ if !rest.is_zero() => Verdict::Wait(rest),
+            Self::Retry | Self::RetryAfter(_) => Verdict::Again,
             Self::Never => Verdict::GiveUp,
             Self::Probe => Verdict::Ask,
         }
     }
+}
+
+/// What a handler without a timeout is taken to need at most.
+const UNBOUNDED: Duration = Duration::from_secs(60);
+/// What the database may need before and after a handler is run.
+const MARGIN: Duration = Duration::from_secs(10);
+/// The shortest pause between two looks at an attempt.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// How old an attempt is when it cannot go on any more: longer than a call of its handler may take.
+pub(crate) fn can_take(timeout: Option<Duration>) -> Duration {
+    timeout.unwrap_or(UNBOUNDED).saturating_add(MARGIN)
+}
+
+/// How long to wait before an attempt of this age is looked at again: as long as it has taken so far,
+/// and no longer than the rest.
+pub(crate) fn pause(age: Duration, rest: Duration) -> Duration {
+    age.max(LOOK).min(rest)
 }
 
 /// What is said of an attempt whose end is not known.
@@ -130,11 +154,30 @@ mod tests {
     #[test]
     fn an_attempt_is_tried_again_when_it_is_old_enough() {
         let minute = Duration::from_secs(60);
-        let after = UnknownEnd::RetryAfter(minute);
-        assert_eq!(after.verdict(Some(minute / 3)), Verdict::Wait(minute * 2 / 3));
-        assert_eq!(after.verdict(Some(minute)), Verdict::Again);
-        assert_eq!(after.verdict(None), Verdict::Wait(minute));
-        assert_eq!(UnknownEnd::Retry.verdict(None), Verdict::Again);
-        assert_eq!(UnknownEnd::Never.verdict(Some(minute)), Verdict::GiveUp);
+        let (after, over) = (UnknownEnd::RetryAfter(minute), Duration::ZERO);
+        assert_eq!(after.verdict(minute / 3, over), Verdict::Wait(minute * 2 / 3));
+        assert_eq!(after.verdict(minute, over), Verdict::Again);
+        assert_eq!(UnknownEnd::Retry.verdict(over, over), Verdict::Again);
+        assert_eq!(UnknownEnd::Never.verdict(minute, over), Verdict::GiveUp);
+    }
+
+    #[test]
+    fn whatever_is_said_of_unknown_ends_an_attempt_is_given_its_time() {
+        let second = Duration::from_secs(1);
+        let (after, later) = (UnknownEnd::RetryAfter(second), UnknownEnd::RetryAfter(second * 60));
+        for unknown in [UnknownEnd::Retry, UnknownEnd::Never, UnknownEnd::Probe, after] {
+            assert_eq!(unknown.verdict(second * 9, second * 10), Verdict::Wait(second));
+            assert!(!matches!(unknown.verdict(second * 10, second * 10), Verdict::Wait(_)));
+        }
+        assert_eq!(later.verdict(second * 10, second * 10), Verdict::Wait(second * 50));
+        assert!(can_take(Some(second)) > second && can_take(None) > can_take(Some(second)));
+    }
+
+    #[test]
+    fn an_attempt_is_looked_at_ever_more_seldom() {
+        let second = Duration::from_secs(1);
+        assert_eq!(pause(Duration::ZERO, second), LOOK);
+        assert_eq!(pause(second, second * 9), second);
+        assert_eq!(pause(second * 5, second), second);
     }
 }

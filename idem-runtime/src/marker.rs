@@ -1,6 +1,6 @@
 //! The marker: the row that says (scope, key) is processed.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
 use uuid::Uuid;
@@ -86,6 +86,8 @@ pub struct Marker {
     pub state: MarkerState,
     /// When it was written: the time of the transaction, by the database's clock.
     pub processed_at: SystemTime,
+    /// How long that was before it was read, by the database's clock; zero if that was set back.
+    pub age: Duration,
     /// Which event it was, if it came from Kafka.
     pub origin: Option<Origin>,
     /// What the caller kept beside it.
@@ -108,6 +110,7 @@ impl Marker {
         Self {
             state: MarkerState::Processed,
             processed_at,
+            age: Duration::ZERO,
             origin: None,
             metadata: None,
             attempt: None,

@@ -18,12 +18,15 @@ pub enum Outcome<T = ()> {
     /// The key was processed before; the handler did not run. Holds what the first run returned,
     /// where that is kept.
     Duplicate(Option<T>),
+    /// An attempt with effects outside of the database had been begun, and its end was not known: the
+    /// key is marked as processed now, by [`mark_processed`](crate::Store::mark_processed).
+    Settled,
 }
 
 impl<T> Outcome<T> {
-    /// Whether the effects were made by this call.
+    /// Whether it was this call that processed the key, or marked it as processed.
     pub fn is_processed(&self) -> bool {
-        matches!(self, Self::Processed(_))
+        matches!(self, Self::Processed(_) | Self::Settled)
     }
 
     /// Whether the key had been processed before.
@@ -36,6 +39,7 @@ impl<T> Outcome<T> {
         match self {
             Self::Processed(value) => Some(value),
             Self::Duplicate(value) => value,
+            Self::Settled => None,
         }
     }
 }

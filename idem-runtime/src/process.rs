@@ -7,10 +7,12 @@ use uuid::Uuid;
 
 use crate::answer::{Answers, typed};
 use crate::context::Context;
+use crate::effects::{Probed, UNKNOWN};
 use crate::error::{Error, ErrorKind, Result};
 use crate::failure::Failure;
 use crate::handler::{Call, EventOf, Handler, Input, KeyedByEvent};
 use crate::key::{IntoKey, Key};
+use crate::marker::MarkerState;
 use crate::outcome::Outcome;
 use crate::outside::{Opened, Opening};
 use crate::policy::MissingKey;
@@ -70,7 +72,9 @@ impl<S: Store> Processor<S> {
     /// [`ErrorKind::Key`] when the event has no key; unless the handler asks for
     /// [`ProcessWithoutGuarantee`](MissingKey::ProcessWithoutGuarantee): then it is run without a
     /// marker. [`ErrorKind::GivenUp`] when its key is that of
-    /// a dead letter. [`ErrorKind::Config`] when the handler needs state that was not given. Otherwise the database failed; when
+    /// a dead letter. [`ErrorKind::UnknownEnd`] when an attempt with effects outside of the database was
+    /// begun, its end is not known, and it is not repeated (now). [`ErrorKind::Config`] when the handler
+    /// needs state that was not given. Otherwise the database failed; when
     /// [`is_retryable`](Error::is_retryable), the same call with the same event is safe.
     pub async fn process<H>(&self, event: EventOf<H>) -> Result<Outcome>
     where
@@ -79,6 +83,7 @@ impl<S: Store> Processor<S> {
         Ok(match self.run::<H>(event).await? {
             Outcome::Processed(_) => Outcome::Processed(()),
             Outcome::Duplicate(_) => Outcome::Duplicate(None),
+            Outcome::Settled => Outcome::Settled,
         })
     }
 
@@ -125,49 +130,11 @@ impl<S: Store> Processor<S> {
         let key = key.map_err(|error| refused(H::SCOPE, error))?;
         let cx = Context::new(H::SCOPE, key.clone());
         let isolation = H::POLICY.isolation.unwrap_or_default();
-        let opening = match (H::POLICY.unknown_end, marked) {
-            (Some(unknown), true) => Some(Opening {
-                scope: H::SCOPE,
-                key: &key,
-                attempt: Uuid::new_v4(),
-                unknown,
-                states: &self.states,
-            }),
-            _ => None,
-        };
-        let opened = match &opening {
-            None => Opened::Known,
-            Some(opening) => {
-                let place =
-                    |error: Error| error.context(format_args!("scope {}, key {key}", H::SCOPE));
-                let mut opened = opening.open(&self.store, false).await.map_err(place)?;
-                while let Opened::Ask(at) = opened {
-                    let begun = opening.begun(at);
-                    let asked = bounded(H::POLICY.timeout, H::probe(&event, &begun)).await;
-                    opened = match opening.probed::<S>(asked).map_err(place)? {
-                        Some(opened) => opened,
-                        None => opening.open(&self.store, true).await.map_err(place)?,
-                    };
-                }
-                opened
-            }
-        };
-        let once = Once {
-            scope: H::SCOPE,
-            key: &key,
-            metadata: self.metadata.as_ref(),
-            reclaim: opened != Opened::Known,
-            terms: Terms {
-                isolation,
-                outside: H::POLICY.unknown_end.is_some(),
-                ..Terms::default()
-            },
-        };
-        let effects = async |tx: &mut S::Tx| {
-            if opened == Opened::Mark {
-                return Ok(None);
-            }
-            let input = H::Input::next(&mut std::iter::once(event))
+        let outside = H::POLICY.unknown_end;
+        let terms = Terms { isolation, outside: outside.is_some(), ..Terms::default() };
+        let mut event = Some(event);
+        let handle = async |event: &mut Option<EventOf<H>>, tx: &mut S::Tx| {
+            let input = H::Input::next(&mut event.take().into_iter())
                 .ok_or_else(|| Failure::new("the handler takes no event"))?;
             let mut answer = None;
             let call = Call::new(tx, std::slice::from_ref(&cx), &self.states);
@@ -178,26 +145,95 @@ impl<S: Store> Processor<S> {
             }
             Ok(answer)
         };
-        match marked {
-            true => match run_once(&once, &self.store, opening.as_ref(), effects).await? {
-                Outcome::Duplicate(_) if H::STORES_RESULT => {
-                    let marker = self.store.marker(H::SCOPE, &key).await?;
-                    Ok(Outcome::Duplicate(marker.map(|it| it.result)))
+        if !marked {
+            let effects = async |tx: &mut S::Tx| handle(&mut event, tx).await;
+            return crate::unmarked::unmarked(&self.store, H::SCOPE, &terms, effects).await;
+        }
+        let place = |error: Error| error.context(format_args!("scope {}, key {key}", H::SCOPE));
+        let mut backoff = crate::backoff::Backoff::for_store();
+        let outcome = loop {
+            let opening = outside.map(|unknown| Opening {
+                claim: Claim {
+                    state: MarkerState::Begun,
+                    attempt: Some(Uuid::new_v4()),
+                    metadata: self.metadata.as_ref(),
+                    ..Claim::new(H::SCOPE, &key)
+                },
+                letter: None,
+                scope: H::SCOPE,
+                unknown,
+                timeout: H::POLICY.timeout,
+                states: &self.states,
+            });
+            let opened = match (&opening, &event) {
+                (Some(opening), Some(event)) => {
+                    self.opened::<H>(opening, event).await.map_err(place)?
                 }
-                outcome => Ok(outcome),
-            },
-            false => crate::unmarked::unmarked(&self.store, H::SCOPE, &once.terms, effects).await,
+                _ => Opened::Known,
+            };
+            let has_happened = matches!(opened, Opened::Mark(_));
+            let over = match opened {
+                Opened::Run => opening.as_ref().and_then(|it| it.claim.attempt),
+                Opened::Mark(attempt) => Some(attempt),
+                _ => None,
+            };
+            let metadata = self.metadata.as_ref();
+            let marker = match (over, outside) {
+                (Some(attempt), _) => Wanted::Attempt(attempt),
+                (None, Some(_)) => Wanted::Known,
+                (None, None) => Wanted::New,
+            };
+            let once = Once { scope: H::SCOPE, key: &key, metadata, marker, terms };
+            let effects = async |tx: &mut S::Tx| match has_happened {
+                true => Ok(None),
+                false => handle(&mut event, tx).await,
+            };
+            match run_once(&once, &self.store, opening.as_ref(), effects).await? {
+                Some(outcome) => break outcome,
+                // The marker is not what it was a moment ago.
+                None => backoff.wait().await,
+            }
+        };
+        match outcome {
+            Outcome::Duplicate(_) if H::STORES_RESULT => {
+                let marker = self.store.marker(H::SCOPE, &key).await?;
+                Ok(Outcome::Duplicate(marker.map(|it| it.result)))
+            }
+            outcome => Ok(outcome),
+        }
+    }
+
+    /// Writes the attempt down; what stands in its way is an error.
+    async fn opened<H>(&self, opening: &Opening<'_>, event: &EventOf<H>) -> Result<Opened>
+    where
+        H: KeyedByEvent + Handler<Store = S>,
+    {
+        let mut opened = opening.open(&self.store, None).await?;
+        while let Opened::Ask(other) = &opened {
+            let begun = opening.begun(other);
+            let asked = bounded(H::POLICY.timeout, H::probe(event, &begun)).await;
+            let probed: Probed = asked.map_err(failed::<S>)?;
+            opened = opening.probed(&self.store, other, probed).await?;
+        }
+        match opened {
+            Opened::Later(rest) => {
+                let message = format!("{UNKNOWN}: call again in {rest:.0?}");
+                Err(Error::new(ErrorKind::UnknownEnd, message))
+            }
+            Opened::GiveUp(_, why) => Err(Error::new(ErrorKind::UnknownEnd, why)),
+            opened => Ok(opened),
         }
     }
 }
 
-/// Runs it; where its effects are outside, an error of the handler takes the attempt back.
+/// Runs it; where its effects are outside, an error of the handler takes the attempt back. Nothing when
+/// the marker is to be looked at again.
 async fn run_once<S: Store, T>(
     once: &Once<'_>,
     store: &S,
     opening: Option<&Opening<'_>>,
     effects: impl AsyncFnOnce(&mut S::Tx) -> Result<T, Failure>,
-) -> Result<Outcome<T>> {
+) -> Result<Option<Outcome<T>>> {
     let Some(opening) = opening else { return once.run(store, effects).await };
     let mut has_failed = false;
     let outcome = once
@@ -244,8 +280,10 @@ pub(crate) async fn mark<S: Store>(
     key: Key,
     metadata: Option<Value>,
 ) -> Result<Outcome> {
-    let once = Once { metadata: metadata.as_ref(), ..Once::new(scope, &key) };
-    once.run(store, async |_: &mut S::Tx| Ok(())).await
+    let once =
+        Once { metadata: metadata.as_ref(), marker: Wanted::Settled, ..Once::new(scope, &key) };
+    let outcome = once.run(store, async |_: &mut S::Tx| Ok(())).await?;
+    outcome.ok_or_else(|| changed(scope, &key))
 }
 
 pub(crate) async fn closure<S: Store, T>(
@@ -255,10 +293,19 @@ pub(crate) async fn closure<S: Store, T>(
     effects: impl AsyncFnOnce(&mut S::Connection) -> Result<T, Failure>,
 ) -> Result<Outcome<T>> {
     let once = Once::new(scope, &key);
-    once.run(store, async move |tx: &mut S::Tx| {
-        effects(<S as Lends<S::Connection>>::lend(tx)).await
-    })
-    .await
+    let outcome = once
+        .run(store, async move |tx: &mut S::Tx| {
+            effects(<S as Lends<S::Connection>>::lend(tx)).await
+        })
+        .await?;
+    outcome.ok_or_else(|| changed(scope, &key))
+}
+
+/// What is said when a marker changed under every look.
+fn changed(scope: &str, key: &Key) -> Error {
+    let message =
+        format!("scope {scope}, key {key}: the marker changed under the call: call again");
+    Error::new(ErrorKind::Transient, message)
 }
 
 /// One key, to be processed once.
@@ -266,33 +313,55 @@ struct Once<'a> {
     scope: &'a str,
     key: &'a Key,
     metadata: Option<&'a Value>,
-    /// Whether a marker that says anything but processed is taken over.
-    reclaim: bool,
+    marker: Wanted,
     terms: Terms,
+}
+
+/// Which marker a key has to have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wanted {
+    /// None.
+    New,
+    /// None, or one of an attempt, which is marked as processed.
+    Settled,
+    /// That of this attempt, which was begun.
+    Attempt(Uuid),
+    /// Any that is not of an attempt: one was seen.
+    Known,
 }
 
 impl<'a> Once<'a> {
     fn new(scope: &'a str, key: &'a Key) -> Self {
-        Self { scope, key, metadata: None, reclaim: false, terms: Terms::default() }
+        Self { scope, key, metadata: None, marker: Wanted::New, terms: Terms::default() }
     }
 
-    /// Claim, run, seal, commit.
+    /// Claim, run, seal, commit. Nothing, and nothing is run, when the marker is not the one that was
+    /// seen before, or changed under the claim.
     async fn run<S: Store, T>(
         &self,
         store: &S,
         effects: impl AsyncFnOnce(&mut S::Tx) -> Result<T, Failure>,
-    ) -> Result<Outcome<T>> {
+    ) -> Result<Option<Outcome<T>>> {
         let Self { scope, key, .. } = *self;
         let attempt = Uuid::new_v4();
         let writer = Writer::Direct { attempt };
         let place = |error: Error| error.context(format_args!("scope {scope}, key {key}"));
 
         let claimed = self.claimed(store, &writer).await.map_err(place)?;
+        let settled = matches!(claimed, Taken::Settled(_));
         let mut tx = match claimed {
-            Taken::New(tx) => tx,
+            Taken::New(tx) | Taken::Settled(tx) => tx,
             Taken::Duplicate => {
                 tracing::debug!(scope, key = %key, outcome = "duplicate", "idem");
-                return Ok(Outcome::Duplicate(None));
+                return Ok(Some(Outcome::Duplicate(None)));
+            }
+            Taken::Changed => return Ok(None),
+            Taken::UnknownEnd => {
+                let message = format!(
+                    "{UNKNOWN}: `mark_processed` says that it has had its effect; the handler that \
+                     began it decides otherwise when the event comes again"
+                );
+                return Err(place(Error::new(ErrorKind::UnknownEnd, message)));
             }
             Taken::GivenUp => {
                 return Err(place(Error::new(
@@ -338,39 +407,83 @@ impl<'a> Once<'a> {
             Err(error) => return Err(place(error)),
         }
         tracing::debug!(scope, key = %key, outcome = "processed", "idem");
-        Ok(Outcome::Processed(value))
+        Ok(Some(if settled { Outcome::Settled } else { Outcome::Processed(value) }))
     }
 
     /// Begins and claims. Nothing of the user's has run yet, so that a passing failure is tried
     /// again here.
     async fn claimed<S: Store>(&self, store: &S, writer: &Writer<'_>) -> Result<Taken<S::Tx>> {
-        let Self { metadata, reclaim, .. } = *self;
-        let claim = Claim { metadata, reclaim, ..Claim::new(self.scope, self.key) };
+        let Self { metadata, marker: wanted, .. } = *self;
+        let over = match wanted {
+            Wanted::Attempt(attempt) => Some(attempt),
+            _ => None,
+        };
+        let claim = Claim { metadata, over, ..Claim::new(self.scope, self.key) };
         let mut backoff = crate::backoff::Backoff::for_store();
         loop {
             let result: Result<Taken<S::Tx>> = async {
                 let mut tx = store.begin(writer, &self.terms).await?;
-                let known = match store.claim(&mut tx, writer, std::slice::from_ref(&claim)).await {
-                    Ok(Claimed::Keys(new)) if new.first() == Some(&true) => {
-                        return Ok(Taken::New(tx));
-                    }
-                    Ok(_) => store.given_up(&mut tx, &[(self.scope, self.key)]).await,
-                    Err(error) => Err(error),
-                };
-                store.rollback(tx).await;
-                match known?.first() {
-                    Some(Some(_)) => Ok(Taken::GivenUp),
-                    _ => Ok(Taken::Duplicate),
+                let taken = self.taken(store, writer, &mut tx, claim).await;
+                match taken {
+                    Ok(Taken::New(())) => return Ok(Taken::New(tx)),
+                    Ok(Taken::Settled(())) => return Ok(Taken::Settled(tx)),
+                    _ => {}
                 }
+                store.rollback(tx).await;
+                Ok(match taken? {
+                    Taken::GivenUp => Taken::GivenUp,
+                    Taken::UnknownEnd => Taken::UnknownEnd,
+                    Taken::Duplicate => Taken::Duplicate,
+                    Taken::Changed | Taken::New(()) | Taken::Settled(()) => Taken::Changed,
+                })
             }
             .await;
             match result {
+                // Where an attempt was seen, the caller looks at it again.
+                Ok(Taken::Changed)
+                    if matches!(wanted, Wanted::New | Wanted::Settled)
+                        && backoff.tries() < CLAIM_TRIES =>
+                {
+                    backoff.wait().await;
+                }
                 Err(error) if error.is_retryable() && backoff.tries() < CLAIM_TRIES => {
                     backoff.wait().await;
                 }
                 other => return other,
             }
         }
+    }
+
+    /// Claims the key, and says what was found if it is not to be worked.
+    async fn taken<S: Store>(
+        &self,
+        store: &S,
+        writer: &Writer<'_>,
+        tx: &mut S::Tx,
+        claim: Claim<'_>,
+    ) -> Result<Taken<()>> {
+        let is_new = |claimed: Claimed| matches!(claimed, Claimed::Keys(new) if new == [true]);
+        if is_new(store.claim(tx, writer, &[claim]).await?) {
+            return Ok(match self.marker {
+                Wanted::Known => Taken::Changed,
+                _ => Taken::New(()),
+            });
+        }
+        let known = store.known(tx, &[(self.scope, self.key)]).await?;
+        let Some(marker) = known.into_iter().next().flatten() else { return Ok(Taken::Changed) };
+        Ok(match (marker.state, self.marker) {
+            (MarkerState::Processed, _) => Taken::Duplicate,
+            (MarkerState::Dead | MarkerState::Parked, _) => Taken::GivenUp,
+            (MarkerState::Begun, Wanted::New) => Taken::UnknownEnd,
+            (MarkerState::Begun, Wanted::Attempt(_) | Wanted::Known) => Taken::Changed,
+            (MarkerState::Begun, Wanted::Settled) => {
+                let claim = Claim { over: marker.attempt, ..claim };
+                match is_new(store.claim(tx, writer, &[claim]).await?) {
+                    true => Taken::Settled(()),
+                    false => Taken::Changed,
+                }
+            }
+        })
     }
 
     /// Whether a commit whose answer was lost had landed. Claiming the key again waits for the lost
@@ -411,8 +524,14 @@ impl<'a> Once<'a> {
 /// The answer to a claim of one key.
 enum Taken<T> {
     New(T),
+    /// The marker of an attempt was taken over.
+    Settled(T),
     Duplicate,
     GivenUp,
+    /// It is the key of an attempt that was begun.
+    UnknownEnd,
+    /// The marker is not the one that was seen before.
+    Changed,
 }
 
 pub(crate) fn handler_broke() -> Error {

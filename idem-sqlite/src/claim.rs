@@ -20,9 +20,10 @@ pub(crate) const TOKEN_IS: &str =
     "select exists (select 1 from {schema}lanes where lane_id = ?1 and token = ?2)";
 
 /// One row of JSON for each claim: scope, key, offset, metadata (as text), state, attempt, fingerprint
-/// (in hexadecimal), correlation, causation. Only what was inserted comes back.
+/// (in hexadecimal), correlation, causation, the attempt that is taken over, whether what was given up
+/// on is. Only what was inserted or taken over comes back.
 macro_rules! insert {
-    ($conflict:expr) => {
+    ($which:expr, $conflict:expr) => {
         concat!(
             "insert into {schema}markers
                  (scope, event_key, source_offset, metadata, lane_id, attempt, state, fingerprint,
@@ -31,23 +32,38 @@ macro_rules! insert {
                     coalesce(value ->> 5, ?3), value ->> 4, unhex(value ->> 6), value ->> 7,
                     value ->> 8
              from json_each(?1)
-             where true
-             on conflict (scope, event_key) do ",
+             where ",
+            $which,
+            " on conflict (scope, event_key) do ",
             $conflict,
             " returning scope, event_key"
         )
     };
 }
 
-pub(crate) const INSERT: &str = insert!("nothing");
+pub(crate) const INSERT: &str = insert!("true", "nothing");
 
-/// What was given up on, or only begun, is taken over, and new. Its origin stays what it was.
-pub(crate) const RECLAIM: &str = insert!(concat!(
-    "update set state = excluded.state, attempt = excluded.attempt,
-         fingerprint = excluded.fingerprint, processed_at = ",
-    now!(),
-    " where state <> 0"
-));
+/// What was given up on is taken over, and new, and so is the attempt that is named. Its origin stays
+/// what it was.
+pub(crate) const RECLAIM: &str = insert!(
+    "value ->> 9 is null or exists (
+         select 1 from {schema}markers
+         where scope = value ->> 0 and event_key = value ->> 1 and state = 3 and attempt = value ->> 9)",
+    concat!(
+        "update set state = excluded.state, attempt = excluded.attempt,
+             fingerprint = excluded.fingerprint,
+             metadata = case state when 3 then coalesce(excluded.metadata, metadata) else metadata end,
+             processed_at = ",
+        now!(),
+        " where case state
+              when 3 then (excluded.scope, excluded.event_key, attempt) in
+                  (select value ->> 0, value ->> 1, value ->> 9 from json_each(?1))
+              else state <> 0 and (excluded.scope, excluded.event_key) in
+                  (select value ->> 0, value ->> 1 from json_each(?1)
+                   where value ->> 10 and value ->> 9 is null)
+          end"
+    )
+);
 
 /// Few markers are in another state than processed; those have an index of their own, which SQLite
 /// would not choose by itself.
@@ -127,19 +143,24 @@ async fn refuse_packed(store: &Inner, tx: &mut Tx, claims: &[Claim<'_>]) -> Resu
 fn statements<'s>(store: &'s Inner, claims: &[Claim<'_>]) -> Result<Vec<(&'s SqlStr, String)>> {
     let sql = &store.sql;
     let mut statements = Vec::with_capacity(2);
-    for (reclaim, sql) in [(false, &sql.insert_markers), (true, &sql.reclaim_markers)] {
-        if claims.iter().any(|it| it.reclaim == reclaim) {
-            statements.push((sql, rows(claims, reclaim)?));
+    for (takes, sql) in [(false, &sql.insert_markers), (true, &sql.reclaim_markers)] {
+        if claims.iter().any(|it| takes_over(it) == takes) {
+            statements.push((sql, rows(claims, takes)?));
         }
     }
     Ok(statements)
 }
 
-/// Of those claims that reclaim, or of those that do not.
-fn rows(claims: &[Claim<'_>], reclaim: bool) -> Result<String> {
+/// Whether it may take a marker over.
+fn takes_over(claim: &Claim<'_>) -> bool {
+    claim.reclaim || claim.over.is_some()
+}
+
+/// Of those claims that may take a marker over, or of those that do not.
+fn rows(claims: &[Claim<'_>], takes: bool) -> Result<String> {
     let rows: Vec<_> = claims
         .iter()
-        .filter(|it| it.reclaim == reclaim)
+        .filter(|it| takes_over(it) == takes)
         .map(|it| {
             let attempt = it.attempt.map(|attempt| attempt.to_string());
             let beside = (it.fingerprint.map(hex), it.correlation, it.causation);
@@ -154,6 +175,8 @@ fn rows(claims: &[Claim<'_>], reclaim: bool) -> Result<String> {
                 beside.0,
                 beside.1,
                 beside.2,
+                it.over.map(|over| over.to_string()),
+                it.reclaim,
             )
         })
         .collect();

@@ -1,5 +1,7 @@
 //! A look at one marker.
 
+use std::time::Duration;
+
 use idem_runtime::{Key, Marker, MarkerState, Origin, Result};
 use serde_json::Value;
 use sqlx::sqlite::SqliteRow;
@@ -9,15 +11,20 @@ use uuid::Uuid;
 
 use crate::error::{failed, undecodable};
 use crate::lane_row::uuid;
+use crate::statements::now;
 use crate::{Inner, Tx, time};
 
-pub(crate) const FIND: &str = "
-select m.processed_at, m.state, l.group_name, l.topic, l.partition, m.source_offset, m.metadata,
+pub(crate) const FIND: &str = concat!(
+    "
+select ",
+    now!(),
+    " - m.processed_at as age, m.processed_at, m.state, l.group_name, l.topic, l.partition, m.source_offset, m.metadata,
        m.attempt, m.fingerprint, m.correlation_id, m.causation_id, m.result
 from {schema}markers m
 left join {schema}lanes l on l.lane_id = m.lane_id
 where m.scope = ?1 and m.event_key = ?2
-";
+"
+);
 
 pub(crate) const KEEP_RESULT: &str =
     "update {schema}markers set result = ?3 where scope = ?1 and event_key = ?2";
@@ -28,6 +35,7 @@ impl<'r> FromRow<'r, SqliteRow> for Found {
     fn from_row(row: &'r SqliteRow) -> sqlx::Result<Self> {
         let mut marker = Marker::new(time::from_millis(row.try_get("processed_at")?));
         marker.state = state(row.try_get("state")?)?;
+        marker.age = Duration::from_millis(row.try_get::<i64, _>("age")?.try_into().unwrap_or(0));
         let group: Option<String> = row.try_get("group_name")?;
         let offset: Option<i64> = row.try_get("source_offset")?;
         if let (Some(group), Some(offset)) = (group, offset) {

@@ -143,7 +143,7 @@ pub async fn an_attempt_that_was_begun_is_taken_over<H: Harness>(harness: &H) {
     let given_up = harness.store().given_up(&mut tx, &[(SCOPE, &key)]).await.unwrap();
     let begun = given_up[0].unwrap();
     assert_eq!((begun.state, begun.offset), (MarkerState::Begun, Some(4)));
-    let again = Claim { reclaim: true, offset: Some(4), ..plain(SCOPE, &key) };
+    let again = Claim { over: Some(attempt), offset: Some(4), ..plain(SCOPE, &key) };
     let claimed = harness.store().claim(&mut tx, &writer, &[again]).await.unwrap();
     assert_eq!(claimed, Claimed::Keys(vec![true]), "and taken over");
     finish(harness, tx, &writer, 5).await;

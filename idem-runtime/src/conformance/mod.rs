@@ -14,6 +14,8 @@ pub mod atomicity;
 #[doc(hidden)]
 pub mod attempts;
 #[doc(hidden)]
+pub mod begun;
+#[doc(hidden)]
 pub mod check;
 #[doc(hidden)]
 pub mod claims;
@@ -158,6 +160,13 @@ macro_rules! conformance {
         markers::an_attempt_that_was_begun_is_taken_over
         markers::an_attempt_that_failed_is_taken_back_and_no_other
         markers::a_key_that_was_never_claimed_has_no_marker
+        begun::an_attempt_is_taken_over_only_by_its_number
+        begun::an_attempt_that_is_gone_is_not_made_anew
+        begun::of_several_claims_each_takes_over_what_it_names
+        begun::who_takes_an_attempt_over_waits_for_another_who_does
+        begun::metadata_that_are_given_with_a_take_over_are_kept
+        begun::marking_settles_an_attempt_that_was_begun
+        begun::the_age_of_an_attempt_is_told_and_begins_anew_with_another
         keys::keys_that_look_alike_are_different
         keys::any_text_that_fits_is_a_key
         keys::scopes_that_look_alike_are_different
@@ -357,6 +366,7 @@ mod tests {
         let sources = [
             ("atomicity", include_str!("atomicity.rs")),
             ("attempts", include_str!("attempts.rs")),
+            ("begun", include_str!("begun.rs")),
             ("check", include_str!("check.rs")),
             ("claims", include_str!("claims.rs")),
             ("dead_letters", include_str!("dead_letters.rs")),

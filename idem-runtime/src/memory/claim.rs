@@ -54,11 +54,11 @@ impl State {
             }
             let began = self.tx(id)?.began;
             let marker = match self.marker(id, &key)? {
-                None => Some(inserted(began, writer, claim)),
-                Some(known) if claim.reclaim && known.state != MarkerState::Processed => {
+                None if claim.over.is_none() => Some(inserted(began, writer, claim)),
+                Some(known) if is_taken_over(&known, claim) => {
                     Some(taken_over(known, began, writer, claim))
                 }
-                Some(_) => None,
+                _ => None,
             };
             claiming.new.push(marker.is_some());
             if let Some(marker) = marker {
@@ -88,7 +88,19 @@ impl State {
         id: u64,
         keys: &[(&str, &Key)],
     ) -> Result<Vec<Option<Marker>>, Error> {
-        keys.iter().map(|&(scope, key)| self.marker(id, &(scope.to_owned(), key.clone()))).collect()
+        let now = self.clock.now();
+        keys.iter()
+            .map(|&(scope, key)| {
+                let marker = self.marker(id, &(scope.to_owned(), key.clone()))?;
+                Ok(marker.map(|it| read_at(now, it)))
+            })
+            .collect()
+    }
+
+    /// The committed marker of a key.
+    pub(super) fn read_marker(&self, scope: &str, key: &Key) -> Option<Marker> {
+        let marker = self.data.markers.get(&(scope.to_owned(), key.clone()))?;
+        Some(read_at(self.clock.now(), marker.clone()))
     }
 
     /// Keeps what handlers returned beside the markers of this transaction.
@@ -153,10 +165,26 @@ fn inserted(began: SystemTime, writer: &Writer<'_>, claim: &Claim<'_>) -> Marker
     marker
 }
 
+/// With its age.
+fn read_at(now: SystemTime, marker: Marker) -> Marker {
+    let age = now.duration_since(marker.processed_at).unwrap_or_default();
+    Marker { age, ..marker }
+}
+
+fn is_taken_over(known: &Marker, claim: &Claim<'_>) -> bool {
+    match (known.state, claim.over) {
+        (MarkerState::Begun, Some(over)) => known.attempt == Some(over),
+        (MarkerState::Dead | MarkerState::Parked, None) => claim.reclaim,
+        _ => false,
+    }
+}
+
 fn taken_over(known: Marker, began: SystemTime, writer: &Writer<'_>, claim: &Claim<'_>) -> Marker {
     let (state, fingerprint) = (claim.state, claim.fingerprint);
     let attempt = attempt(writer, claim);
-    Marker { state, fingerprint, processed_at: began, attempt, ..known }
+    let given = claim.over.and(claim.metadata).cloned();
+    let metadata = given.or_else(|| known.metadata.clone());
+    Marker { state, fingerprint, processed_at: began, attempt, metadata, ..known }
 }
 
 fn attempt(writer: &Writer<'_>, claim: &Claim<'_>) -> Option<uuid::Uuid> {

@@ -145,7 +145,11 @@ impl Data {
         }
     }
 
-    pub(super) fn register(&mut self, registration: &Registration<'_>) -> Result<(), Error> {
+    pub(super) fn register(
+        &mut self,
+        registration: &Registration<'_>,
+        now: SystemTime,
+    ) -> Result<(), Error> {
         let asked = |row: &ScopeRow| registration.scopes.iter().any(|(it, _)| *it == row.scope);
         let recorded: Vec<_> = self
             .scopes
@@ -163,7 +167,7 @@ impl Data {
             for row in self.scopes.iter_mut().filter(|row| row.scope == scope) {
                 row.mode = mode;
             }
-            self.switched.insert(scope, SystemTime::now());
+            self.switched.insert(scope, now);
         }
         self.scopes.extend(plan.insert.into_iter().map(|(scope, mode)| ScopeRow {
             scope,

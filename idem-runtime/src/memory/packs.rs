@@ -84,8 +84,7 @@ impl Data {
         runs.map(|it| it.run.clone()).collect()
     }
 
-    pub(super) fn window(&self, window: &WindowId<'_>) -> WindowRow {
-        let now = SystemTime::now();
+    pub(super) fn window(&self, window: &WindowId<'_>, now: SystemTime) -> WindowRow {
         let log = self.lanes.get(&window.lane).map_or(0, |lane| lane.log);
         let floor = self.packs.floors.get(&(window.lane, window.scope.to_owned()));
         let floor = floor.filter(|(of, _)| *of == log).map_or(0, |(_, floor)| *floor);

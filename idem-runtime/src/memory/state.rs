@@ -6,6 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use super::data::{Data, ParkedId, ParkedRow, Row};
 use super::faults::Script;
@@ -28,6 +29,7 @@ pub(super) struct State {
     pub(super) data: Data,
     pub(super) open: HashMap<u64, Open>,
     pub(super) counts: Counts,
+    pub(super) clock: Clock,
     /// Of all transactions that were begun.
     pub(super) terms: Vec<Terms>,
     pub(super) script: Script,
@@ -36,6 +38,24 @@ pub(super) struct State {
     next_tx: u64,
     /// Changes of the state that somebody may be waiting for.
     pub(super) version: u64,
+}
+
+/// The database's clock: it goes as tokio's does, which a test can stop and move.
+pub(super) struct Clock(SystemTime, Instant);
+
+impl Default for Clock {
+    fn default() -> Self {
+        Self(SystemTime::now(), Instant::now())
+    }
+}
+
+impl Clock {
+    /// The time, to the microsecond as databases have it.
+    pub(super) fn now(&self) -> SystemTime {
+        let since = (self.0 + self.1.elapsed()).duration_since(SystemTime::UNIX_EPOCH);
+        let micros = u64::try_from(since.unwrap_or_default().as_micros()).unwrap_or(u64::MAX);
+        SystemTime::UNIX_EPOCH + std::time::Duration::from_micros(micros)
+    }
 }
 
 /// An open transaction.
@@ -132,13 +152,6 @@ impl Shared {
     }
 }
 
-/// The time, to the microsecond as databases have it.
-fn moment() -> SystemTime {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    let micros = u64::try_from(since.as_micros()).unwrap_or(u64::MAX);
-    SystemTime::UNIX_EPOCH + std::time::Duration::from_micros(micros)
-}
-
 impl State {
     pub(super) fn begin(&mut self, terms: &Terms) -> u64 {
         self.version += 1;
@@ -146,7 +159,7 @@ impl State {
         self.terms.push(*terms);
         self.next_tx += 1;
         let open = Open {
-            began: moment(),
+            began: self.clock.now(),
             health: Health::Sound,
             staged: Staged::default(),
             sealed: false,

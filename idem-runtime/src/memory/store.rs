@@ -66,7 +66,10 @@ impl Store for Memory {
 
     async fn register(&self, registration: &Registration<'_>) -> Result<()> {
         self.enter(Point::Register).await?;
-        self.shared.change(|state| state.data.register(registration))
+        self.shared.change(|state| {
+            let now = state.clock.now();
+            state.data.register(registration, now)
+        })
     }
 
     async fn keep_instance(&self, instance: &Instance<'_>) -> Result<Vec<String>> {
@@ -189,7 +192,7 @@ impl Store for Memory {
     async fn marker(&self, scope: &str, key: &Key) -> Result<Option<Marker>> {
         self.enter(Point::Marker).await?;
         let state = self.shared.lock();
-        Ok(state.data.markers.get(&(scope.to_owned(), key.clone())).cloned())
+        Ok(state.read_marker(scope, key))
     }
 
     async fn given_up(
@@ -341,7 +344,8 @@ impl Store for Memory {
 
     async fn window(&self, window: &WindowId<'_>) -> Result<WindowRow> {
         self.enter(Point::Window).await?;
-        Ok(self.shared.lock().data.window(window))
+        let state = self.shared.lock();
+        Ok(state.data.window(window, state.clock.now()))
     }
 
     async fn packs(&self, window: &WindowId<'_>, after: i64, limit: u32) -> Result<Vec<PackRow>> {

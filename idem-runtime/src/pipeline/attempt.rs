@@ -43,7 +43,7 @@ pub(crate) enum Attempt {
     Apart(usize),
     /// Nothing is kept: the lane is to stop before this event.
     Stop(usize, Error),
-    /// Nothing was begun: another attempt at this event may go on for so long.
+    /// Nothing is kept: another attempt at this event may go on, and is looked at after this pause.
     Wait(usize, Duration),
 }
 
@@ -110,7 +110,7 @@ pub(crate) async fn attempt<S: Store>(mut trial: Trial<'_, S>, batch: &mut Batch
     let failed = |mut failed: Failed| {
         let tasks = batch.tasks_of(&trial.events).zip(&done.decisions);
         let ran = tasks.filter(|(_, decision)| **decision == Decision::Processed);
-        failed.ran = Some(ran.map(|(task, _)| task).collect());
+        failed.ran.get_or_insert_with(|| ran.map(|(task, _)| task).collect());
         Attempt::Failed(failed)
     };
     match ended {
@@ -125,6 +125,7 @@ pub(crate) async fn attempt<S: Store>(mut trial: Trial<'_, S>, batch: &mut Batch
         Err(Ended::Full(event, error)) => Attempt::Full(event, error),
         Err(Ended::Apart(event)) => Attempt::Apart(event),
         Err(Ended::Stop(event, error)) => Attempt::Stop(event, error),
+        Err(Ended::Wait(event, pause)) => Attempt::Wait(event, pause),
         Err(Ended::Claim(error) | Ended::Seal(error) | Ended::Commit(error)) => {
             match error.kind() {
                 ErrorKind::HandlerBroke => failed(Failed::nobody(error)),
@@ -142,6 +143,7 @@ pub(crate) enum Ended {
     Full(usize, Error),
     Apart(usize),
     Stop(usize, Error),
+    Wait(usize, Duration),
     Claim(Error),
     /// After the handlers.
     Seal(Error),

@@ -2,6 +2,8 @@
 
 use std::collections::{HashMap, HashSet};
 
+use uuid::Uuid;
+
 use crate::dead_letter::{LetterFilter, LetterState};
 use crate::error::{Error, ErrorKind};
 use crate::event::Event;
@@ -12,12 +14,12 @@ use crate::outcome::Decision;
 use crate::packed::Digest;
 use crate::pipeline::attempt::{Done, Ended, Trial};
 use crate::pipeline::batch::{Batch, Kind, Task};
-use crate::pipeline::outside::Outside;
+use crate::pipeline::outside::astray;
 use crate::pipeline::packing::{Packing, digested, known, stale};
 use crate::pipeline::plan::{Intent, asked, intents};
 use crate::pipeline::reuse::reused;
 use crate::policy::OnFailure;
-use crate::store::{Claim, Claimed, Store, Writer};
+use crate::store::{Claim, Claimed, GivenUp, Store, Writer};
 
 /// Tasks with their keys.
 pub(crate) type Keyed<'a> = [(usize, &'a Key)];
@@ -190,7 +192,8 @@ pub(crate) async fn claim<S: Store>(
                     false => state(done.intents[index]),
                 },
                 fingerprint: all[index].fingerprint,
-                reclaim: released || all[index].outside != Outside::No,
+                reclaim: released,
+                over: all[index].outside.attempt(),
                 ..Claim::new(scope(index), key)
             }
         })
@@ -213,10 +216,21 @@ pub(crate) async fn claim<S: Store>(
     if packs {
         packing.write(trial, (all, &batch.events), (held, claims_rows), tx, done).await?;
     }
+    if let Some((index, is_there)) = astray(trial, all, tx, done, &keyed).await? {
+        let task = batch.tasks_of(&trial.events).start + index;
+        return Err(batch.tasks[task].look_again(is_there));
+    }
     keyed.extend(packing.asked());
     twins.extend(&packing.twins);
-    if !released {
-        corrections(trial, (all, &batch.events), tx, done, (&keyed, &twins)).await?;
+    let known = Known { tasks: all, events: &batch.events, keyed: &keyed, twins: &twins, released };
+    if let Some((index, attempt)) = corrections(trial, known, tx, done).await? {
+        let number = batch.tasks_of(&trial.events).start + index;
+        let task = &mut batch.tasks[number];
+        let handler = &group.handlers[task.handler];
+        return Err(match handler.policy.unknown_end {
+            Some(_) => task.look_again(true),
+            None => task.meets_attempt(number, handler.scope, attempt),
+        });
     }
     for index in &done.corrections {
         done.decisions[*index] = Decision::DeadLettered;
@@ -273,16 +287,25 @@ async fn below_floor<S: Store>(
     Ok(())
 }
 
+/// What was claimed: `keyed` leads, each followed by its `twins`.
+struct Known<'a> {
+    tasks: &'a [Task],
+    events: &'a [Event],
+    keyed: &'a Keyed<'a>,
+    twins: &'a [(usize, usize)],
+    released: bool,
+}
+
 /// Finds events that came under the key of a dead letter with another payload than its own: somebody
-/// corrected it, and must not find the correction swallowed. `keyed` leads, each followed by its
-/// `twins`; of several equal ones the first is kept.
+/// corrected it, and must not find the correction swallowed. Of several equal ones the first is kept.
+///
+/// Answers the first task whose key is of an attempt that was begun, and whose it is.
 async fn corrections<S: Store>(
     trial: &Trial<'_, S>,
-    (tasks, events): (&[Task], &[Event]),
+    Known { tasks, events, keyed, twins, released }: Known<'_>,
     tx: &mut S::Tx,
     done: &mut Done,
-    (keyed, twins): (&Keyed<'_>, &[(usize, usize)]),
-) -> Result<(), Ended> {
+) -> Result<Option<(usize, Uuid)>, Ended> {
     let store = &trial.group.store;
     let scope = |index: usize| trial.group.handlers[tasks[index].handler].scope;
     let digest = |index: usize| events[tasks[index].event].digest();
@@ -290,7 +313,7 @@ async fn corrections<S: Store>(
         |first: usize| twins.iter().filter(move |(it, _)| *it == first).map(|(_, later)| *later);
     let (known, new): (Vec<_>, Vec<_>) =
         keyed.iter().partition(|(index, _)| done.decisions[*index] == Decision::Duplicate);
-    if !twins.is_empty() {
+    if !twins.is_empty() && !released {
         for (first, _) in new {
             if matches!(done.decisions[first], Decision::DeadLettered | Decision::Parked) {
                 let mut seen = HashSet::from([digest(first)]);
@@ -299,12 +322,19 @@ async fn corrections<S: Store>(
         }
     }
     if known.is_empty() {
-        return Ok(());
+        return Ok(None);
     }
     let keys: Vec<_> = known.iter().map(|(index, key)| (scope(*index), *key)).collect();
     let given_up = store.given_up(tx, &keys).await.map_err(Ended::Claim)?;
+    let is_begun = |it: &Option<GivenUp>| it.is_some_and(|it| it.state == MarkerState::Begun);
+    let begun = known.iter().zip(&given_up).filter(|(_, given_up)| is_begun(given_up));
+    if let Some(&(first, key)) = begun.map(|(it, _)| it).min_by_key(|(index, _)| *index) {
+        let marker = store.known(tx, &[(scope(first), key)]).await.map_err(Ended::Claim)?;
+        let attempt = marker.into_iter().flatten().find_map(|it| it.attempt);
+        return Ok(Some((first, attempt.unwrap_or_default())));
+    }
     for ((first, key), given_up) in known.into_iter().zip(given_up) {
-        if given_up.is_none() {
+        if given_up.is_none() || released {
             continue;
         }
         // Also for an event that is at the place of the dead one: it may be of another log.
@@ -314,7 +344,7 @@ async fn corrections<S: Store>(
         let all = std::iter::once(first).chain(twins_of(first));
         done.corrections.extend(all.filter(|it| seen.insert(digest(*it))));
     }
-    Ok(())
+    Ok(None)
 }
 
 /// What the marker of such a task says.

@@ -26,7 +26,8 @@ pub(crate) async fn handle<S: Store>(
         .zip(&done.decisions)
         .filter(|(task, decision)| {
             // What has happened already is marked, and not run.
-            **decision == Decision::Processed && tasks[*task].outside != Outside::Done
+            let has_happened = matches!(tasks[*task].outside, Outside::Done(_));
+            **decision == Decision::Processed && !has_happened
         })
         .map(|(task, _)| task)
         .collect();

@@ -8,7 +8,6 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 use tokio::time::Instant;
 use tracing::Instrument as _;
-use uuid::Uuid;
 
 use crate::backoff::Backoff;
 use crate::error::{Error, ErrorKind};
@@ -20,6 +19,7 @@ use crate::packed::Budget;
 use crate::pipeline::batch::Batch;
 use crate::pipeline::care::{Care, Careful};
 use crate::pipeline::holding::Holding;
+use crate::pipeline::outside::Number;
 use crate::pipeline::policy::{DatabaseLost, LaneSettings};
 use crate::pipeline::source::{Seat, Source};
 use crate::pipeline::stats::Stats;
@@ -48,7 +48,7 @@ pub(crate) struct Lane<S: Store> {
     /// The memory that all windows of this process share.
     pub(crate) budget: Arc<Budget>,
     /// The numbers of attempts with effects outside of the database, by offset.
-    pub(crate) outside: Mutex<HashMap<i64, Uuid>>,
+    pub(crate) outside: Mutex<HashMap<i64, Number>>,
     pub(crate) stop: StopSignal,
 }
 

@@ -2,50 +2,65 @@
 //! its own.
 //!
 //! Such an event is alone in its batch. Its marker says "begun" and whose attempt it is; the transaction
-//! that follows takes the marker over, as one of a dead letter is. Whoever finds a marker of an attempt
-//! that is not its own does what the handler's [`UnknownEnd`] says.
+//! that follows takes over the marker of that attempt and of no other. Whoever finds a marker of another
+//! attempt gives it the time that an attempt can take, unless it is known to be over, and does then what
+//! the handler's [`UnknownEnd`](crate::UnknownEnd) says.
 
 use std::ops::Range;
 use std::sync::PoisonError;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use uuid::Uuid;
 
 use crate::dead_letter::{Cause, FailureClass};
-use crate::effects::{Begun, Probed, UNKNOWN, Verdict};
-use crate::error::{Error, ErrorKind};
+use crate::effects::{Begun, Probed, UNKNOWN, Verdict, can_take, pause};
+use crate::error::{Error, ErrorKind, Result};
 use crate::format::Encoded;
 use crate::key::Key;
 use crate::marker::MarkerState;
-use crate::pipeline::attempt::{Attempt, Passing};
+use crate::outcome::Decision;
+use crate::outside::{Other, Seen, is_of_lane, number_in, put_back, write_down};
+use crate::pipeline::attempt::{Attempt, Done, Ended, Passing, Trial};
 use crate::pipeline::batch::{Batch, Kind, Task, stopping};
+use crate::pipeline::claim::Keyed;
 use crate::pipeline::failed::Failed;
 use crate::pipeline::holding::Holding;
 use crate::pipeline::lane::Lane;
+use crate::pipeline::plan::Intent;
 use crate::policy::OnFailure;
-use crate::store::{Claim, Claimed, Seal, Sealed, Store, Terms, Writer};
+use crate::store::{Claim, Seal, Sealed, Store, Terms, Writer};
+
+/// How long a lane waits before it looks again at a marker that has changed under it.
+const CHANGED: Duration = Duration::from_millis(100);
 
 /// What is known of a task's attempt outside of the database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Outside {
     /// There is none.
     No,
-    /// It is begun, and ours.
-    Begun,
-    /// It had happened: there is nothing to run.
-    Done,
+    /// This one is begun: ours, or one that is given up on.
+    Begun(Uuid),
+    /// This one had happened: there is nothing to run.
+    Done(Uuid),
 }
 
-/// What the transaction that writes an attempt down has found.
-enum Found {
-    /// It is written down.
-    Begun,
-    /// The key is known, and not of an attempt: the claim that follows sees what it is.
-    Known,
-    /// Another attempt, begun then.
-    Another(SystemTime),
-    /// The lane is another's.
-    Fenced,
+impl Outside {
+    /// The attempt whose marker is taken over.
+    pub(crate) fn attempt(self) -> Option<Uuid> {
+        match self {
+            Self::No => None,
+            Self::Begun(attempt) | Self::Done(attempt) => Some(attempt),
+        }
+    }
+}
+
+/// The number of an attempt of the lane.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Number {
+    id: Uuid,
+    /// Whether its handler may be running. If it is found so by the next attempt at its event, the lane
+    /// was lost and the handler dropped: its end is not known.
+    flying: bool,
 }
 
 impl<S: Store> Lane<S> {
@@ -68,52 +83,59 @@ impl<S: Store> Lane<S> {
             [_, second, ..] => return Some(Attempt::Apart(batch.tasks[second].event)),
         };
         let task = &batch.tasks[index];
-        let (scope, policy) = {
+        let (scope, policy, timeout) = {
             let handler = &self.group.handlers[task.handler];
-            (handler.scope, handler.policy.unknown_end)
+            (handler.scope, handler.policy.unknown_end, handler.policy.timeout)
         };
         let (Some(policy), Some(key), None) = (policy, task.key().cloned(), &task.given_up) else {
             return None;
         };
-        if batch.kind != Kind::Delivered || task.outside == Outside::Done {
+        if let Outside::Done(_) = task.outside {
             return None;
         }
         batch.tasks[index].outside = Outside::No;
         let offset = batch.events[range.start].offset;
-        let mut over = false;
+        let own = self.attempt_at(&holding.row.id, offset);
+        let mut over = None;
         loop {
-            let found = match self.write_down(holding, scope, &key, offset, over).await {
-                Ok(found) => found,
-                Err(ended) => return Some(ended),
-            };
-            let at = match found {
-                Found::Begun => {
-                    batch.tasks[index].outside = Outside::Begun;
+            let other = match self.write_down(holding, batch, index, own, over).await {
+                Ok(Seen::Begun) => {
+                    batch.tasks[index].outside = Outside::Begun(own);
+                    self.fly(offset, true);
                     return None;
                 }
-                Found::Known => return None,
-                Found::Fenced => return Some(Attempt::Moved),
-                Found::Another(at) => at,
+                Ok(Seen::Known) => return None,
+                Ok(Seen::Fenced) => return Some(Attempt::Moved),
+                Ok(Seen::Changed) => return Some(Attempt::Wait(range.start, CHANGED)),
+                Ok(Seen::Other(other)) => other,
+                Err(ended) => return Some(ended),
             };
-            match policy.verdict(at.elapsed().ok()) {
-                Verdict::Again => over = true,
-                Verdict::Wait(pause) => {
+            let time = match self.is_over(&holding.row.id, other.attempt) {
+                true => Duration::ZERO,
+                false => can_take(timeout),
+            };
+            match policy.verdict(other.age, time) {
+                Verdict::Again => over = Some(other.attempt),
+                Verdict::Wait(rest) => {
                     let message = format!("scope {scope}, offset {offset}: {UNKNOWN}");
                     let error = Error::new(ErrorKind::Handler, message);
-                    self.warn(&error, "the lane waits before it tries again", pause);
+                    let pause = pause(other.age, rest);
+                    self.warn(&error, "the lane waits before it looks again", pause);
                     // Not here: whoever is in flight holds up those who have to be alone.
                     return Some(Attempt::Wait(range.start, pause));
                 }
-                Verdict::GiveUp => return self.give_up_outside(batch, index, UNKNOWN),
-                Verdict::Ask => match self.ask(batch, index, (scope, &key, at)).await {
-                    Ok(Probed::NotDone) => over = true,
+                Verdict::GiveUp => {
+                    return self.give_up_outside(batch, index, other.attempt, UNKNOWN);
+                }
+                Verdict::Ask => match self.ask(batch, index, (scope, &key, &other)).await {
+                    Ok(Probed::NotDone) => over = Some(other.attempt),
                     Ok(Probed::Done) => {
-                        batch.tasks[index].outside = Outside::Done;
+                        batch.tasks[index].outside = Outside::Done(other.attempt);
                         return None;
                     }
                     Ok(Probed::Unknown) => {
                         let why = format!("{UNKNOWN}, not even to its probe");
-                        return self.give_up_outside(batch, index, &why);
+                        return self.give_up_outside(batch, index, other.attempt, &why);
                     }
                     Err(failed) => return Some(Attempt::Failed(failed)),
                 },
@@ -121,56 +143,44 @@ impl<S: Store> Lane<S> {
         }
     }
 
-    /// In a transaction of its own, sealed like any other: a late owner begins nothing. With `over`
-    /// another's attempt is taken over.
+    /// In a transaction of its own, sealed like any other: a late owner begins nothing. With `over` that
+    /// attempt is taken over.
     async fn write_down(
         &self,
         holding: &mut Holding,
-        scope: &'static str,
-        key: &Key,
-        offset: i64,
-        over: bool,
-    ) -> Result<Found, Attempt> {
+        batch: &mut Batch<S>,
+        index: usize,
+        own: Uuid,
+        over: Option<Uuid>,
+    ) -> Result<Seen, Attempt> {
         let store = &self.group.store;
         let held = holding.held();
         let writer = Writer::Lane(&held);
-        let own = self.attempt_at(offset);
-        let claim = Claim {
-            offset: Some(offset),
-            state: MarkerState::Begun,
-            attempt: Some(own),
-            ..Claim::new(scope, key)
-        };
         let passing = |error: Error| Attempt::Transient(Passing { at: None, lost: false, error });
         let mut tx = store.begin(&writer, &Terms::default()).await.map_err(Attempt::Away)?;
-        let found = async {
-            match store.claim(&mut tx, &writer, &[claim]).await? {
-                Claimed::Keys(new) if new == [true] => return Ok(Found::Begun),
-                Claimed::Keys(_) => {}
-                Claimed::Fenced => return Ok(Found::Fenced),
-            }
-            let known = store.known(&mut tx, &[(scope, key)]).await?;
-            match known.into_iter().next().flatten() {
-                Some(marker) if marker.state == MarkerState::Begun => {
-                    if marker.attempt != Some(own) && !over {
-                        return Ok(Found::Another(marker.processed_at));
-                    }
-                }
-                _ => return Ok(Found::Known),
-            }
-            let claim = Claim { reclaim: true, ..claim };
-            match store.claim(&mut tx, &writer, &[claim]).await? {
-                Claimed::Keys(new) if new == [true] => Ok(Found::Begun),
-                Claimed::Keys(_) => Ok(Found::Known),
-                Claimed::Fenced => Ok(Found::Fenced),
-            }
-        }
-        .await;
-        match found {
-            Ok(Found::Begun) => {}
-            Ok(found) => {
+        let seen = {
+            let task = &batch.tasks[index];
+            let Some(key) = task.key() else { return Ok(Seen::Known) };
+            let event = &batch.events[task.event];
+            let correlation = &self.group.rules.correlation;
+            let claim = Claim {
+                offset: Some(event.offset),
+                correlation: correlation.correlation_of(event),
+                causation: correlation.causation_of(event),
+                fingerprint: task.fingerprint,
+                state: MarkerState::Begun,
+                attempt: Some(own),
+                // It waited, and its marker says so.
+                reclaim: batch.kind != Kind::Delivered,
+                ..Claim::new(self.group.handlers[task.handler].scope, key)
+            };
+            write_down(store, &mut tx, &writer, claim, over).await
+        };
+        match seen {
+            Ok(Seen::Begun) => {}
+            Ok(seen) => {
                 store.rollback(tx).await;
-                return Ok(found);
+                return Ok(seen);
             }
             Err(error) => {
                 store.rollback(tx).await;
@@ -182,7 +192,7 @@ impl<S: Store> Lane<S> {
             Ok(Sealed::Yes) => {}
             Ok(Sealed::No) => {
                 store.rollback(tx).await;
-                return Ok(Found::Fenced);
+                return Ok(Seen::Fenced);
             }
             Err(error) => {
                 store.rollback(tx).await;
@@ -195,7 +205,7 @@ impl<S: Store> Lane<S> {
                 if holding.slice.is_none() {
                     self.seat.hold(Some((holding.held(), holding.row.identity.clone())));
                 }
-                Ok(Found::Begun)
+                Ok(Seen::Begun)
             }
             // An end that is not known, too: if it has landed, the next seal finds the lane ahead, and the
             // attempt is known by its number then.
@@ -215,35 +225,70 @@ impl<S: Store> Lane<S> {
         ended: &Attempt,
     ) {
         let offset = batch.events[range.start].offset;
-        if matches!(ended, Attempt::Committed(_)) {
-            return self.forget_attempt_at(offset);
-        }
+        let tasks = batch.tasks_of(range);
+        let own = tasks.clone().find(|index| {
+            let begun = batch.tasks[*index].outside;
+            matches!(begun, Outside::Begun(attempt) if self.is_own(offset, attempt))
+        });
         let ran = batch.ran;
-        let mut begun = batch.tasks[batch.tasks_of(range)]
-            .iter()
-            .filter(|task| task.outside == Outside::Begun && task.given_up.is_none())
-            .filter_map(|task| Some((self.group.handlers[task.handler].scope, task.key()?)));
-        let Some((scope, key)) = begun.next() else { return };
-        let own = self.attempt_at(offset);
-        match ended {
-            // Its number stays, so that the next attempt knows it.
-            Attempt::Failed(failed) if failed.class == FailureClass::Handler && failed.returned => {
-                if let Err(error) = self.group.store.take_back(scope, key, own).await {
-                    let id = &holding.row.id;
-                    tracing::warn!(
-                        lane = %id, offset, error = %error.report(),
-                        "an attempt that failed could not be taken back: should this process die now, \
-                         its end is not known"
-                    );
+        match (own, ended) {
+            (Some(index), Attempt::Committed(done)) => {
+                // It waits still, behind one that failed.
+                if done.intents.get(index - tasks.start) == Some(&Intent::Stay) {
+                    self.undo_outside(holding, batch, index, offset).await;
                 }
+                self.forget_attempt_at(offset);
+            }
+            (None, Attempt::Committed(_)) => self.forget_attempt_at(offset),
+            // Its number stays, so that the next attempt knows it.
+            (Some(index), Attempt::Failed(failed))
+                if failed.class == FailureClass::Handler && failed.returned =>
+            {
+                self.fly(offset, false);
+                self.undo_outside(holding, batch, index, offset).await;
             }
             _ if ran => self.forget_attempt_at(offset),
-            _ => {}
+            _ => self.fly(offset, false),
+        }
+    }
+
+    /// Takes back what was written down: the marker is removed, or says again that its event waits.
+    async fn undo_outside(
+        &self,
+        holding: &Holding,
+        batch: &mut Batch<S>,
+        index: usize,
+        offset: i64,
+    ) {
+        let (store, kind) = (&self.group.store, &batch.kind);
+        let task = &batch.tasks[index];
+        let scope = self.group.handlers[task.handler].scope;
+        let (Some(key), Outside::Begun(own)) = (task.key(), task.outside) else { return };
+        let undone = match kind {
+            Kind::Delivered => store.take_back(scope, key, own).await,
+            Kind::Released(_) => put_back(store, (scope, key), own, MarkerState::Parked).await,
+        };
+        match undone {
+            Ok(()) => batch.tasks[index].outside = Outside::No,
+            Err(error) => {
+                let id = &holding.row.id;
+                tracing::warn!(
+                    lane = %id, offset, error = %error.report(),
+                    "an attempt that has no effect could not be taken back: should this process die \
+                     now, its end is not known"
+                );
+            }
         }
     }
 
     /// Gives up on it as its handler says: the lane stops, or it becomes a dead letter.
-    fn give_up_outside(&self, batch: &mut Batch<S>, index: usize, why: &str) -> Option<Attempt> {
+    fn give_up_outside(
+        &self,
+        batch: &mut Batch<S>,
+        index: usize,
+        attempt: Uuid,
+        why: &str,
+    ) -> Option<Attempt> {
         let task = &mut batch.tasks[index];
         let handler = &self.group.handlers[task.handler];
         if handler.on_failure() == OnFailure::Stop {
@@ -251,14 +296,8 @@ impl<S: Store> Lane<S> {
             let error = stopping(event, handler.scope, why, ErrorKind::Stopped);
             return Some(Attempt::Stop(task.event, error));
         }
-        task.outside = Outside::Begun;
-        task.given_up = Some(Box::new(Cause {
-            class: FailureClass::UnknownEnd,
-            permanent: true,
-            error: why.to_owned(),
-            attempts: 1,
-            first_failed_at: SystemTime::now(),
-        }));
+        task.outside = Outside::Begun(attempt);
+        task.given_up = Some(Box::new(unknown(why)));
         None
     }
 
@@ -266,13 +305,13 @@ impl<S: Store> Lane<S> {
         &self,
         batch: &mut Batch<S>,
         index: usize,
-        (scope, key, at): (&'static str, &Key, SystemTime),
+        (scope, key, other): (&'static str, &Key, &Other),
     ) -> Result<Probed, Failed> {
         // Should it be given up on, its marker is taken over.
-        batch.tasks[index].outside = Outside::Begun;
+        batch.tasks[index].outside = Outside::Begun(other.attempt);
         let Task { handler, event, slot, .. } = batch.tasks[index];
         let states = (*self.group.states).clone();
-        let begun = Begun::new(scope, key.clone(), at, states);
+        let begun = Begun::new(scope, key.clone(), other.at, states);
         let timeout = self.group.handlers[handler].policy.timeout;
         let encoded = Encoded::new(&batch.events[event], &batch.schemas);
         let probed = batch.works[handler].probe(encoded, slot, begun, timeout).await;
@@ -285,12 +324,118 @@ impl<S: Store> Lane<S> {
     }
 
     /// The number of the attempt at this event; the same until its end is known, or may be.
-    fn attempt_at(&self, offset: i64) -> Uuid {
+    fn attempt_at(&self, lane: &crate::lane::LaneId, offset: i64) -> Uuid {
         let mut attempts = self.outside.lock().unwrap_or_else(PoisonError::into_inner);
-        *attempts.entry(offset).or_insert_with(Uuid::new_v4)
+        let number = attempts.get(&offset).copied().filter(|number| !number.flying);
+        let number = number.unwrap_or_else(|| Number { id: number_in(lane), flying: false });
+        attempts.insert(offset, number);
+        number.id
+    }
+
+    fn is_own(&self, offset: i64, attempt: Uuid) -> bool {
+        let attempts = self.outside.lock().unwrap_or_else(PoisonError::into_inner);
+        attempts.get(&offset).is_some_and(|number| number.id == attempt)
+    }
+
+    /// Whether another attempt is known to be over: it is of this lane, which no former owner has any
+    /// more, and not of another slice.
+    fn is_over(&self, lane: &crate::lane::LaneId, attempt: Uuid) -> bool {
+        let attempts = self.outside.lock().unwrap_or_else(PoisonError::into_inner);
+        is_of_lane(attempt, lane) && attempts.values().all(|number| number.id != attempt)
+    }
+
+    fn fly(&self, offset: i64, flying: bool) {
+        let mut attempts = self.outside.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(number) = attempts.get_mut(&offset) {
+            number.flying = flying;
+        }
     }
 
     fn forget_attempt_at(&self, offset: i64) {
         self.outside.lock().unwrap_or_else(PoisonError::into_inner).remove(&offset);
+    }
+}
+
+/// Why it is given up on, if the end of an attempt is not known.
+fn unknown(why: &str) -> Cause {
+    Cause {
+        class: FailureClass::UnknownEnd,
+        permanent: true,
+        error: why.to_owned(),
+        attempts: 1,
+        first_failed_at: SystemTime::now(),
+    }
+}
+
+/// After the claim, among tasks whose handlers have their effects outside: the one whose marker is not
+/// what it was when it was looked at, and whether it is there; the first, if there are several. What is
+/// new without an attempt that is written down is not run, and what another attempt has is decided anew.
+pub(crate) async fn astray<S: Store>(
+    trial: &Trial<'_, S>,
+    tasks: &[Task],
+    tx: &mut S::Tx,
+    done: &Done,
+    keyed: &Keyed<'_>,
+) -> Result<Option<(usize, bool)>, Ended> {
+    let mut missed = Vec::new();
+    for &(index, key) in keyed {
+        let task = &tasks[index];
+        let handler = &trial.group.handlers[task.handler];
+        let is_new = done.decisions[index] != Decision::Duplicate;
+        match (task.outside, is_new) {
+            (Outside::No, true)
+                if handler.policy.unknown_end.is_some()
+                    && done.intents[index] == Intent::Handle =>
+            {
+                return Ok(Some((index, false)));
+            }
+            (Outside::Begun(_) | Outside::Done(_), false) => missed.push((index, key)),
+            _ => {}
+        }
+    }
+    if missed.is_empty() {
+        return Ok(None);
+    }
+    let scope = |index: usize| trial.group.handlers[tasks[index].handler].scope;
+    let keys: Vec<_> = missed.iter().map(|(index, key)| (scope(*index), *key)).collect();
+    let known = trial.group.store.known(tx, &keys).await.map_err(Ended::Claim)?;
+    let mut astray = missed.iter().zip(known).filter_map(|((index, _), marker)| match marker {
+        None => Some((*index, false)),
+        Some(marker) if marker.state == MarkerState::Begun => Some((*index, true)),
+        // A duplicate, whatever it was before.
+        Some(_) => None,
+    });
+    Ok(astray.next())
+}
+
+impl Task {
+    /// Its marker is not what it was: it is looked at again. What was to be written about the attempt that
+    /// was there is void, and about one of ours, if another `is_there` now.
+    pub(crate) fn look_again(&mut self, is_there: bool) -> Ended {
+        self.outside = Outside::No;
+        let unknown = |cause: &mut Box<Cause>| cause.class == FailureClass::UnknownEnd;
+        self.given_up.take_if(|cause| is_there || unknown(cause));
+        Ended::Wait(self.event, CHANGED)
+    }
+
+    /// Its key is that of an attempt with effects outside of the database, by a former release of its
+    /// handler, which has no word for unknown ends any more. That is a failure for good.
+    pub(crate) fn meets_attempt(&mut self, number: usize, scope: &str, attempt: Uuid) -> Ended {
+        self.outside = Outside::Begun(attempt);
+        if self.given_up.is_some() {
+            self.given_up = Some(Box::new(unknown(UNKNOWN)));
+            return Ended::Apart(self.event);
+        }
+        let error = Error::new(ErrorKind::UnknownEnd, format!("scope {scope}: {UNKNOWN}"));
+        Ended::Failed(Failed {
+            event: Some(self.event),
+            handler: Some(self.handler),
+            ran: Some(vec![number]),
+            class: FailureClass::UnknownEnd,
+            permanent: true,
+            returned: false,
+            error,
+            text: UNKNOWN.to_owned(),
+        })
     }
 }

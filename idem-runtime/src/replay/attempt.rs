@@ -1,20 +1,25 @@
 //! Replaying one letter: a transaction that settles it, takes its markers over and has its effects.
+//!
+//! Of a handler with effects outside of the database the attempt is written down before, as in a lane
+//! (`begun.rs`).
 
 use std::sync::Arc;
 
 use uuid::Uuid;
 
 use super::Replay;
+use super::begun::Begun;
 use crate::backoff::Backoff;
 use crate::dead_letter::{DeadLetter, LetterAction, LetterFilter, LetterState, error_text};
 use crate::effects::UNKNOWN;
 use crate::error::{Error, ErrorKind, Result};
+use crate::event::Event;
 use crate::failure::Failure;
 use crate::format::Encoded;
 use crate::group::Registered;
 use crate::key::Key;
 use crate::letters::{is_open, sealed, settle};
-use crate::marker::MarkerMode;
+use crate::marker::{MarkerMode, MarkerState};
 use crate::packed::{NewPack, Pack, WindowId};
 use crate::process::failed;
 use crate::store::{Claim, Claimed, Settlement, Store, Terms, Writer};
@@ -32,27 +37,95 @@ pub(super) enum Replayed {
     Failed(String),
 }
 
+/// What one transaction found.
+enum Found {
+    /// What becomes of the letter.
+    Replayed(Replayed),
+    /// A marker is not what it was a moment ago.
+    Changed,
+    /// The key is that of this attempt, which its handler has no word for.
+    Begun(Begun),
+}
+
+/// What is known of the handlers of an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ran {
+    /// None was run.
+    No,
+    /// One was, and its effects outside of the database may have happened.
+    Perhaps,
+    /// One returned an error.
+    Failed,
+}
+
 impl<S: Store> Replay<S> {
     /// Replays one letter, as often as the database fails in a way that passes.
     pub(super) async fn one(&self, handlers: &[&Registered<S>], id: i64) -> Result<Replayed> {
+        let mut begun = Vec::new();
+        let replayed = self.tries(handlers, id, &mut begun).await;
+        if !matches!(replayed, Ok(Replayed::Processed)) {
+            // Its end is known, or a person is told that it is not.
+            self.put_back(&begun).await;
+        }
+        match replayed {
+            Ok(Replayed::Failed(error)) => {
+                let action = LetterAction::ReplayFailed;
+                let note = Settlement { action, by: &self.by, note: Some(&error), edit: None };
+                settle(&self.store, id, &note).await?;
+                Ok(Replayed::Failed(error))
+            }
+            replayed => replayed,
+        }
+    }
+
+    /// What is written down on the way is `begun`.
+    async fn tries(
+        &self,
+        handlers: &[&Registered<S>],
+        id: i64,
+        begun: &mut Vec<Begun>,
+    ) -> Result<Replayed> {
         let mut backoff = Backoff::for_store();
         let mut unknown = false;
         let is_outside = handlers.iter().any(|it| it.policy.unknown_end.is_some());
+        let mut begin = is_outside;
         loop {
-            let mut ran = false;
-            let error = match self.attempt(handlers, id, unknown, &mut ran).await {
-                Ok(Replayed::Failed(error)) => {
-                    let action = LetterAction::ReplayFailed;
-                    let note = Settlement { action, by: &self.by, note: Some(&error), edit: None };
-                    settle(&self.store, id, &note).await?;
-                    return Ok(Replayed::Failed(error));
+            let mut ran = Ran::No;
+            let found = async {
+                if begin {
+                    self.put_back(&std::mem::take(begun)).await;
+                    if let Some(failed) = self.begin(handlers, id, begun).await? {
+                        return Ok(Found::Replayed(failed));
+                    }
+                    begin = false;
                 }
-                Ok(replayed) => return Ok(replayed),
+                self.attempt(handlers, id, unknown, begun, &mut ran).await
+            };
+            let error = match found.await {
+                Ok(Found::Changed) if backoff.tries() < TRIES => {
+                    begin = is_outside;
+                    backoff.wait().await;
+                    continue;
+                }
+                Ok(Found::Begun(other)) => {
+                    begun.push(other);
+                    return Ok(Replayed::Failed(UNKNOWN.to_owned()));
+                }
+                Ok(Found::Changed) => {
+                    let message = "the marker changed under the replay: replay it again";
+                    Error::new(ErrorKind::Transient, message)
+                }
+                Ok(Found::Replayed(Replayed::Failed(error)))
+                    if is_outside && ran == Ran::Perhaps =>
+                {
+                    return Ok(Replayed::Failed(format!("{UNKNOWN}: {error}")));
+                }
+                Ok(Found::Replayed(replayed)) => return Ok(replayed),
                 Err(error) => error,
             };
             unknown |= error.kind() == ErrorKind::UnknownCommit;
             // Its effects may have happened outside of the database: a person decides again.
-            if ran && is_outside {
+            if is_outside && ran == Ran::Perhaps {
                 return self.unknown_end(id).await;
             }
             if !error.is_retryable() || backoff.tries() >= TRIES {
@@ -66,13 +139,10 @@ impl<S: Store> Replay<S> {
     /// transaction had no confirmed end.
     async fn unknown_end(&self, id: i64) -> Result<Replayed> {
         let now = self.store.letters(&LetterFilter::id(id)).await?;
-        if now.first().is_some_and(|letter| letter.state == LetterState::Replayed) {
-            return Ok(Replayed::Processed);
-        }
-        let action = LetterAction::ReplayFailed;
-        let note = Settlement { action, by: &self.by, note: Some(UNKNOWN), edit: None };
-        settle(&self.store, id, &note).await?;
-        Ok(Replayed::Failed(UNKNOWN.to_owned()))
+        Ok(match now.first() {
+            Some(letter) if letter.state == LetterState::Replayed => Replayed::Processed,
+            _ => Replayed::Failed(UNKNOWN.to_owned()),
+        })
     }
 
     /// One transaction. `unknown`: an earlier one of this call may have been committed.
@@ -81,8 +151,9 @@ impl<S: Store> Replay<S> {
         handlers: &[&Registered<S>],
         id: i64,
         unknown: bool,
-        ran: &mut bool,
-    ) -> Result<Replayed> {
+        begun: &[Begun],
+        ran: &mut Ran,
+    ) -> Result<Found> {
         let store = &self.store;
         let writer = Writer::Direct { attempt: Uuid::new_v4() };
         let isolations = handlers.iter().map(|it| it.policy.isolation.unwrap_or_default());
@@ -90,29 +161,30 @@ impl<S: Store> Replay<S> {
         let outside = handlers.iter().any(|it| it.policy.unknown_end.is_some());
         let terms = Terms { isolation, outside, ..Terms::default() };
         let mut tx = store.begin(&writer, &terms).await?;
-        let result = self.steps(handlers, (id, unknown), &writer, &mut tx, ran).await;
+        let result = self.steps(handlers, (id, unknown), begun, (&writer, &mut tx), ran).await;
         match result {
             Ok(Step::Commit(replayed)) => {
                 let error = match store.commit(tx).await {
-                    Ok(()) => return Ok(replayed),
+                    Ok(()) => return Ok(Found::Replayed(replayed)),
                     Err(error) => error,
                 };
                 match error.kind() {
                     // What the letter's effects are refused for is the letter's.
                     ErrorKind::Store | ErrorKind::Handler | ErrorKind::HandlerBroke => {
-                        Ok(Replayed::Failed(error_text(&error.report().into())))
+                        let error = error_text(&error.report().into());
+                        Ok(Found::Replayed(Replayed::Failed(error)))
                     }
                     _ => Err(error),
                 }
             }
-            Ok(Step::Undo(replayed)) => {
+            Ok(Step::Undo(found)) => {
                 store.rollback(tx).await;
-                Ok(replayed)
+                Ok(found)
             }
             // The handler was dropped in the middle of what it did, and its connection with it.
             Ok(Step::Abandon(replayed)) => {
                 drop(tx);
-                Ok(replayed)
+                Ok(Found::Replayed(replayed))
             }
             Err(error) => {
                 store.rollback(tx).await;
@@ -125,21 +197,21 @@ impl<S: Store> Replay<S> {
         &self,
         handlers: &[&Registered<S>],
         (id, unknown): (i64, bool),
-        writer: &Writer<'_>,
-        tx: &mut S::Tx,
-        ran: &mut bool,
+        begun: &[Begun],
+        (writer, tx): (&Writer<'_>, &mut S::Tx),
+        ran: &mut Ran,
     ) -> Result<Step> {
         let store = &self.store;
         let letter = match store.lock_letter(tx, id).await? {
-            None => return Ok(Step::Undo(Replayed::Settled)),
+            None => return Ok(Step::undo(Replayed::Settled)),
             Some(letter) if letter.state == LetterState::Waiting => {
-                return Ok(Step::Undo(Replayed::Waiting));
+                return Ok(Step::undo(Replayed::Waiting));
             }
             // The commit whose answer was lost had landed.
             Some(letter) if letter.state == LetterState::Replayed && unknown => {
-                return Ok(Step::Undo(Replayed::Processed));
+                return Ok(Step::undo(Replayed::Processed));
             }
-            Some(letter) if !is_open(letter.state) => return Ok(Step::Undo(Replayed::Settled)),
+            Some(letter) if !is_open(letter.state) => return Ok(Step::undo(Replayed::Settled)),
             Some(letter) => letter,
         };
         let mut new = Vec::with_capacity(handlers.len());
@@ -149,10 +221,15 @@ impl<S: Store> Replay<S> {
             let event = Encoded::new(&letter.event, &schemas);
             let (work, identity) = match self.push(handler, event) {
                 Ok(pushed) => pushed,
-                Err(refusal) => return Ok(Step::Undo(Replayed::Failed(refusal.to_string()))),
+                Err(refusal) => return Ok(Step::undo(Replayed::Failed(refusal.to_string()))),
             };
-            if self.claim(handler, &letter, identity.key(), writer, tx).await? {
-                new.push((*handler, work, identity, schemas));
+            let of = |it: &&Begun| it.scope == handler.scope && Some(&it.key) == identity.key();
+            let begun = begun.iter().find(of);
+            match self.claim(handler, &letter, (identity.key(), begun), writer, tx).await? {
+                Taken::New => new.push((*handler, work, identity, schemas, begun)),
+                Taken::Known => {}
+                Taken::Changed => return Ok(Step::Undo(Found::Changed)),
+                Taken::Begun(begun) => return Ok(Step::Undo(Found::Begun(begun))),
             }
         }
         let superseded = new.is_empty();
@@ -161,7 +238,10 @@ impl<S: Store> Replay<S> {
         // Before the handler: should it end the transaction by itself, the letter is settled with it.
         store.settle_letter(tx, id, &settlement).await?;
         let group: Arc<str> = letter.group.as_str().into();
-        for (handler, mut work, identity, schemas) in new {
+        for (handler, mut work, identity, schemas, begun) in new {
+            if begun.is_some_and(|begun| begun.has_happened) {
+                continue;
+            }
             let attempts = letter.cause.as_ref().map_or(0, |cause| cause.attempts);
             let item = Item {
                 event: &letter.event,
@@ -176,10 +256,17 @@ impl<S: Store> Replay<S> {
                 timeout: handler.policy.timeout,
                 correlation: &self.rules.correlation,
             };
-            *ran = true;
+            *ran = Ran::Perhaps;
             let answers = match work.run(tx, std::slice::from_ref(&item), room).await {
                 Ok(answers) => answers,
-                Err(stopped) => return self.judged(stopped.failure),
+                Err(stopped) => {
+                    let returned = stopped.failure.returned();
+                    let judged = self.judged(stopped.failure);
+                    if returned && judged.is_ok() {
+                        *ran = Ran::Failed;
+                    }
+                    return judged;
+                }
             };
             if let (Some(key), Some((_, answer))) = (identity.key(), answers.first()) {
                 store.keep_results(tx, &[(handler.scope, key, answer)]).await?;
@@ -188,45 +275,73 @@ impl<S: Store> Replay<S> {
         match sealed(store, tx, writer).await {
             Ok(()) => {}
             Err(error) if error.kind() == ErrorKind::HandlerBroke => {
-                return Ok(Step::Undo(Replayed::Failed(error.to_string())));
+                return Ok(Step::undo(Replayed::Failed(error.to_string())));
             }
             Err(error) => return Err(error),
         }
         Ok(Step::Commit(if superseded { Replayed::Superseded } else { Replayed::Processed }))
     }
 
-    /// Takes the key; answers whether nobody had processed it.
+    /// Takes the key.
     async fn claim(
         &self,
         handler: &Registered<S>,
         letter: &DeadLetter,
-        key: Option<&Key>,
+        (key, begun): (Option<&Key>, Option<&Begun>),
         writer: &Writer<'_>,
         tx: &mut S::Tx,
-    ) -> Result<bool> {
+    ) -> Result<Taken> {
         let key = key.filter(|_| handler.mode() != MarkerMode::Offset);
-        let offset = Some(letter.event.offset);
         let claim = key.map(|key| Claim {
-            offset,
-            correlation: self.rules.correlation.correlation_of(&letter.event),
-            causation: self.rules.correlation.causation_of(&letter.event),
-            reclaim: true,
-            ..Claim::new(handler.scope, key)
+            over: begun.map(|begun| begun.attempt),
+            ..self.reclaim(handler.scope, key, &letter.event)
         });
-        match self.store.claim(tx, writer, claim.as_slice()).await? {
-            // Without a key the letter itself is the marker; the claim has set the guard.
-            Claimed::Keys(_) if claim.is_none() => Ok(true),
-            Claimed::Keys(new) if new.first() != Some(&true) => Ok(false),
-            Claimed::Keys(_) => match key {
-                // What was given up on under its key is in its lane's window already.
-                Some(key) if letter.key.as_ref() != Some(key) => {
-                    self.pack(handler.scope, letter, key, tx).await
-                }
-                _ => Ok(true),
-            },
+        let new = match self.store.claim(tx, writer, claim.as_slice()).await? {
+            Claimed::Keys(new) => new,
             Claimed::Fenced => {
-                Err(Error::new(ErrorKind::Fenced, "the replay's claim was refused as a lane's"))
+                let message = "the replay's claim was refused as a lane's";
+                return Err(Error::new(ErrorKind::Fenced, message));
             }
+        };
+        // Without a key the letter itself is the marker; the claim has set the guard.
+        let Some(key) = key else { return Ok(Taken::New) };
+        let is_outside = handler.policy.unknown_end.is_some();
+        if new.first() == Some(&true) {
+            // What was given up on under its key is in its lane's window already.
+            let is_packed = letter.key.as_ref() == Some(key)
+                || self.pack(handler.scope, letter, key, tx).await?;
+            return Ok(match is_outside && begun.is_none() {
+                true => Taken::Changed,
+                false if is_packed => Taken::New,
+                false => Taken::Known,
+            });
+        }
+        let known = self.store.known(tx, &[(handler.scope, key)]).await?;
+        Ok(match known.into_iter().next().flatten() {
+            Some(marker) if marker.state == MarkerState::Begun => match marker.attempt {
+                Some(attempt) if !is_outside => {
+                    Taken::Begun(Begun::other(handler.scope, key, attempt, letter.state))
+                }
+                _ => Taken::Changed,
+            },
+            Some(_) if begun.is_none() => Taken::Known,
+            _ => Taken::Changed,
+        })
+    }
+
+    /// The claim of a letter's key.
+    pub(super) fn reclaim<'a>(
+        &'a self,
+        scope: &'a str,
+        key: &'a Key,
+        event: &'a Event,
+    ) -> Claim<'a> {
+        Claim {
+            offset: Some(event.offset),
+            correlation: self.rules.correlation.correlation_of(event),
+            causation: self.rules.correlation.causation_of(event),
+            reclaim: true,
+            ..Claim::new(scope, key)
         }
     }
 
@@ -274,15 +389,32 @@ impl<S: Store> Replay<S> {
         let error = failed::<S>(failure);
         match error.kind() {
             ErrorKind::Transient => Err(error),
-            ErrorKind::HandlerBroke => Ok(Step::Undo(Replayed::Failed(error.to_string()))),
-            _ => Ok(Step::Undo(Replayed::Failed(text))),
+            ErrorKind::HandlerBroke => Ok(Step::undo(Replayed::Failed(error.to_string()))),
+            _ => Ok(Step::undo(Replayed::Failed(text))),
         }
     }
+}
+
+/// What became of the claim of a letter's key.
+enum Taken {
+    New,
+    /// Another event had been processed under it.
+    Known,
+    /// The marker is not what it was a moment ago.
+    Changed,
+    /// It is that of an attempt with effects outside of the database, and its handler has none.
+    Begun(Begun),
 }
 
 /// How a transaction ends.
 enum Step {
     Commit(Replayed),
-    Undo(Replayed),
+    Undo(Found),
     Abandon(Replayed),
+}
+
+impl Step {
+    fn undo(replayed: Replayed) -> Self {
+        Self::Undo(Found::Replayed(replayed))
+    }
 }

@@ -2,6 +2,7 @@
 //! transaction, which is `attempt.rs`.
 
 mod attempt;
+mod begun;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

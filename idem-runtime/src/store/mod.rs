@@ -209,8 +209,8 @@ pub trait Store: Lends<Self::Connection> + Clone + Send + Sync + 'static {
         keys: &[(&str, &Key)],
     ) -> impl Future<Output = Result<Vec<Option<GivenUp>>, Error>> + Send;
 
-    /// The markers of keys that a claim of this transaction has found to be known; for each key in
-    /// order, `None` where there is none.
+    /// The markers of keys as they are committed now, or as this transaction has changed them; for each
+    /// key in order, `None` where there is none. It waits for nobody.
     ///
     /// # Errors
     /// When the database fails.
@@ -630,7 +630,8 @@ pub trait Store: Lends<Self::Connection> + Clone + Send + Sync + 'static {
     fn fault(error: &(dyn StdError + 'static)) -> Fault;
 
     /// Whether the key is marked as processed in this scope, in whatever form. One that was given up on
-    /// is not.
+    /// is not, nor one of which an attempt was begun and has no end yet: [`marker`](Self::marker) tells
+    /// them apart.
     ///
     /// Good for a look; not for a decision to act, because another process may be between the two.
     /// [`process_if_new`](Self::process_if_new) decides and acts in one.
@@ -650,10 +651,12 @@ pub trait Store: Lends<Self::Connection> + Clone + Send + Sync + 'static {
     }
 
     /// Marks the key as processed in this scope, with metadata of your choice, and says whether it
-    /// was new.
+    /// was new. An attempt with effects outside of the database whose end was not known is
+    /// [`Settled`](Outcome::Settled) with it, at once: find out first that it has had its effect.
     ///
     /// # Errors
-    /// When the key is not one, or the database fails.
+    /// [`GivenUp`](crate::ErrorKind::GivenUp) when its event is a dead letter. When the key is not one, or
+    /// the database fails.
     fn mark_processed(
         &self,
         scope: &str,
@@ -668,7 +671,9 @@ pub trait Store: Lends<Self::Connection> + Clone + Send + Sync + 'static {
     /// of two concurrent calls one waits for the other.
     ///
     /// # Errors
-    /// What `effects` returns, as [`Handler`](crate::ErrorKind::Handler): nothing is kept then. And
+    /// What `effects` returns, as [`Handler`](crate::ErrorKind::Handler): nothing is kept then.
+    /// [`GivenUp`](crate::ErrorKind::GivenUp) when its event is a dead letter,
+    /// [`UnknownEnd`](crate::ErrorKind::UnknownEnd) when an attempt was begun that has no end yet. And
     /// when the key is not one, or the database fails.
     fn process_if_new<T: Send, K: IntoKey>(
         &self,

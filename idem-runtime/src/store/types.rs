@@ -46,9 +46,13 @@ pub struct Claim<'a> {
     pub attempt: Option<Uuid>,
     /// What the marker is to say.
     pub state: MarkerState,
-    /// Whether a marker that says anything but processed is taken over, and the key new then. Its
-    /// origin and what is beside it stay what they were.
+    /// Whether a marker that says dead or parked is taken over, and the key new then. Its origin and
+    /// what is beside it stay what they were.
     pub reclaim: bool,
+    /// Takes over the marker of this attempt, which was begun, and of no other; nothing is inserted
+    /// then. The key is new if the marker was there. Its origin and what is beside it stay what they
+    /// were, but for metadata that are given here.
+    pub over: Option<Uuid>,
 }
 
 impl<'a> Claim<'a> {
@@ -65,6 +69,7 @@ impl<'a> Claim<'a> {
             attempt: None,
             state: MarkerState::Processed,
             reclaim: false,
+            over: None,
         }
     }
 }

@@ -24,6 +24,8 @@ mod model;
 mod model_failures;
 mod offset_mode;
 mod outside;
+mod outside_elsewhere;
+mod outside_replays;
 mod packed;
 mod packed_layout;
 mod packed_tending;

@@ -23,16 +23,16 @@ use crate::store::Store as _;
 
 /// The world outside: how often each event had its effect there, and what a probe says.
 #[derive(Clone, Default)]
-struct Remote(Arc<(AtomicU32, AtomicU32)>);
+pub(super) struct Remote(Arc<(AtomicU32, AtomicU32)>);
 
 impl Remote {
-    fn effects(&self) -> u32 {
+    pub(super) fn effects(&self) -> u32 {
         self.0.0.load(SeqCst)
     }
 }
 
 /// Has its effect in the world outside first, and does then what the script says.
-struct Charge;
+pub(super) struct Charge;
 
 impl Handler for Charge {
     type Store = Memory;
@@ -85,26 +85,26 @@ impl Subscriber for Charge {
     }
 }
 
-fn charge(policy: Policy) -> Registered<Memory> {
+pub(super) fn charge(policy: Policy) -> Registered<Memory> {
     let mut charge = Registered::of::<Charge>();
     charge.policy = policy.retry(Retry::new().max(3));
     charge
 }
 
-fn world(unknown: UnknownEnd) -> (World, Remote) {
+pub(super) fn world(unknown: UnknownEnd) -> (World, Remote) {
     let remote = Remote::default();
     let policy = Policy::new().unknown_end(unknown);
     let world = World::with_state(vec![charge(policy)], 1, remote.clone());
     (world, remote)
 }
 
-async fn state(world: &World, id: &str) -> Option<MarkerState> {
+pub(super) async fn state(world: &World, id: &str) -> Option<MarkerState> {
     let marker = world.store.marker("charge", &Key::new(id).unwrap()).await.unwrap();
     marker.map(|it| it.state)
 }
 
 /// Kills the lane's process while the handler is in the middle of this event.
-async fn killed_in(world: &World, id: &str) {
+pub(super) async fn killed_in(world: &World, id: &str) {
     let gate = Gate::new();
     world.script.on_in("charge", id, [Do::Wait(gate.clone())]);
     let lane = world.start(0);
@@ -113,7 +113,7 @@ async fn killed_in(world: &World, id: &str) {
     lane.kill().await;
 }
 
-fn charges(world: &World) -> Vec<String> {
+pub(super) fn charges(world: &World) -> Vec<String> {
     world.store.rows("charge")
 }
 

@@ -2,9 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use idem::{FailureClass, Outcome};
-use idem_e2e_tests::beside::{Receipt, bill_checked};
+use idem::{FailureClass, Outcome, Processor};
+use idem_e2e_tests::beside::{Payments, Receipt, bill_checked, charge_never_twice};
 use idem_e2e_tests::{Said, World};
+
+use tokio::task::JoinSet;
 
 use crate::BIN;
 
@@ -91,4 +93,27 @@ async fn effects_outside_that_are_never_repeated_end_as_a_dead_letter_or_happene
     for letter in letters {
         assert_eq!(letter.cause.unwrap().class, FailureClass::UnknownEnd);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_many_calls_at_once_one_has_the_effect_outside_and_the_others_wait_for_it() {
+    let world = World::new("at_once", 1, BIN).await;
+    sqlx::query("create table charges (event_id text not null)").execute(&world.db).await.unwrap();
+    let settings = world.settings.handlers(&["charge_never_twice"]);
+    let store = settings.store().await.unwrap();
+    let calls = Processor::new(store).state(Payments(world.db.clone()));
+    for order in world.orders(0, 30) {
+        let mut each = JoinSet::new();
+        for _ in 0..5 {
+            let (calls, order) = (calls.clone(), order.clone());
+            each.spawn(async move { calls.process::<charge_never_twice>(order).await });
+        }
+        let outcomes: Vec<_> = each.join_all().await.into_iter().map(Result::unwrap).collect();
+        let processed = outcomes.iter().filter(|it| it.is_processed()).count();
+        let duplicates = outcomes.iter().filter(|it| it.is_duplicate()).count();
+        assert_eq!((processed, duplicates), (1, 4), "{outcomes:?}");
+    }
+    let charges = "select count(*), count(distinct event_id) from charges";
+    let charges: (i64, i64) = sqlx::query_as(charges).fetch_one(&world.db).await.unwrap();
+    assert_eq!((charges, world.invoices().await), ((30, 30), (30, 30)));
 }
