@@ -40,6 +40,7 @@ statements! {
     lanes_of_topic: lanes::OF_TOPIC,
     lane_by_number: lanes::BY_NUMBER,
     lane_by_slice: lanes::BY_SLICE,
+    has_lanes: lanes::HAS_ANY,
     open_lanes: lanes::OPEN,
     lock_lane: take::LOCK,
     take_lane: take::TAKE,

@@ -42,6 +42,7 @@ statements! {
     lanes_of_topic: lane_row::OF_TOPIC,
     lane_by_number: lane_row::BY_NUMBER,
     lane_by_slice: lane_row::BY_SLICE,
+    has_lanes: lanes::HAS_ANY,
     open_lanes: lanes::OPEN,
     reposition_lane: lanes::REPOSITION,
     forget_offset_marks: lanes::FORGET_OFFSET_MARKS,

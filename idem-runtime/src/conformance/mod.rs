@@ -119,6 +119,8 @@ macro_rules! conformance {
         fences::two_who_take_a_lane_together_get_two_tokens
         lanes::a_new_lane_has_its_start_and_its_log_and_is_nobodys
         lanes::opening_a_topic_again_keeps_its_lanes
+        lanes::a_group_has_lanes_when_it_has_one_of_any_topic
+        lanes::topics_are_opened_together_or_not_at_all
         lanes::lanes_of_other_groups_and_topics_are_not_listed
         lanes::a_lane_that_does_not_exist_cannot_be_taken
         lanes::a_held_lane_is_read_as_it_is

@@ -76,9 +76,19 @@ impl Store for Memory {
         Ok(rows)
     }
 
-    async fn open_topic(&self, opening: &Opening<'_>) -> Result<()> {
-        self.enter(Point::OpenTopic).await?;
-        self.shared.change(|state| state.data.open_topic(opening));
+    async fn has_lanes(&self, group: &str) -> Result<bool> {
+        self.enter(Point::HasLanes).await?;
+        let state = self.shared.lock();
+        Ok(state.data.lanes.values().any(|lane| *lane.row.id.group == *group))
+    }
+
+    async fn open_topics(&self, openings: &[Opening<'_>]) -> Result<()> {
+        self.enter(Point::OpenTopics).await?;
+        self.shared.change(|state| {
+            for opening in openings {
+                state.data.open_topic(opening);
+            }
+        });
         Ok(())
     }
 

@@ -83,11 +83,29 @@ pub trait Store: Lends<Self::Connection> + Clone + Send + Sync + 'static {
         topic: &str,
     ) -> impl Future<Output = Result<Vec<LaneRow>, Error>> + Send;
 
-    /// Creates the lanes of a topic in one transaction. A lane that exists stays as it is.
+    /// Whether the group has a lane, of whatever topic.
     ///
     /// # Errors
     /// When the database fails.
-    fn open_topic(&self, opening: &Opening<'_>) -> impl Future<Output = Result<(), Error>> + Send;
+    fn has_lanes(&self, group: &str) -> impl Future<Output = Result<bool, Error>> + Send;
+
+    /// Creates the lanes of topics, which are sorted by their names, in one transaction. A lane that
+    /// exists stays as it is.
+    ///
+    /// # Errors
+    /// When the database fails.
+    fn open_topics(
+        &self,
+        openings: &[Opening<'_>],
+    ) -> impl Future<Output = Result<(), Error>> + Send;
+
+    /// Creates the lanes of one topic.
+    ///
+    /// # Errors
+    /// When the database fails.
+    fn open_topic(&self, opening: &Opening<'_>) -> impl Future<Output = Result<(), Error>> + Send {
+        self.open_topics(std::slice::from_ref(opening))
+    }
 
     /// Gives the lane a new token, so that every owner before is fenced, and returns its row as it
     /// is after waiting for them; `None` when there is no such lane.

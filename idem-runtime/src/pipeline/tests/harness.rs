@@ -1,7 +1,7 @@
 //! A world in which lanes run: a store and a broker in memory, and handlers with a script.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
@@ -74,6 +74,7 @@ impl World {
             registry: None,
             rules: Rules::default(),
             told: Told::default(),
+            found: OnceLock::new(),
         };
         Self {
             store,
@@ -124,6 +125,7 @@ impl World {
             registry: registry.clone(),
             rules: rules.clone(),
             told: Told::default(),
+            found: OnceLock::new(),
         };
         change(&mut group);
         self.group = Arc::new(group);
