@@ -227,7 +227,7 @@ impl World {
 
     /// A replay with the handlers of this world's script.
     pub(super) fn replay(&self) -> Replay<Memory> {
-        let replay = Replay::new(self.store.clone(), "ana").state(self.script.clone());
+        let replay = Replay::new(self.store.clone(), "ana").group("g").state(self.script.clone());
         replay.handler::<Bill>().handler::<Audit>().handler::<Count>()
     }
 

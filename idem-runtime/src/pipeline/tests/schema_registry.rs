@@ -216,7 +216,7 @@ async fn only_the_schemas_of_wanted_events_are_asked_for_until_one_is_replayed()
     assert_eq!(server.paths().len(), 1, "{:?}", server.paths());
     server.schema(9, SCHEMA);
     let replay = Replay::new(world.store.clone(), "ana").handler::<Ship>().state(failures);
-    let replay = replay.schema_registry(SchemaRegistry::new(server.url()));
+    let replay = replay.group("g").schema_registry(SchemaRegistry::new(server.url()));
     assert_eq!(replay.run(&LetterFilter::new()).await.unwrap().processed, 1);
     assert_eq!(shipped(&world), ["e0", "e1"]);
 }
