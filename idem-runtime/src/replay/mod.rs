@@ -210,7 +210,8 @@ impl<S: Store> Replay<S> {
     /// topic and want its type, in one transaction; without any it fails, and the report says so.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`] when a handler needs state or a schema registry that was not given.
+    /// [`ErrorKind::Config`] when a handler needs state or a schema registry that was not given, or the
+    /// registry refuses the user.
     /// Otherwise the database failed, or the schema registry is away; what was replayed before is
     /// settled, and the same call goes on. A letter that fails again is not an error but in the
     /// report.
