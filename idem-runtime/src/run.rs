@@ -258,12 +258,13 @@ impl<S: Store> Runner for GroupRunner<S> {
         let named = |error: Error| error.context(format_args!("group {}", group.name));
         let scopes = group.scopes();
         let store = group.store.check().await.map_err(named)?;
-        let registration =
-            Registration { group: &group.name, scopes: &scopes, adopt: &adopt, retire: &retire };
-        if let Some(heart) = &heart {
-            // Before it has anything that could be forgotten.
-            heart.beat(&group.store, false).await.map_err(named)?;
-        }
+        let registration = Registration {
+            group: &group.name,
+            scopes: &scopes,
+            adopt: &adopt,
+            retire: &retire,
+            broadcast: heart.as_ref().map(|heart| heart.broadcast.as_str()),
+        };
         group.store.register(&registration).await.map_err(named)?;
 
         let forwarder = match &settings.dead_letter_topic {

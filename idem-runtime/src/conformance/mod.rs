@@ -143,6 +143,8 @@ macro_rules! conformance {
         instances::an_instance_that_is_alive_is_kept
         instances::a_silent_instance_is_forgotten_with_all_it_had
         instances::an_instance_that_was_forgotten_commits_nothing_and_begins_anew
+        instances::an_instance_that_becomes_a_group_of_its_own_is_not_forgotten
+        instances::two_groups_that_are_one_for_kafka_are_refused
         instances::instances_that_forget_together_forget_once
         markers::a_marker_of_a_lane_tells_its_origin
         markers::a_marker_without_kafka_tells_its_attempt

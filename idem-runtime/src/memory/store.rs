@@ -63,7 +63,7 @@ impl Store for Memory {
 
     async fn keep_instance(&self, instance: &Instance<'_>) -> Result<Vec<String>> {
         self.enter(Point::KeepInstance).await?;
-        Ok(self.shared.until(|state| state.keep_instance(instance)).await)
+        self.shared.until(|state| state.keep_instance(instance)).await
     }
 
     async fn lanes(&self, group: &str, topic: &str) -> Result<Vec<LaneRow>> {

@@ -52,7 +52,9 @@ pub trait Store: Lends<Self::Connection> + Clone + Send + Sync + 'static {
     /// [`Migration`](crate::ErrorKind::Migration) when the schema is missing, behind or ahead.
     fn check(&self) -> impl Future<Output = Result<Uuid, Error>> + Send;
 
-    /// Records which group owns which scopes. Nothing is recorded when something is refused.
+    /// Records which group owns which scopes, and whether it is an instance of a broadcast group: a
+    /// group that is none is not recorded as one any more, so that no other instance forgets it.
+    /// Nothing is recorded when something is refused.
     ///
     /// # Errors
     /// [`Scope`](crate::ErrorKind::Scope) when [`Registration::review`] refuses.
@@ -66,8 +68,12 @@ pub trait Store: Lends<Self::Connection> + Clone + Send + Sync + 'static {
     /// An instance whose lanes are gone commits nothing more with them. Answers the groups of those
     /// that are forgotten now; what it takes many statements for may be committed in parts.
     ///
+    /// An instance that is not recorded is recorded if its group has no scopes, as after it was
+    /// forgotten.
+    ///
     /// # Errors
-    /// When the database fails.
+    /// [`Instance::is_another`] when the group is recorded as an instance of another broadcast group, or
+    /// is none and has scopes. Otherwise when the database fails.
     fn keep_instance(
         &self,
         instance: &Instance<'_>,
