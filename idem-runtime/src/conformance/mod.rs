@@ -230,6 +230,7 @@ macro_rules! conformance {
         dead_letters::who_gives_the_same_event_up_at_once_waits_for_the_first
         dead_letters::a_letter_is_written_when_its_batch_was
         listing::letters_are_found_by_what_they_are
+        listing::letters_are_found_by_a_header_of_their_event
         listing::letters_are_found_by_their_numbers
         listing::letters_are_found_page_by_page
         listing::letters_are_found_by_when_they_were_written
