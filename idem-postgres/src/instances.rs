@@ -15,10 +15,14 @@ const MARKERS: u64 = 10_000;
 /// How many rows of packed markers, each of which may have as many in it.
 const PACKS: u64 = 1_000;
 
+/// A group that has scopes and is not recorded is no instance any more.
 pub(crate) const SEEN: &str = "
-insert into {schema}.instances (group_name, broadcast_name) values ($1, $2)
-on conflict (group_name) do update
-    set seen_at = now(), broadcast_name = excluded.broadcast_name
+insert into {schema}.instances as instance (group_name, broadcast_name)
+select $1, $2
+where exists (select from {schema}.instances where group_name = $1)
+   or not exists (select from {schema}.scopes where group_name = $1)
+on conflict (group_name) do update set seen_at = now()
+    where instance.broadcast_name = excluded.broadcast_name
 ";
 
 /// Instances that were not seen for so many milliseconds. They cannot come back until the
@@ -65,8 +69,12 @@ pub(crate) async fn keep(store: &Inner, instance: &Instance<'_>) -> Result<Vec<S
     let failed = |error| failed(DOING, error);
     let seen = sqlx::query(store.sql.instance_seen.clone());
     let mut session = store.pools.write().await?;
-    session.execute(seen.bind(instance.group).bind(instance.broadcast)).await.map_err(failed)?;
+    let seen = seen.bind(instance.group).bind(instance.broadcast);
+    let seen = session.execute(seen).await.map_err(failed)? == 1;
     session.finish(DOING).await?;
+    if !seen {
+        return Err(instance.is_another());
+    }
     let mut forgotten = Vec::new();
     if instance.forget_after.is_some() {
         // Each turn is a transaction that looks anew who is silent.

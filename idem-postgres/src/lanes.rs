@@ -63,6 +63,8 @@ pub(crate) const BY_SLICE: &str = select_lanes!(
      where lane.lane_id = $1"
 );
 
+pub(crate) const HAS_ANY: &str = "select exists (select from {schema}.lanes where group_name = $1)";
+
 pub(crate) const OPEN: &str = "
 insert into {schema}.lanes
     (group_name, topic, partition, position, leader_epoch, cluster_id, topic_id)
@@ -186,21 +188,32 @@ pub(crate) async fn by_number(
     Ok(row.map(|row| row.0))
 }
 
-pub(crate) async fn open_topic(store: &Inner, opening: &Opening<'_>) -> Result<()> {
+pub(crate) async fn has_any(store: &Inner, group: &str) -> Result<bool> {
+    const DOING: &str = "asking whether the group has lanes";
+    let mut session = store.pools.read().await?;
+    let found = sqlx::query_as::<_, (bool,)>(store.sql.has_lanes.clone()).bind(group);
+    let found = session.optional(found).await.map_err(|error| failed(DOING, error))?;
+    session.finish(DOING).await?;
+    Ok(found.is_some_and(|(found,)| found))
+}
+
+pub(crate) async fn open_topics(store: &Inner, openings: &[Opening<'_>]) -> Result<()> {
     const DOING: &str = "creating the lanes of a topic";
-    let (partitions, places): (Vec<i32>, Vec<Position>) = opening.lanes.iter().copied().unzip();
-    let offsets: Vec<i64> = places.iter().map(|place| place.offset).collect();
-    let epochs: Vec<Option<i32>> = places.iter().map(|place| place.leader_epoch).collect();
     let mut session = store.pools.write().await?;
-    let open = sqlx::query(store.sql.open_lanes.clone())
-        .bind(opening.group)
-        .bind(opening.topic)
-        .bind(partitions)
-        .bind(offsets)
-        .bind(epochs)
-        .bind(opening.identity.cluster_id.as_deref())
-        .bind(opening.identity.topic_id.as_deref());
-    session.execute(open).await.map_err(|error| failed(DOING, error))?;
+    for opening in openings {
+        let (partitions, places): (Vec<i32>, Vec<Position>) = opening.lanes.iter().copied().unzip();
+        let offsets: Vec<i64> = places.iter().map(|place| place.offset).collect();
+        let epochs: Vec<Option<i32>> = places.iter().map(|place| place.leader_epoch).collect();
+        let open = sqlx::query(store.sql.open_lanes.clone())
+            .bind(opening.group)
+            .bind(opening.topic)
+            .bind(partitions)
+            .bind(offsets)
+            .bind(epochs)
+            .bind(opening.identity.cluster_id.as_deref())
+            .bind(opening.identity.topic_id.as_deref());
+        session.execute(open).await.map_err(|error| failed(DOING, error))?;
+    }
     session.finish(DOING).await
 }
 

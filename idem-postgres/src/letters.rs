@@ -48,6 +48,14 @@ pub(crate) const FIND: &str = select_letters!(
             or letter.written_at < timestamptz 'epoch' + $8 * interval '1 microsecond')
        and ($9::bigint is null or dead_letter_id > $9)
        and ($11::text is null or letter.event_key = $11)
+       and ($12::text is null or $13::bytea = (
+            select header.value
+            from unnest(letter.header_names, letter.header_values)
+                with ordinality as header (name, value, place)
+            where header.name = $12
+            order by header.place desc
+            limit 1
+       ))
      order by dead_letter_id
      limit $10"
 );
@@ -160,7 +168,9 @@ pub(crate) async fn find(store: &Inner, filter: &LetterFilter) -> Result<Vec<Dea
         .bind(filter.until.map(to_micros))
         .bind(filter.after)
         .bind(filter.limit.map(i64::from))
-        .bind(filter.key.as_deref());
+        .bind(filter.key.as_deref())
+        .bind(filter.header.as_ref().map(|(name, _)| name.as_str()))
+        .bind(filter.header.as_ref().map(|(_, value)| value.as_slice()));
     letters_of(store, "reading dead letters", find).await
 }
 

@@ -36,6 +36,16 @@ where owned.scope = it.scope
 pub(crate) const RETIRE: &str =
     "update {schema}.scopes set state = 'retired' where scope = any($1::text[])";
 
+pub(crate) const INSTANCE_OF: &str =
+    "select broadcast_name from {schema}.instances where group_name = $1 for update";
+
+pub(crate) const IS_INSTANCE: &str = "
+insert into {schema}.instances (group_name, broadcast_name) values ($1, $2)
+on conflict (group_name) do update set seen_at = now()
+";
+
+pub(crate) const IS_NO_INSTANCE: &str = "delete from {schema}.instances where group_name = $1";
+
 /// A retired scope whose handler is registered again is one like all others.
 pub(crate) const REVIVE: &str = "
 update {schema}.scopes set state = 'active' where scope = any($1::text[]) and state = 'retired'
@@ -51,7 +61,10 @@ pub(crate) async fn register(store: &Inner, registration: &Registration<'_>) -> 
         sqlx::query_as(store.sql.recorded_scopes.clone()).bind(&scopes).bind(registration.group);
     let recorded: Vec<(String, String, String)> = session.all(recorded).await.map_err(failed)?;
     let recorded = recorded.into_iter().map(row).collect::<Result<Vec<_>>>()?;
-    let plan = match registration.review(&recorded) {
+    let instance = sqlx::query_as(store.sql.instance_of.clone()).bind(registration.group);
+    let instance: Option<(String,)> = session.optional(instance).await.map_err(failed)?;
+    let instance_of = instance.as_ref().map(|(broadcast,)| broadcast.as_str());
+    let plan = match registration.review(&recorded, instance_of) {
         Ok(plan) => plan,
         Err(refusal) => {
             session.rollback().await;
@@ -81,6 +94,13 @@ pub(crate) async fn register(store: &Inner, registration: &Registration<'_>) -> 
         let retire = sqlx::query(store.sql.retire_scopes.clone()).bind(&plan.retire);
         session.execute(retire).await.map_err(failed)?;
     }
+    let instance = match registration.broadcast {
+        Some(broadcast) => {
+            sqlx::query(store.sql.is_instance.clone()).bind(registration.group).bind(broadcast)
+        }
+        None => sqlx::query(store.sql.is_no_instance.clone()).bind(registration.group),
+    };
+    session.execute(instance).await.map_err(failed)?;
     let revive = sqlx::query(store.sql.revive_scopes.clone()).bind(&scopes);
     session.execute(revive).await.map_err(failed)?;
     session.finish(DOING).await

@@ -52,8 +52,12 @@ impl Store for Postgres {
         lanes::of_topic(&self.inner, group, topic).await
     }
 
-    async fn open_topic(&self, opening: &Opening<'_>) -> Result<()> {
-        lanes::open_topic(&self.inner, opening).await
+    async fn has_lanes(&self, group: &str) -> Result<bool> {
+        lanes::has_any(&self.inner, group).await
+    }
+
+    async fn open_topics(&self, openings: &[Opening<'_>]) -> Result<()> {
+        lanes::open_topics(&self.inner, openings).await
     }
 
     async fn take(&self, lane: &LaneId, owner: &Owner) -> Result<Option<LaneRow>> {

@@ -147,8 +147,13 @@ async fn a_role_without_rights_to_create_does_everything_but_migrate() {
             .await;
         store.check().await.unwrap();
         let scopes = [("bill", idem_runtime::MarkerMode::Rows)];
-        let registration =
-            Registration { group: "billing", scopes: &scopes, adopt: &[], retire: &[] };
+        let registration = Registration {
+            group: "billing",
+            scopes: &scopes,
+            adopt: &[],
+            retire: &[],
+            broadcast: None,
+        };
         store.register(&registration).await.unwrap();
         assert!(store.mark_processed("bill", "1", None).await.unwrap().is_processed());
         assert!(store.is_processed("bill", "1").await.unwrap());

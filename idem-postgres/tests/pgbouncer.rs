@@ -40,8 +40,13 @@ async fn everything_works_without_session_settings_and_named_statements() {
         fixture.run("create table {schema}.effects (n bigint not null)").await;
 
         let scopes = [("bill", MarkerMode::Rows)];
-        let registration =
-            Registration { group: "billing", scopes: &scopes, adopt: &[], retire: &[] };
+        let registration = Registration {
+            group: "billing",
+            scopes: &scopes,
+            adopt: &[],
+            retire: &[],
+            broadcast: None,
+        };
         store.register(&registration).await.unwrap();
         // More lanes than server connections, side by side.
         let mut lanes = tokio::task::JoinSet::new();

@@ -168,7 +168,8 @@ async fn register(
     let scopes: Vec<_> = scopes.iter().map(|scope| (*scope, MarkerMode::Rows)).collect();
     let owned = |names: &[&str]| names.iter().map(|it| (*it).to_owned()).collect::<Vec<_>>();
     let (adopt, retire) = (owned(adopt), owned(retire));
-    let registration = Registration { group, scopes: &scopes, adopt: &adopt, retire: &retire };
+    let registration =
+        Registration { group, scopes: &scopes, adopt: &adopt, retire: &retire, broadcast: None };
     store.register(&registration).await
 }
 

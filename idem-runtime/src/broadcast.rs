@@ -51,7 +51,7 @@ impl Broadcast {
 
     /// The Kafka group of the instance.
     pub(crate) fn group(&self, group: &str) -> String {
-        format!("{group}.{}", self.instance)
+        group_of(group, &self.instance)
     }
 
     /// The scope of a handler in the instance.
@@ -80,6 +80,11 @@ impl Broadcast {
         }
         mistakes
     }
+}
+
+/// The Kafka group of an instance.
+pub(crate) fn group_of(group: &str, instance: &str) -> String {
+    format!("{group}.{instance}")
 }
 
 /// The scope of a handler in an instance.

@@ -7,6 +7,7 @@ use std::time::SystemTime;
 use crate::error::BoxError;
 use crate::event::Event;
 use crate::key::Key;
+use crate::routing::Correlation;
 
 /// What a dead letter's row says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -297,6 +298,8 @@ pub struct LetterFilter {
     pub class: Option<FailureClass>,
     /// That look the same.
     pub fingerprint: Option<String>,
+    /// Whose event has this header with this value, which is the last one of that name.
+    pub header: Option<(String, Vec<u8>)>,
     /// Written at or after this time.
     pub since: Option<SystemTime>,
     /// Written before this time.
@@ -358,6 +361,22 @@ impl LetterFilter {
     pub fn fingerprint(mut self, fingerprint: impl Into<String>) -> Self {
         self.fingerprint = Some(fingerprint.into());
         self
+    }
+
+    /// Whose event has this header with this value, which is the last one of that name. Headers have no
+    /// index: with a scope or a time there is less to look through.
+    #[must_use]
+    pub fn header(mut self, name: impl Into<String>, value: impl Into<Vec<u8>>) -> Self {
+        self.header = Some((name.into(), value.into()));
+        self
+    }
+
+    /// Whose event has this correlation id, in the header `correlation-id`. Where a group reads it from
+    /// another one ([`Correlation::headers`](crate::Correlation::headers)), ask for
+    /// [that header](Self::header).
+    #[must_use]
+    pub fn correlation_id(self, id: impl Into<String>) -> Self {
+        self.header(Correlation::HEADER, id.into())
     }
 
     /// Written at or after this time.

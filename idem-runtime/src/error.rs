@@ -54,7 +54,7 @@ pub enum ErrorKind {
     Kafka,
     /// Another owner holds the lane.
     Fenced,
-    /// The schema registry is away, refuses the credentials, or answers something else.
+    /// The schema registry is away, or answers something else.
     SchemaRegistry,
 }
 

@@ -3,7 +3,8 @@
 //! What a handler is made of is erased here (see [`Work`]), and what its attribute, its group and
 //! the defaults say of failure is put together.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use crate::format::SchemaOf;
@@ -27,6 +28,8 @@ pub(crate) struct Group<S: Store> {
     pub(crate) rules: Rules,
     /// What was said lately of events that no handler wants.
     pub(crate) told: Told,
+    /// Of a group that reads topics by pattern: those that there were when it started.
+    pub(crate) found: OnceLock<BTreeSet<String>>,
 }
 
 impl<S: Store> Group<S> {
@@ -63,6 +66,12 @@ impl<S: Store> Group<S> {
         topics.sort_unstable_by(|a, b| a.text.cmp(&b.text));
         topics.dedup_by(|a, b| a.text == b.text);
         topics
+    }
+
+    /// Whether a handler reads this topic by its name.
+    pub(crate) fn names(&self, topic: &str) -> bool {
+        let mut topics = self.handlers.iter().flat_map(|handler| &handler.topics);
+        topics.any(|it| !it.is_pattern() && it.names(topic))
     }
 
     /// Whether a handler has effects outside of the database, so that each event is a batch.

@@ -1,7 +1,7 @@
 //! Running: start everything, wait, drain, leave.
 
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -280,12 +280,13 @@ impl<S: Store> Runner for GroupRunner<S> {
         let named = |error: Error| error.context(format_args!("group {}", group.name));
         let scopes = group.scopes();
         let store = group.store.check().await.map_err(named)?;
-        let registration =
-            Registration { group: &group.name, scopes: &scopes, adopt: &adopt, retire: &retire };
-        if let Some(heart) = &heart {
-            // Before it has anything that could be forgotten.
-            heart.beat(&group.store, false).await.map_err(named)?;
-        }
+        let registration = Registration {
+            group: &group.name,
+            scopes: &scopes,
+            adopt: &adopt,
+            retire: &retire,
+            broadcast: heart.as_ref().map(|heart| heart.broadcast.as_str()),
+        };
         group.store.register(&registration).await.map_err(named)?;
 
         let forwarder = match &settings.dead_letter_topic {
@@ -317,7 +318,6 @@ impl<S: Store> Runner for GroupRunner<S> {
             bound: settings.drain,
             stopped: Arc::clone(&process.stopped),
             lanes: Mutex::default(),
-            at_start: OnceLock::new(),
         });
         let keeping: Arc<dyn Keeping> = Arc::clone(&keeper) as _;
         let reader = Reader::new(&kafka, keeping, mark, settings.commit_interval).map_err(named)?;
@@ -330,10 +330,10 @@ impl<S: Store> Runner for GroupRunner<S> {
         let subscribed = subscribed.await.unwrap_or_else(|error| {
             Err(Error::new(ErrorKind::Kafka, "the Kafka client did not start").with_source(error))
         });
-        let (reader, at_start) = subscribed.map_err(named)?;
-        if let Some(topics) = at_start {
+        let (reader, found) = subscribed.map_err(named)?;
+        if let Some(topics) = found {
             // Before the source is set, and so before any lane starts.
-            let _ = keeper.at_start.set(topics);
+            let _ = group.found.set(topics);
         }
 
         // From here on the consumer lives until the keeper is closed, which the thread does: nothing

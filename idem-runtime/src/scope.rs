@@ -21,6 +21,8 @@ pub struct Registration<'a> {
     pub adopt: &'a [String],
     /// Scopes of this group whose handler is gone for good.
     pub retire: &'a [String],
+    /// The broadcast group that this group is an instance of; its name begins the group's.
+    pub broadcast: Option<&'a str>,
 }
 
 /// A scope as the database has it.
@@ -50,12 +52,21 @@ pub struct ScopePlan {
 
 impl Registration<'_> {
     /// Compares the registration with what is recorded: the rows of its scopes (whoever owns them)
-    /// and all rows of its group that are not retired.
+    /// and all rows of its group that are not retired; and the broadcast group that its group is
+    /// recorded as an instance of.
     ///
     /// # Errors
-    /// [`ErrorKind::Scope`] when a scope is another group's, changed its mode, or seems renamed.
-    pub fn review(&self, recorded: &[ScopeRow]) -> Result<ScopePlan, Error> {
+    /// [`ErrorKind::Scope`] when a scope is another group's, changed its mode, or seems renamed, or when
+    /// the group's name is one that Kafka takes for another group's.
+    pub fn review(
+        &self,
+        recorded: &[ScopeRow],
+        instance_of: Option<&str>,
+    ) -> Result<ScopePlan, Error> {
         let refuse = |message: String| Err(Error::new(ErrorKind::Scope, message));
+        if let Some(message) = self.name_of_another(recorded, instance_of) {
+            return refuse(message);
+        }
         let mut plan = ScopePlan::default();
         for &(scope, mode) in self.scopes {
             let Some(row) = recorded.iter().find(|row| row.scope == scope) else {
@@ -131,6 +142,28 @@ impl Registration<'_> {
         }
         Ok(plan)
     }
+
+    /// What is wrong with the name of an instance's group, which is put together from two.
+    fn name_of_another(&self, recorded: &[ScopeRow], instance_of: Option<&str>) -> Option<String> {
+        let broadcast = self.broadcast?;
+        let instance = |of: &str| self.group.get(of.len() + 1..).unwrap_or_default();
+        let other = match instance_of {
+            Some(other) if other == broadcast => return None,
+            Some(other) => format!("the instance `{}` of the group `{other}`", instance(other)),
+            None => {
+                let row = recorded
+                    .iter()
+                    .find(|row| row.group == self.group && !self.retire.contains(&row.scope))?;
+                format!("a group that is no instance (of scope `{}`)", row.scope)
+            }
+        };
+        Some(format!(
+            "the instance `{}` of the group `{broadcast}` is `{}` for Kafka, and so is {other}: they \
+             would share its events. Give one of them another name",
+            instance(broadcast),
+            self.group
+        ))
+    }
 }
 
 /// Checks a scope's name.
@@ -163,8 +196,14 @@ mod tests {
     ) -> Result<ScopePlan, Error> {
         let scopes: Vec<_> = scopes.iter().map(|scope| (*scope, MarkerMode::Rows)).collect();
         let owned = |names: &[&str]| names.iter().map(|it| (*it).to_owned()).collect::<Vec<_>>();
-        Registration { group: "g", scopes: &scopes, adopt: &owned(adopt), retire: &owned(retire) }
-            .review(recorded)
+        Registration {
+            group: "g",
+            scopes: &scopes,
+            adopt: &owned(adopt),
+            retire: &owned(retire),
+            broadcast: None,
+        }
+        .review(recorded, None)
     }
 
     #[test]
@@ -183,6 +222,28 @@ mod tests {
     }
 
     #[test]
+    fn an_instance_whose_name_is_another_groups_is_refused() {
+        let review = |broadcast, recorded: &[ScopeRow], instance_of, retire: &[String]| {
+            let scopes = [("bill@c", MarkerMode::Rows)];
+            Registration { group: "a.b.c", scopes: &scopes, adopt: &[], retire, broadcast }
+                .review(recorded, instance_of)
+                .map_err(|error| error.to_string())
+        };
+        let own = [row("bill@c", "a.b.c")];
+        assert!(review(Some("a.b"), &own, Some("a.b"), &[]).is_ok());
+        assert!(review(Some("a.b"), &[], None, &[]).is_ok());
+        let error = review(Some("a.b"), &own, Some("a"), &[]).unwrap_err();
+        assert!(error.contains("instance `c` of the group `a.b`"), "{error}");
+        assert!(error.contains("instance `b.c` of the group `a`:"), "{error}");
+        let error = review(Some("a.b"), &[row("bill", "a.b.c")], None, &[]).unwrap_err();
+        assert!(error.contains("no instance (of scope `bill`)"), "{error}");
+        let retired = ["bill".to_owned()];
+        assert!(review(Some("a.b"), &[row("bill", "a.b.c")], None, &retired).is_ok());
+        // One that is no instance any more keeps what it has.
+        assert!(review(None, &own, Some("a.b"), &[]).is_ok());
+    }
+
+    #[test]
     fn a_scope_that_is_kept_by_offset_cannot_move_to_another_group() {
         let recorded = [ScopeRow { mode: MarkerMode::Offset, ..row("a", "old") }];
         let error = Registration {
@@ -190,8 +251,9 @@ mod tests {
             scopes: &[("a", MarkerMode::Offset)],
             adopt: &["a".to_owned()],
             retire: &[],
+            broadcast: None,
         }
-        .review(&recorded)
+        .review(&recorded, None)
         .unwrap_err();
         assert!(error.to_string().contains("doing everything again"), "{error}");
     }

@@ -10,11 +10,15 @@ use crate::tx::Tx;
 
 const DOING: &str = "keeping the instance";
 
+/// A group that has scopes and is not recorded is no instance any more.
 pub(crate) const SEEN: &str = concat!(
-    "insert into {schema}instances (group_name, broadcast_name) values (?1, ?2)
-     on conflict (group_name) do update
-         set broadcast_name = excluded.broadcast_name, seen_at = ",
-    now!()
+    "insert into {schema}instances (group_name, broadcast_name)
+     select ?1, ?2
+     where exists (select 1 from {schema}instances where group_name = ?1)
+        or not exists (select 1 from {schema}scopes where group_name = ?1)
+     on conflict (group_name) do update set seen_at = ",
+    now!(),
+    " where broadcast_name = excluded.broadcast_name"
 );
 
 /// Instances that were not seen for so many milliseconds.
@@ -65,7 +69,10 @@ async fn write(store: &Inner, tx: &mut Tx, instance: &Instance<'_>) -> Result<Ve
     let sql = &store.sql;
     let failed = |error| failed(DOING, error);
     let seen = sqlx::query(sql.instance_seen.clone()).bind(instance.group);
-    seen.bind(instance.broadcast).execute(tx.connection()).await.map_err(failed)?;
+    let seen = seen.bind(instance.broadcast).execute(tx.connection()).await.map_err(failed)?;
+    if seen.rows_affected() != 1 {
+        return Err(instance.is_another());
+    }
     let Some(after) = instance.forget_after else { return Ok(Vec::new()) };
     let silent: Vec<(String,)> = sqlx::query_as(sql.silent_instances.clone())
         .bind(instance.broadcast)

@@ -10,6 +10,9 @@ use crate::lane_row::{Selected, by_number, by_slice};
 use crate::statements::now;
 use crate::tx::Tx;
 
+pub(crate) const HAS_ANY: &str =
+    "select exists (select 1 from {schema}lanes where group_name = ?1)";
+
 pub(crate) const OPEN: &str = "
 insert into {schema}lanes
     (group_name, topic, partition, position, leader_epoch, cluster_id, topic_id)
@@ -65,21 +68,39 @@ pub(crate) async fn read(store: &Inner, held: &Held) -> Result<Option<LaneRow>> 
     row.map_err(|error| failed("reading a lane", error))
 }
 
-pub(crate) async fn open_topic(store: &Inner, opening: &Opening<'_>) -> Result<()> {
+pub(crate) async fn has_any(store: &Inner, group: &str) -> Result<bool> {
+    sqlx::query_scalar(store.sql.has_lanes.clone())
+        .bind(group)
+        .fetch_one(&store.readers)
+        .await
+        .map_err(|error| failed("asking whether the group has lanes", error))
+}
+
+pub(crate) async fn open_topics(store: &Inner, openings: &[Opening<'_>]) -> Result<()> {
     const DOING: &str = "creating the lanes of a topic";
-    let lanes: Vec<_> =
-        opening.lanes.iter().map(|(it, place)| (it, place.offset, place.leader_epoch)).collect();
-    let lanes = serde_json::to_string(&lanes).map_err(|error| unwritable(DOING, error))?;
+    let rows = |opening: &Opening<'_>| {
+        let lanes = opening.lanes.iter();
+        let lanes: Vec<_> =
+            lanes.map(|(it, place)| (it, place.offset, place.leader_epoch)).collect();
+        serde_json::to_string(&lanes).map_err(|error| unwritable(DOING, error))
+    };
+    let lanes = openings.iter().map(rows).collect::<Result<Vec<_>>>()?;
     let mut tx = Tx::begin(&store.writers).await?;
-    let done = sqlx::query(store.sql.open_lanes.clone())
-        .bind(opening.group)
-        .bind(opening.topic)
-        .bind(lanes)
-        .bind(opening.identity.cluster_id.as_deref())
-        .bind(opening.identity.topic_id.as_deref())
-        .execute(tx.connection())
-        .await;
-    tx.end(done, DOING).await.map(drop)
+    let done = async {
+        for (opening, lanes) in openings.iter().zip(lanes) {
+            sqlx::query(store.sql.open_lanes.clone())
+                .bind(opening.group)
+                .bind(opening.topic)
+                .bind(lanes)
+                .bind(opening.identity.cluster_id.as_deref())
+                .bind(opening.identity.topic_id.as_deref())
+                .execute(tx.connection())
+                .await?;
+        }
+        Ok(())
+    };
+    let done = done.await;
+    tx.end(done, DOING).await
 }
 
 pub(crate) async fn reposition(store: &Inner, held: &Held, to: &Reposition<'_>) -> Result<bool> {

@@ -7,7 +7,7 @@ use crate::error::{failed, unwritable};
 use crate::letter_row::{self, Selected, select_letters, word};
 use crate::statements::now;
 use crate::tx::Tx;
-use crate::{Inner, time};
+use crate::{Inner, hex, time};
 
 /// What a filter asks for follows.
 pub(crate) const LETTERS: &str = select_letters!("{schema}dead_letters letter where true");
@@ -63,6 +63,11 @@ fn select(store: &Inner, filter: &LetterFilter) -> serde_json::Result<QueryBuild
         if let Some(text) = text {
             query.push(test).push_bind(text.to_owned());
         }
+    }
+    if let Some((name, value)) = &filter.header {
+        query.push(" and (select value ->> 1 from json_each(headers) where value ->> 0 = ");
+        query.push_bind(name.clone()).push(" order by key desc limit 1) = ");
+        query.push_bind(hex::encode(value));
     }
     for (test, number) in [
         (" and written_at >= ", filter.since.map(time::to_millis_up)),

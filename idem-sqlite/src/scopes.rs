@@ -38,6 +38,17 @@ pub(crate) const RETIRE: &str = "
 update {schema}scopes set state = 'retired' where scope in (select value from json_each(?1))
 ";
 
+pub(crate) const INSTANCE_OF: &str =
+    "select broadcast_name from {schema}instances where group_name = ?1";
+
+pub(crate) const IS_INSTANCE: &str = concat!(
+    "insert into {schema}instances (group_name, broadcast_name) values (?1, ?2)
+     on conflict (group_name) do update set seen_at = ",
+    now!()
+);
+
+pub(crate) const IS_NO_INSTANCE: &str = "delete from {schema}instances where group_name = ?1";
+
 /// A retired scope whose handler is registered again is one like all others.
 pub(crate) const REVIVE: &str = "
 update {schema}scopes set state = 'active'
@@ -68,7 +79,12 @@ async fn write(store: &Inner, tx: &mut Tx, registration: &Registration<'_>) -> R
         .await
         .map_err(failed)?;
     let recorded = recorded.into_iter().map(row).collect::<Result<Vec<_>>>()?;
-    let plan = registration.review(&recorded)?;
+    let instance_of: Option<String> = sqlx::query_scalar(sql.instance_of.clone())
+        .bind(registration.group)
+        .fetch_optional(tx.connection())
+        .await
+        .map_err(failed)?;
+    let plan = registration.review(&recorded, instance_of.as_deref())?;
 
     for (scope, mode) in &plan.insert {
         let insert = sqlx::query(sql.insert_scopes.clone()).bind(scope).bind(mode.as_str());
@@ -82,6 +98,13 @@ async fn write(store: &Inner, tx: &mut Tx, registration: &Registration<'_>) -> R
     adopt.bind(registration.group).execute(tx.connection()).await.map_err(failed)?;
     let retire = sqlx::query(sql.retire_scopes.clone()).bind(list(&plan.retire)?);
     retire.execute(tx.connection()).await.map_err(failed)?;
+    let instance = match registration.broadcast {
+        Some(broadcast) => {
+            sqlx::query(sql.is_instance.clone()).bind(registration.group).bind(broadcast)
+        }
+        None => sqlx::query(sql.is_no_instance.clone()).bind(registration.group),
+    };
+    instance.execute(tx.connection()).await.map_err(failed)?;
     let revive = sqlx::query(sql.revive_scopes.clone()).bind(scopes);
     revive.execute(tx.connection()).await.map_err(failed)?;
     Ok(())

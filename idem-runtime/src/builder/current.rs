@@ -1,6 +1,6 @@
 //! What a builder's type remembers: the current store, and the handlers that write through it.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use crate::broadcast::Heart;
 use crate::builder::Open;
@@ -174,6 +174,7 @@ impl<S: Store> Closed for Finished<S> {
                 states: Arc::clone(states),
                 rules,
                 told: Told::default(),
+                found: OnceLock::new(),
             }),
             kafka: Arc::clone(kafka),
             lanes,

@@ -6,6 +6,7 @@ use super::Harness;
 use super::failures::{cause, dead, event};
 use super::support::{AN_HOUR, TOPIC, begin, key, log, owner, plain};
 use crate::dead_letter::{LetterFilter, NewLetter};
+use crate::error::{ErrorKind, Result};
 use crate::lane::{Held, LaneId, Position};
 use crate::marker::MarkerMode;
 use crate::scope::Registration;
@@ -38,7 +39,8 @@ fn scope(group: &str) -> String {
 async fn work<H: Harness>(harness: &H, group: &str) -> Held {
     let (store, scope, identity) = (harness.store(), scope(group), log("log"));
     let scopes = [(scope.as_str(), MarkerMode::Rows)];
-    let registration = Registration { group, scopes: &scopes, adopt: &[], retire: &[] };
+    let broadcast = group.split_once('.').map(|(broadcast, _)| broadcast);
+    let registration = Registration { group, scopes: &scopes, adopt: &[], retire: &[], broadcast };
     store.register(&registration).await.unwrap();
     let lanes = [(0, Position::at(0))];
     let opening = Opening { group, topic: TOPIC, identity: &identity, lanes: &lanes };
@@ -94,8 +96,56 @@ pub async fn a_silent_instance_is_forgotten_with_all_it_had<H: Harness>(harness:
     // Its scope is nobody's any more.
     let scope = scope("fleet.a");
     let scopes = [(scope.as_str(), MarkerMode::Offset)];
-    let registration = Registration { group: "new", scopes: &scopes, adopt: &[], retire: &[] };
+    let registration =
+        Registration { group: "new", scopes: &scopes, adopt: &[], retire: &[], broadcast: None };
     harness.store().register(&registration).await.unwrap();
+}
+
+/// Registers a group with one scope.
+async fn register<H: Harness>(
+    harness: &H,
+    group: &str,
+    broadcast: Option<&str>,
+    (scope, retire): (&str, &[String]),
+) -> Result<()> {
+    let scopes = [(scope, MarkerMode::Rows)];
+    let registration = Registration { group, scopes: &scopes, adopt: &[], retire, broadcast };
+    harness.store().register(&registration).await
+}
+
+pub async fn an_instance_that_becomes_a_group_of_its_own_is_not_forgotten<H: Harness>(harness: &H) {
+    work(harness, "fleet.a").await;
+    register(harness, "fleet.a", None, (&scope("fleet.a"), &[])).await.unwrap();
+    // The process that it was says once more that it is there.
+    let instance = Instance { broadcast: "fleet", group: "fleet.a", forget_after: None };
+    let error = harness.store().keep_instance(&instance).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Scope, "{error:?}");
+    work(harness, "fleet.b").await;
+    assert_eq!(forget(harness, "fleet.c").await, ["fleet.b"]);
+    assert_eq!(there(harness, "fleet.a").await, (1, 1, 1));
+    // Nor is one whose handlers are others now.
+    work(harness, "fleet.d").await;
+    register(harness, "fleet.d", None, ("new", &[scope("fleet.d")])).await.unwrap();
+    work(harness, "fleet.e").await;
+    assert_eq!(forget(harness, "fleet.c").await, ["fleet.e"]);
+    assert_eq!(there(harness, "fleet.d").await, (1, 1, 1));
+}
+
+pub async fn two_groups_that_are_one_for_kafka_are_refused<H: Harness>(harness: &H) {
+    let refused = async |group, broadcast| {
+        let error = register(harness, group, broadcast, ("second", &[])).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Scope, "{error:?}");
+        assert!(error.to_string().contains("another name"), "{error}");
+    };
+    register(harness, "a.b.c", Some("a"), ("first", &[])).await.unwrap();
+    refused("a.b.c", Some("a.b")).await;
+    let instance = Instance { broadcast: "a.b", group: "a.b.c", forget_after: None };
+    assert!(harness.store().keep_instance(&instance).await.is_err());
+    register(harness, "a.b.c", Some("a"), ("first", &[])).await.unwrap();
+    register(harness, "d.e", None, ("third", &[])).await.unwrap();
+    refused("d.e", Some("d")).await;
+    // Refused, it is recorded as nothing.
+    register(harness, "d.e", None, ("third", &[])).await.unwrap();
 }
 
 pub async fn an_instance_that_was_forgotten_commits_nothing_and_begins_anew<H: Harness>(

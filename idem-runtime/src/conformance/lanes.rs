@@ -37,6 +37,37 @@ pub async fn opening_a_topic_again_keeps_its_lanes<H: Harness>(harness: &H) {
     assert_eq!(rows[1].identity, identity);
 }
 
+pub async fn a_group_has_lanes_when_it_has_one_of_any_topic<H: Harness>(harness: &H) {
+    open(harness, &[0]).await;
+    let identity = log("log");
+    let lanes = [(3, Position::at(0))];
+    let opening =
+        Opening { group: "other", topic: "elsewhere", identity: &identity, lanes: &lanes };
+    assert!(!harness.store().has_lanes("other").await.unwrap());
+    harness.store().open_topic(&opening).await.unwrap();
+    assert!(harness.store().has_lanes("other").await.unwrap());
+    assert!(harness.store().has_lanes(GROUP).await.unwrap());
+    assert!(!harness.store().has_lanes(TOPIC).await.unwrap(), "that is no group");
+}
+
+pub async fn topics_are_opened_together_or_not_at_all<H: Harness>(harness: &H) {
+    let store = harness.store();
+    let identity = log("log");
+    let (first, second) = ([(0, Position::at(5))], [(0, Position::at(6)), (1, Position::at(7))]);
+    let opening = |topic, lanes| Opening { group: GROUP, topic, identity: &identity, lanes };
+    // A store that has rules for its rows refuses the second.
+    let strange = [(-1, Position::at(0))];
+    let opened = store.open_topics(&[opening("x", &first), opening("y", &strange)]).await;
+    assert_eq!(store.has_lanes(GROUP).await.unwrap(), opened.is_ok());
+    store.open_topics(&[]).await.unwrap();
+    store.open_topics(&[opening("a", &first), opening("b", &second)]).await.unwrap();
+    let positions = async |topic| {
+        let rows = store.lanes(GROUP, topic).await.unwrap();
+        rows.iter().map(|row| row.position.offset).collect::<Vec<_>>()
+    };
+    assert_eq!((positions("a").await, positions("b").await), (vec![5], vec![6, 7]));
+}
+
 pub async fn lanes_of_other_groups_and_topics_are_not_listed<H: Harness>(harness: &H) {
     open(harness, &[0, 1]).await;
     let identity = log("other");

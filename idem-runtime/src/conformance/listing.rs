@@ -4,6 +4,7 @@ use super::Harness;
 use super::failures::*;
 use super::support::*;
 use crate::dead_letter::{Cause, DeadLetter, FailureClass, LetterFilter, LetterState, NewLetter};
+use crate::event::Event;
 use crate::lane::{LaneId, Position};
 use crate::store::{Opening, Store as _, Writer};
 
@@ -54,6 +55,38 @@ pub async fn letters_are_found_by_what_they_are<H: Harness>(harness: &H) {
     assert_eq!(found(harness, any().fingerprint(fingerprint)).await, of(&[3, 5]));
     let several = any().scope(SCOPE).state(LetterState::Dead).class(FailureClass::Handler);
     assert_eq!(found(harness, several).await, of(&[0, 5]));
+}
+
+pub async fn letters_are_found_by_a_header_of_their_event<H: Harness>(harness: &H) {
+    let held = held(harness).await;
+    let cause = cause();
+    let with = |offset, headers: &[(&str, Option<&str>)]| {
+        let headers = headers.iter().map(|(name, value)| (*name, value.map(str::to_owned)));
+        Event { headers: headers.collect(), ..event(offset, "k") }
+    };
+    let events = [
+        with(0, &[("correlation-id", Some("c-1")), ("x", Some("c-2"))]),
+        with(1, &[("correlation-id", Some("c-2"))]),
+        with(2, &[]),
+        // The last one counts, as everywhere.
+        with(3, &[("correlation-id", Some("c-1")), ("correlation-id", Some("c-2"))]),
+        with(4, &[("correlation-id", None)]),
+        with(5, &[("correlation-id", Some(""))]),
+    ];
+    let new: Vec<_> = events.iter().map(|event| dead(event, &cause)).collect();
+    give_up(harness, &held, &new).await;
+    let all = ids(&letters(harness).await);
+    let of = |offsets: &[usize]| offsets.iter().map(|it| all[*it]).collect::<Vec<_>>();
+    let any = LetterFilter::new;
+    assert_eq!(found(harness, any().correlation_id("c-1")).await, of(&[0]));
+    assert_eq!(found(harness, any().correlation_id("c-2")).await, of(&[1, 3]));
+    assert_eq!(found(harness, any().correlation_id("C-1")).await, of(&[]));
+    assert_eq!(found(harness, any().correlation_id("")).await, of(&[5]));
+    assert_eq!(found(harness, any().header("x", "c-2")).await, of(&[0]));
+    assert_eq!(found(harness, any().header("X", "c-2")).await, of(&[]));
+    let binary = any().header("x", [0, 255]);
+    assert_eq!(found(harness, binary).await, of(&[]));
+    assert_eq!(found(harness, any().scope("other").correlation_id("c-1")).await, of(&[]));
 }
 
 pub async fn letters_are_found_by_their_numbers<H: Harness>(harness: &H) {

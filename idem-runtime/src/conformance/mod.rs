@@ -128,6 +128,8 @@ macro_rules! conformance {
         fences::two_who_take_a_lane_together_get_two_tokens
         lanes::a_new_lane_has_its_start_and_its_log_and_is_nobodys
         lanes::opening_a_topic_again_keeps_its_lanes
+        lanes::a_group_has_lanes_when_it_has_one_of_any_topic
+        lanes::topics_are_opened_together_or_not_at_all
         lanes::lanes_of_other_groups_and_topics_are_not_listed
         lanes::a_lane_that_does_not_exist_cannot_be_taken
         lanes::a_held_lane_is_read_as_it_is
@@ -150,6 +152,8 @@ macro_rules! conformance {
         instances::an_instance_that_is_alive_is_kept
         instances::a_silent_instance_is_forgotten_with_all_it_had
         instances::an_instance_that_was_forgotten_commits_nothing_and_begins_anew
+        instances::an_instance_that_becomes_a_group_of_its_own_is_not_forgotten
+        instances::two_groups_that_are_one_for_kafka_are_refused
         instances::instances_that_forget_together_forget_once
         markers::a_marker_of_a_lane_tells_its_origin
         markers::a_marker_without_kafka_tells_its_attempt
@@ -242,6 +246,7 @@ macro_rules! conformance {
         dead_letters::who_gives_the_same_event_up_at_once_waits_for_the_first
         dead_letters::a_letter_is_written_when_its_batch_was
         listing::letters_are_found_by_what_they_are
+        listing::letters_are_found_by_a_header_of_their_event
         listing::letters_are_found_by_their_numbers
         listing::letters_are_found_page_by_page
         listing::letters_are_found_by_when_they_were_written

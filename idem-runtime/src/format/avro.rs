@@ -10,9 +10,11 @@
 
 use std::io::{self, Read};
 
+use apache_avro::schema::ResolvedSchema;
 use serde::de::DeserializeOwned;
 
 use crate::event::{DecodeError, Event, missing_field_in};
+use crate::format::avro_depth::{MOST_DEEP, Obstacle};
 use crate::format::avro_value::AvroValue;
 use crate::format::{Encoded, Schema, framed, payload};
 
@@ -20,8 +22,8 @@ use crate::format::{Encoded, Schema, framed, payload};
 ///
 /// # Errors
 /// A tombstone, a payload in another form, a schema that the registry does not know or that is of
-/// another kind, and data that is not of its schema or does not fit the type. The error never quotes
-/// the payload.
+/// another kind, and data that is not of its schema, is nested more than 128 deep or does not fit the
+/// type. The error never quotes the payload.
 pub fn decode_avro<T: DeserializeOwned>(event: Encoded<'_>) -> Result<T, DecodeError> {
     let (id, body) = framed::split(payload(&event)?)?;
     let schema = match event.schemas().get(id) {
@@ -34,8 +36,14 @@ pub fn decode_avro<T: DeserializeOwned>(event: Encoded<'_>) -> Result<T, DecodeE
             )));
         }
     };
-    let value = schema.read(body).ok_or_else(|| {
-        DecodeError::new(format!("the payload is not of the schema that it names, {id}"))
+    let value = schema.read(body).map_err(|obstacle| {
+        DecodeError::new(match obstacle {
+            Obstacle::Depth => format!(
+                "the payload is nested more than {MOST_DEEP} deep: so many records, arrays and maps \
+                 can be in each other"
+            ),
+            Obstacle::Form => format!("the payload is not of the schema that it names, {id}"),
+        })
     })?;
     T::deserialize(AvroValue(&value)).map_err(|error| {
         DecodeError::new(match missing_field_in(&error.to_string()) {
@@ -48,7 +56,7 @@ pub fn decode_avro<T: DeserializeOwned>(event: Encoded<'_>) -> Result<T, DecodeE
 }
 
 /// The most bytes that a length within an event can ask for.
-const MOST_BYTES: usize = 64 << 20;
+pub(super) const MOST_BYTES: usize = 64 << 20;
 
 /// The id of the schema that an event was written with.
 pub fn schema_of_avro(event: &Event) -> Option<u32> {
@@ -60,19 +68,22 @@ pub fn schema_of_avro(event: &Event) -> Option<u32> {
 impl Schema {
     /// Parses a schema and the schemas it refers to.
     pub(crate) fn parse(text: &str, references: &[String]) -> Option<Self> {
-        if references.is_empty() {
-            let avro = apache_avro::Schema::parse_str(text).ok()?;
-            return Some(Self { avro, references: Vec::new() });
-        }
-        let (avro, references) = apache_avro::Schema::parse_str_with_list(text, references).ok()?;
-        Some(Self { avro, references })
+        let (avro, references) = match references.is_empty() {
+            true => (apache_avro::Schema::parse_str(text).ok()?, Vec::new()),
+            false => apache_avro::Schema::parse_str_with_list(text, references).ok()?,
+        };
+        let schema = Self { avro, references: ordered(references), can_be_deep: true };
+        Some(Self { can_be_deep: schema.can_be_deep(), ..schema })
     }
 
     /// Reads one value, which is all of the bytes.
-    fn read(&self, bytes: &[u8]) -> Option<apache_avro::types::Value> {
+    pub(super) fn read(&self, bytes: &[u8]) -> Result<apache_avro::types::Value, Obstacle> {
         // Of the whole process: the first who sets it wins. A length that no event has is an error then,
         // and not the end of the process.
         apache_avro::util::max_allocation_bytes(MOST_BYTES);
+        if self.can_be_deep {
+            return self.read_deep(bytes);
+        }
         let mut body = Body(bytes);
         let value = if self.references.is_empty() {
             apache_avro::from_avro_datum(&self.avro, &mut body, None)
@@ -80,13 +91,29 @@ impl Schema {
             let all = self.references.iter().chain([&self.avro]).collect();
             apache_avro::from_avro_datum_schemata(&self.avro, all, &mut body, None)
         };
-        value.ok().filter(|_| body.0.is_empty())
+        value.ok().filter(|_| body.0.is_empty()).ok_or(Obstacle::Form)
     }
+}
+
+/// Each behind those that it names: apache-avro looks for a name among those before.
+fn ordered(mut references: Vec<apache_avro::Schema>) -> Vec<apache_avro::Schema> {
+    let mut ordered = Vec::with_capacity(references.len());
+    loop {
+        let next = references.iter().position(|it| {
+            ResolvedSchema::try_from(ordered.iter().chain([it]).collect::<Vec<_>>()).is_ok()
+        });
+        match next {
+            Some(next) => ordered.push(references.remove(next)),
+            None => break,
+        }
+    }
+    ordered.append(&mut references);
+    ordered
 }
 
 /// The bytes of a value. Their end is an error of another kind than that of a file: where a file
 /// ends, apache-avro reads `null` for what is cut off.
-struct Body<'a>(&'a [u8]);
+pub(super) struct Body<'a>(pub(super) &'a [u8]);
 
 impl Read for Body<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
@@ -252,6 +279,37 @@ mod tests {
         let sum: Sum =
             decode_avro(Encoded::new(&event(7, &[2, 4]), &schemas(Ok(Arc::new(schema))))).unwrap();
         assert_eq!(sum, Sum { net: Money { cents: 1 }, gross: Money { cents: 2 } });
+    }
+
+    #[test]
+    fn schemas_that_refer_to_each_other_can_be_used_in_any_order() {
+        let record = |name: &str, fields: &[(&str, &str)]| {
+            let field =
+                |(name, of): &(&str, &str)| format!(r#"{{"name": "{name}", "type": "{of}"}}"#);
+            let fields: Vec<_> = fields.iter().map(field).collect();
+            let fields = fields.join(",");
+            format!(r#"{{"type": "record", "name": "{name}", "fields": [{fields}]}}"#)
+        };
+        #[derive(Debug, PartialEq, Deserialize)]
+        struct C {
+            n: i32,
+        }
+        #[derive(Debug, PartialEq, Deserialize)]
+        struct B {
+            c: C,
+        }
+        #[derive(Debug, PartialEq, Deserialize)]
+        struct A {
+            b: B,
+            c: C,
+        }
+        let (b, c) = (record("B", &[("c", "C")]), record("C", &[("n", "int")]));
+        for others in [[b.clone(), c.clone()], [c, b]] {
+            let schema = Schema::parse(&record("A", &[("b", "B"), ("c", "C")]), &others).unwrap();
+            let known = schemas(Ok(Arc::new(schema)));
+            let read: A = decode_avro(Encoded::new(&event(7, &[2, 4]), &known)).unwrap();
+            assert_eq!(read, A { b: B { c: C { n: 1 } }, c: C { n: 2 } });
+        }
     }
 
     #[test]

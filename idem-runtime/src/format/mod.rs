@@ -5,6 +5,8 @@
 #[cfg(feature = "avro")]
 mod avro;
 #[cfg(feature = "avro")]
+mod avro_depth;
+#[cfg(feature = "avro")]
 mod avro_value;
 pub(crate) mod cloud_event;
 mod data;

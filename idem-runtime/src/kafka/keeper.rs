@@ -1,8 +1,8 @@
 //! The keeper of a group's lanes: starts one for each partition that is assigned, and ends it when
 //! the partition goes.
 
-use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
@@ -14,7 +14,7 @@ use crate::lane::{LaneId, Owner, Position};
 use crate::packed::Budget;
 use crate::pipeline::care::Care;
 use crate::pipeline::lane::{Lane, LaneEnd};
-use crate::pipeline::policy::{LaneSettings, Start};
+use crate::pipeline::policy::LaneSettings;
 use crate::pipeline::source::{Seat, Source};
 use crate::pipeline::stats::Stats;
 use crate::pipeline::stop::{Stop, Stopper, stop_signal};
@@ -66,8 +66,6 @@ pub(crate) struct Keeper<S: Store> {
     /// Errors that lanes stopped with.
     pub(crate) stopped: Stopped,
     pub(crate) lanes: Mutex<HashMap<Partition, Kept>>,
-    /// Of a group that reads topics by pattern: those that there were when it started.
-    pub(crate) at_start: OnceLock<HashSet<String>>,
 }
 
 pub(crate) struct Kept {
@@ -98,7 +96,7 @@ impl<S: Store> Keeper<S> {
             owner: self.owner.clone(),
             seat: Arc::clone(&seat),
             source: Arc::clone(source),
-            settings: self.settings_for(topic),
+            settings: self.settings,
             stats: Arc::clone(&self.stats),
             care: Arc::clone(&self.care),
             budget: Arc::clone(&self.budget),
@@ -112,17 +110,6 @@ impl<S: Store> Keeper<S> {
             }
         });
         Kept { seat, stopper, task }
-    }
-
-    /// A topic that appeared while this runs is read from its beginning, whatever `start` says: it is
-    /// found some time after its first events.
-    fn settings_for(&self, topic: &str) -> LaneSettings {
-        let mut settings = self.settings;
-        let new = self.at_start.get().is_some_and(|topics| !topics.contains(topic));
-        if new && settings.policies.start == Some(Start::Latest) {
-            settings.policies.start = Some(Start::Earliest);
-        }
-        settings
     }
 
     /// Shares the memory among the lanes there are.

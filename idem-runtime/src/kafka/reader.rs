@@ -1,7 +1,7 @@
 //! The reader: the thread that polls the consumer, hands events to lanes in chunks, and commits
 //! offsets behind them.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, TryLockError};
 use std::time::{Duration, Instant};
@@ -93,7 +93,7 @@ impl Reader {
         &self,
         topics: &[Topic],
         bootstrap: &str,
-    ) -> Result<Option<HashSet<String>>> {
+    ) -> Result<Option<BTreeSet<String>>> {
         let silent = |error: Error| match error.kind() {
             ErrorKind::Kafka => error.context(format_args!(
                 "no answer from Kafka at {bootstrap}; check the address, the port and the security \

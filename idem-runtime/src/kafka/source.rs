@@ -1,6 +1,6 @@
 //! Kafka as the pipeline's source.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -176,7 +176,7 @@ fn topic_id(consumer: &Client, topic: &str) -> Option<String> {
 }
 
 /// The topics that there are now and that one of these names.
-pub(crate) fn named_by(consumer: &Client, topics: &[Topic]) -> Result<HashSet<String>> {
+pub(crate) fn named_by(consumer: &Client, topics: &[Topic]) -> Result<BTreeSet<String>> {
     let metadata = consumer
         .fetch_metadata(None, TIMEOUT)
         .map_err(|error| kafka_error("the broker cannot be asked for its topics", error))?;

@@ -123,6 +123,15 @@ impl Data {
         }
     }
 
+    /// Whether the group is this broadcast group's instance, or can be: it was forgotten, with all that
+    /// it had.
+    pub(super) fn can_be_instance(&self, group: &str, broadcast: &str) -> bool {
+        match self.instances.get(group) {
+            Some(row) => row.broadcast == broadcast,
+            None => !self.scopes.iter().any(|row| row.group == group),
+        }
+    }
+
     /// Forgets whatever is not in the lanes of these groups.
     pub(super) fn forget_groups(&mut self, groups: &[String]) {
         let is_gone = |row: &ScopeRow| groups.contains(&row.group);
@@ -159,7 +168,16 @@ impl Data {
             })
             .cloned()
             .collect();
-        let plan = registration.review(&recorded)?;
+        let instance = self.instances.get(registration.group);
+        let plan = registration.review(&recorded, instance.map(|row| row.broadcast.as_str()))?;
+        match registration.broadcast {
+            Some(broadcast) => {
+                let seen_at = SystemTime::now();
+                let row = InstanceRow { broadcast: broadcast.to_owned(), seen_at };
+                self.instances.insert(registration.group.to_owned(), row);
+            }
+            None => _ = self.instances.remove(registration.group),
+        }
         for row in self.scopes.iter_mut().filter(|row| plan.adopt.contains(&row.scope)) {
             registration.group.clone_into(&mut row.group);
         }

@@ -19,8 +19,10 @@ pub enum Point {
     KeepInstance,
     /// [`Store::lanes`](crate::Store::lanes).
     Lanes,
-    /// [`Store::open_topic`](crate::Store::open_topic).
-    OpenTopic,
+    /// [`Store::has_lanes`](crate::Store::has_lanes).
+    HasLanes,
+    /// [`Store::open_topics`](crate::Store::open_topics).
+    OpenTopics,
     /// [`Store::take`](crate::Store::take).
     Take,
     /// [`Store::read`](crate::Store::read).

@@ -4,11 +4,15 @@ use std::time::SystemTime;
 
 use super::data::InstanceRow;
 use super::state::State;
+use crate::error::Result;
 use crate::store::Instance;
 
 impl State {
     /// One try at keeping an instance; `None` when it has to wait.
-    pub(super) fn keep_instance(&mut self, instance: &Instance<'_>) -> Option<Vec<String>> {
+    pub(super) fn keep_instance(&mut self, instance: &Instance<'_>) -> Option<Result<Vec<String>>> {
+        if !self.data.can_be_instance(instance.group, instance.broadcast) {
+            return Some(Err(instance.is_another()));
+        }
         let now = SystemTime::now();
         let silent: Vec<String> = match instance.forget_after {
             None => Vec::new(),
@@ -39,6 +43,6 @@ impl State {
             self.data.drop_lane(lane);
         }
         self.data.forget_groups(&silent);
-        Some(silent)
+        Some(Ok(silent))
     }
 }

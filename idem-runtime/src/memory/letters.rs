@@ -129,6 +129,9 @@ impl Letter {
             && filter.state.is_none_or(|state| state == it.state)
             && filter.class.is_none_or(|wanted| Some(wanted) == class)
             && filter.fingerprint.as_ref().is_none_or(|wanted| *wanted == it.fingerprint)
+            && filter.header.as_ref().is_none_or(|(name, value)| {
+                it.event.headers.get(name).is_some_and(|is| is == value.as_slice())
+            })
             && filter.since.is_none_or(|since| it.written_at >= since)
             && filter.until.is_none_or(|until| it.written_at < until)
             && filter.after.is_none_or(|after| it.id > after)

@@ -74,7 +74,7 @@ impl Store for Memory {
 
     async fn keep_instance(&self, instance: &Instance<'_>) -> Result<Vec<String>> {
         self.enter(Point::KeepInstance).await?;
-        Ok(self.shared.until(|state| state.keep_instance(instance)).await)
+        self.shared.until(|state| state.keep_instance(instance)).await
     }
 
     async fn lanes(&self, group: &str, topic: &str) -> Result<Vec<LaneRow>> {
@@ -87,9 +87,19 @@ impl Store for Memory {
         Ok(rows)
     }
 
-    async fn open_topic(&self, opening: &Opening<'_>) -> Result<()> {
-        self.enter(Point::OpenTopic).await?;
-        self.shared.change(|state| state.data.open_topic(opening));
+    async fn has_lanes(&self, group: &str) -> Result<bool> {
+        self.enter(Point::HasLanes).await?;
+        let state = self.shared.lock();
+        Ok(state.data.lanes.values().any(|lane| *lane.row.id.group == *group))
+    }
+
+    async fn open_topics(&self, openings: &[Opening<'_>]) -> Result<()> {
+        self.enter(Point::OpenTopics).await?;
+        self.shared.change(|state| {
+            for opening in openings {
+                state.data.open_topic(opening);
+            }
+        });
         Ok(())
     }
 

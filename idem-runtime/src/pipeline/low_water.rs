@@ -3,6 +3,7 @@
 use crate::lane::{Held, LogIdentity, Position, Slice, Standing};
 use crate::pipeline::holding::Holding;
 use crate::pipeline::lane::{Lane, Tenure};
+use crate::pipeline::queue::Queue;
 use crate::pipeline::slices::Slices;
 use crate::store::{Reposition, Seal, Sealed, Store, Terms, Writer};
 
@@ -10,8 +11,13 @@ use crate::store::{Reposition, Seal, Sealed, Store, Terms, Writer};
 pub(super) struct Mark {
     /// The revisions of the slices, as they were after the last turn of each.
     pub(super) revisions: Vec<i64>,
-    /// Behind whatever can have been in flight when former owners died.
-    calm_at: i64,
+    /// Behind whatever former owners had done. It is not the lane's position: that stays before an
+    /// event which one slice is long at, while the others go on.
+    passed: i64,
+    /// How many events from there on can have been in flight when they died, and are not worked yet.
+    suspects: usize,
+    /// Behind all events that can have been in flight then, once they were divided.
+    calm_at: Option<i64>,
 }
 
 /// A move of the lane's row to the low-water mark.
@@ -32,10 +38,22 @@ pub(super) struct Moved {
 }
 
 impl Mark {
-    /// `ahead` events can have been in flight.
-    pub(super) fn new(holding: &Holding, revisions: Vec<i64>, ahead: usize) -> Self {
-        let ahead = i64::try_from(ahead).unwrap_or(i64::MAX);
-        Self { revisions, calm_at: holding.row.position.offset.saturating_add(ahead) }
+    /// Former owners had done nothing from `passed` on, and had at most `ahead` events in flight.
+    pub(super) fn new(revisions: Vec<i64>, passed: i64, ahead: usize) -> Self {
+        Self { revisions, passed, suspects: ahead, calm_at: None }
+    }
+
+    /// Whether no former owner is known to have passed this offset.
+    pub(super) fn is_beyond(&self, offset: i64) -> bool {
+        offset >= self.passed
+    }
+
+    /// So many events beyond what was passed were worked, of those that were divided until now.
+    pub(super) fn worked(&mut self, beyond: usize, divided: Position) {
+        self.suspects = self.suspects.saturating_sub(beyond);
+        if self.suspects == 0 {
+            self.calm_at.get_or_insert(divided.offset);
+        }
     }
 
     /// The slices as the lane knows them.
@@ -49,10 +67,12 @@ impl Mark {
     }
 
     /// The move of the lane's row that is due, if one is.
-    pub(super) fn next(&self, holding: &Holding, slices: &Slices) -> Option<Move> {
+    pub(super) fn next(&self, holding: &Holding, slices: &Slices, queue: &Queue) -> Option<Move> {
         let to = slices.low_water();
         let held = holding.held();
-        let passed = to.offset >= self.calm_at || slices.events == 0;
+        let is_read = queue.next().is_some_and(|next| next.offset <= slices.end.offset);
+        let idle = is_read && slices.events == 0 && self.is_beyond(to.offset);
+        let passed = idle || self.calm_at.is_some_and(|calm_at| to.offset >= calm_at);
         (to.offset > held.position.offset).then(|| Move {
             to,
             identity: holding.row.identity.clone(),
@@ -90,6 +110,22 @@ impl<S: Store> Lane<S> {
                 }
             }
         }
+    }
+
+    /// Behind whatever the slices are known to have done, which is looked up if former owners died.
+    pub(super) async fn passed(&self, holding: &Holding, revisions: &[i64]) -> Result<i64, Tenure> {
+        let mut passed = holding.row.position.offset;
+        let suspected = holding.row.attempts.iter().any(|it| it.deaths > 0);
+        if holding.row.deaths == 0 && !suspected {
+            return Ok(passed);
+        }
+        let of = u16::try_from(revisions.len()).unwrap_or(u16::MAX);
+        for (index, &revision) in (0..of).zip(revisions) {
+            let held = Held { revision, slice: Some(Slice { index, of }), ..holding.held() };
+            let (_, now) = self.standing_of(held).await?;
+            passed = passed.max(now.position.offset);
+        }
+        Ok(passed)
     }
 
     /// Moves the lane's row to the low-water mark.

@@ -11,6 +11,10 @@ pub enum Start {
     Earliest,
     /// At what is written from now on. Resolved once for all partitions of the topic; a partition
     /// that is added later starts at its beginning.
+    ///
+    /// In a group with topics by pattern it is resolved once for all topics that are found when the
+    /// group begins. One that a pattern finds later starts at its beginning: also when it appeared
+    /// while no member ran, and when a later release brought the pattern.
     Latest,
     /// At the offsets that the group committed before it used idem; where there is none, at the
     /// oldest event.

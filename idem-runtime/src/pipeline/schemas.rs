@@ -6,6 +6,7 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use crate::backoff::Backoff;
+use crate::error::ErrorKind;
 use crate::event::Event;
 use crate::format::Schemas;
 use crate::pipeline::holding::Holding;
@@ -39,7 +40,13 @@ impl<S: Store> Lane<S> {
                 Err(error) => error,
             };
             let pause = backoff.next();
-            self.warn(&error, "the lane waits: the schema registry is away, trying again", pause);
+            let what = match error.kind() {
+                ErrorKind::Config => {
+                    "the lane waits: the schema registry refuses, which has to be set right; trying again"
+                }
+                _ => "the lane waits: the schema registry is away, trying again",
+            };
+            self.warn(&error, what, pause);
             if let Some(end) = self.rest(pause, holding).await {
                 return Err(end);
             }

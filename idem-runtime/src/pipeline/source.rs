@@ -13,7 +13,8 @@ use crate::pipeline::queue::Queue;
 /// A source of events, as a lane sees it.
 #[async_trait]
 pub(crate) trait Source: Send + Sync + 'static {
-    /// What the source knows of these partitions of a topic; of all of them for `None`.
+    /// What the source knows of these partitions of a topic; of all of them for `None`. A topic that
+    /// does not exist is an error of the kind [`Config`](crate::ErrorKind::Config) then.
     async fn survey(&self, topic: &str, partition: Option<i32>) -> Result<Vec<Survey>>;
 
     /// How many partitions a topic has.

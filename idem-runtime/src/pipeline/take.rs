@@ -9,7 +9,7 @@ use crate::pipeline::policy::Policies;
 use crate::pipeline::source::{Seat, Source, Survey};
 use crate::pipeline::start::{self, Decided, Moves};
 use crate::pipeline::stats::Stats;
-use crate::store::{Opening, Reposition, Store};
+use crate::store::{Reposition, Store};
 
 /// How often a position past the log's end is looked at again: after a leader change the end can
 /// seem lower for a moment.
@@ -125,42 +125,5 @@ impl<S: Store> Taking<'_, S> {
             Stats::add(&self.stats.rewinds, 1);
         }
         Ok(())
-    }
-
-    /// Creates the lanes of all partitions of the topic that have none, in one transaction, so that
-    /// `start` is resolved once and a partition that is added later can be told.
-    async fn open(&self) -> Result<()> {
-        let id = &self.seat.id;
-        // The rows are read after the group's commits: whoever opened the topic meanwhile may have
-        // marked commits already, and a mark without a row means that the database lost it.
-        let surveys = self.source.survey(&id.topic, None).await?;
-        let rows = self.group.store.lanes(&id.group, &id.topic).await?;
-        if rows.iter().any(|row| row.id == *id) {
-            // Another lane of the topic opened it meanwhile.
-            return Ok(());
-        }
-        let scopes: Vec<_> = self.group.scopes().into_iter().map(|(scope, _)| scope).collect();
-        let mut lanes = Vec::new();
-        let mut identity = None;
-        for survey in &surveys {
-            if rows.iter().any(|row| row.id.partition == survey.partition) {
-                continue;
-            }
-            let lane = LaneId { partition: survey.partition, ..id.clone() };
-            let known = !rows.is_empty();
-            let position = start::without_row(&lane, survey, self.policies, &scopes, known)?;
-            lanes.push((survey.partition, position));
-            identity.get_or_insert_with(|| survey.identity.clone());
-        }
-        let identity = identity.filter(|_| lanes.iter().any(|(it, _)| *it == id.partition));
-        let Some(identity) = identity else {
-            return Err(Error::new(
-                ErrorKind::Kafka,
-                format!("{id}: the broker does not know this partition"),
-            ));
-        };
-        let opening =
-            Opening { group: &id.group, topic: &id.topic, identity: &identity, lanes: &lanes };
-        self.group.store.open_topic(&opening).await
     }
 }

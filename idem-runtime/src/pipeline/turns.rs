@@ -23,6 +23,8 @@ struct Turn {
     index: usize,
     holding: Holding,
     events: usize,
+    /// Those of them that no former owner is known to have passed.
+    beyond: usize,
     bytes: usize,
     end: Option<Tenure>,
 }
@@ -32,6 +34,10 @@ impl<S: Store> Lane<S> {
     pub(super) async fn work_sliced(&self, holding: &mut Holding, slices: u16) -> Tenure {
         let revisions = match self.cut(holding, slices).await {
             Ok(revisions) => revisions,
+            Err(end) => return end,
+        };
+        let passed = match self.passed(holding, &revisions).await {
+            Ok(passed) => passed,
             Err(end) => return end,
         };
         let mut slices = Slices::new(holding, &revisions);
@@ -44,10 +50,10 @@ impl<S: Store> Lane<S> {
             windows.push(its.windows.clone());
         }
         let _tender = self.tend(holding, windows);
-        let mut mark = Mark::new(holding, revisions, self.settings.max_batch * BATCHES_AHEAD);
+        let mut mark = Mark::new(revisions, passed, self.ahead());
         let end = self.turns(holding, &mut slices, &mut mark).await;
         if matches!(end, Tenure::Left)
-            && let Some(next) = mark.next(holding, &slices)
+            && let Some(next) = mark.next(holding, &slices, &self.seat.queue)
             && let Ok(moved) = self.advance(next).await
         {
             // A courtesy to the next owner, which would find duplicates otherwise.
@@ -60,8 +66,7 @@ impl<S: Store> Lane<S> {
         let mut stop = self.stop.clone();
         let LaneSettings { release_interval, .. } = self.settings;
         let max_batch = self.max_batch();
-        // As many events as slices can have had in flight.
-        let mut careful = Careful::new(holding, self.settings.max_batch * (BATCHES_AHEAD + 1));
+        let mut careful = Careful::new(holding, self.ahead());
         if careful.is_on() {
             self.say_careful(holding);
         }
@@ -76,7 +81,7 @@ impl<S: Store> Lane<S> {
                 return Tenure::Left;
             }
             if !stopping {
-                for turn in self.next_turns(slices, careful) {
+                for turn in self.next_turns(slices, careful, mark) {
                     running.push(turn);
                 }
             }
@@ -85,7 +90,7 @@ impl<S: Store> Lane<S> {
                 biased;
                 () = stop.asked(Stop::Finish), if !stopping => {}
                 Some(turn) = running.next() => {
-                    let Turn { index, holding: its, events, bytes, end } = turn;
+                    let Turn { index, holding: its, events, beyond, bytes, end } = turn;
                     slices.events -= events;
                     slices.bytes -= bytes;
                     let slice = &mut slices.slices[index];
@@ -94,9 +99,11 @@ impl<S: Store> Lane<S> {
                     match end {
                         None => {
                             slice.flying = None;
-                            if events > 0 {
+                            // What is read again because the low-water mark lagged says nothing.
+                            if beyond > 0 {
                                 careful.worked();
                             }
+                            mark.worked(beyond, slices.end);
                         }
                         // What it had not done stays in flight for the low-water mark. The others
                         // find out for themselves.
@@ -122,7 +129,9 @@ impl<S: Store> Lane<S> {
                     looking.push(self.look_sliced(holding.clone(), mark.slices(&holding.held())));
                 }
                 () = tokio::time::sleep_until(next_round) => {
-                    if moving.is_empty() && let Some(next) = mark.next(holding, slices) {
+                    if moving.is_empty()
+                        && let Some(next) = mark.next(holding, slices, &self.seat.queue)
+                    {
                         moving.push(self.advance(next));
                     }
                     slices.release();
@@ -134,6 +143,11 @@ impl<S: Store> Lane<S> {
                 }
             }
         }
+    }
+
+    /// As many events as slices can have in flight.
+    fn ahead(&self) -> usize {
+        self.settings.max_batch * (BATCHES_AHEAD + 1)
     }
 
     fn has_room(&self, slices: &Slices, careful: Careful) -> bool {
@@ -149,6 +163,7 @@ impl<S: Store> Lane<S> {
         &'a self,
         slices: &mut Slices,
         careful: Careful,
+        mark: &Mark,
     ) -> Vec<impl Future<Output = Turn> + Send + use<'a, S>> {
         let mut turns = Vec::new();
         let of = slices.of;
@@ -170,7 +185,9 @@ impl<S: Store> Lane<S> {
                 .map(|it| Position { offset: it.offset, leader_epoch: it.leader_epoch });
             let number = u16::try_from(index).unwrap_or(u16::MAX);
             debug_assert!(events.iter().all(|event| slice_of(event, of) == number));
-            turns.push(self.turn(index, holding, events, careful, due));
+            let beyond = events.iter().filter(|event| mark.is_beyond(event.offset)).count();
+            let turn = self.turn(index, holding, events, careful, due);
+            turns.push(async move { Turn { beyond, ..turn.await } });
         }
         turns
     }
@@ -201,7 +218,7 @@ impl<S: Store> Lane<S> {
             );
             end = self.slice_batch(&mut holding, events, careful).instrument(span).await;
         }
-        Turn { index, holding, events: count, bytes, end }
+        Turn { index, holding, events: count, beyond: 0, bytes, end }
     }
 
     async fn slice_batch(

@@ -22,8 +22,10 @@ pub(super) enum Answer {
     Schema(Arc<Schema>),
     /// There is one, and it can never be used.
     Unusable(String),
-    /// All addresses say that there is none.
+    /// All addresses say that there is none, or none that is valid.
     Unknown,
+    /// It does not let this client read the schema: somebody has to set that right.
+    Refused(String),
     /// It did not answer, or something else did.
     Failed(String),
 }
@@ -57,22 +59,31 @@ impl Client {
     /// Asks each address, beginning with the one that answered last, until one has the schema.
     pub(super) async fn ask(&mut self, id: u32) -> Answer {
         let mut failed = Vec::new();
+        let mut refused = true;
         for index in 0..self.urls.len() {
             let (connection, url) = (Arc::clone(&self.connection), self.urls[index].clone());
             let asked = tokio::task::spawn_blocking(move || connection.schema(&url, id)).await;
             match asked {
                 Ok(Answer::Unknown) => {}
-                Ok(Answer::Failed(why)) => failed.push(format!("{}: {why}", self.urls[index])),
+                Ok(Answer::Refused(why)) => failed.push(format!("{}: {why}", self.urls[index])),
+                Ok(Answer::Failed(why)) => {
+                    refused = false;
+                    failed.push(format!("{}: {why}", self.urls[index]));
+                }
                 Ok(answer) => {
                     self.urls.swap(0, index);
                     return answer;
                 }
-                Err(_) => failed.push(format!("{}: the request was broken off", self.urls[index])),
+                Err(_) => {
+                    refused = false;
+                    failed.push(format!("{}: the request was broken off", self.urls[index]));
+                }
             }
         }
         match failed.is_empty() {
             true => Answer::Unknown,
             // One that did not answer may know it.
+            false if refused => Answer::Refused(failed.join("; ")),
             false => Answer::Failed(failed.join("; ")),
         }
     }
@@ -132,11 +143,24 @@ impl Connection {
             }),
             (200, Err(error)) => Err(failed(error)),
             // Not found can be the schema, or the whole registry at a wrong address.
-            (404, Ok(body)) if found::is_unknown(&body) => Err(Answer::Unknown),
-            (401 | 403, _) => Err(Answer::Failed(format!(
-                "it answered {status}: check the user and the password in `.basic_auth(..)`"
-            ))),
-            _ => Err(Answer::Failed(format!("it answered {status}"))),
+            (404 | 422, Ok(body)) if found::is_unknown(&body) => Err(Answer::Unknown),
+            (401, _) => Err(Answer::Refused(
+                "it answered 401, it does not know the user: check the user and the password in \
+                 `.basic_auth(..)`"
+                    .into(),
+            )),
+            (403, _) => Err(Answer::Refused(
+                "it answered 403, the user may not read this schema: give it the permission, or check \
+                 the user in `.basic_auth(..)`"
+                    .into(),
+            )),
+            (_, Ok(body)) => Err(Answer::Failed(match found::error_code(&body) {
+                Some(code) if code != u32::from(status) => {
+                    format!("it answered {status} (error code {code})")
+                }
+                _ => format!("it answered {status}"),
+            })),
+            (_, Err(_)) => Err(Answer::Failed(format!("it answered {status}"))),
         }
     }
 }

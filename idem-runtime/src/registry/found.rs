@@ -23,14 +23,21 @@ pub(super) struct Reference {
     pub(super) version: u32,
 }
 
-/// Whether a 404 is the registry's own word that there is no such schema, subject or version. At a
-/// wrong address the code is 404, or there is none.
+/// Whether an answer is the registry's own word that there is no such schema, subject or version: of
+/// the codes that its interface documents, those of a 404 that name what was not found, and of a 422
+/// those of a schema (42201) and of a version (42202) that are not valid, which no later question
+/// changes. At a wrong address the code is that of HTTP, or there is none.
 pub(super) fn is_unknown(body: &str) -> bool {
+    error_code(body).is_some_and(|code| matches!(code, 40400..40500 | 42201 | 42202))
+}
+
+/// The registry's own code of an error.
+pub(super) fn error_code(body: &str) -> Option<u32> {
     #[derive(Deserialize)]
     struct Refused {
         error_code: u32,
     }
-    serde_json::from_str::<Refused>(body).is_ok_and(|it| (40400..40500).contains(&it.error_code))
+    Some(serde_json::from_str::<Refused>(body).ok()?.error_code)
 }
 
 /// A subject as one part of a path.
@@ -55,8 +62,13 @@ mod tests {
 
     #[test]
     fn only_the_registrys_own_word_says_that_a_schema_is_unknown() {
-        assert!(is_unknown(r#"{"error_code": 40403, "message": "Schema not found"}"#));
-        for other in [r#"{"error_code": 404, "message": "HTTP 404 Not Found"}"#, "<html>", "{}"] {
+        for code in [40401, 40402, 40403, 42201, 42202] {
+            assert!(is_unknown(&format!(r#"{{"error_code": {code}, "message": "no"}}"#)), "{code}");
+        }
+        for code in [400, 401, 403, 404, 422, 40001, 40301, 42203, 42205, 42900, 50001] {
+            assert!(!is_unknown(&format!(r#"{{"error_code": {code}, "message": "?"}}"#)), "{code}");
+        }
+        for other in ["<html>", "{}", r#"{"error_code": "40403"}"#] {
             assert!(!is_unknown(other), "{other}");
         }
     }

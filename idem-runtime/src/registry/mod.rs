@@ -30,8 +30,14 @@ const UNKNOWN_TRIES: u32 = 3;
 /// those of other vendors, too.
 ///
 /// A schema is asked for when an event of it comes, and kept. **A registry that is away costs no
-/// event**: the partition waits until it answers, and says so. An id that it does not know is a
-/// failure of the event, which becomes a dead letter unless its handler says otherwise.
+/// event**: the partition waits until it answers, and says so. So it does while the registry refuses
+/// the user (401) or the schema to that user (403), which somebody has to set right.
+///
+/// An id that the registry does not know is a failure of the event, which becomes a dead letter unless
+/// its handler says otherwise. That is believed only of the codes that say so by their documentation:
+/// 404 with a code of the registry's own (40401, 40402, 40403), and 422 for a schema or a version that
+/// is not valid (42201, 42202), said by all addresses and three times in a row. An id of 2³¹ or more is
+/// none: it is not asked for.
 ///
 /// ```
 /// use std::time::Duration;
@@ -133,7 +139,8 @@ impl SchemaRegistry {
     /// The schemas of these ids; of one that cannot be used, why.
     ///
     /// # Errors
-    /// [`ErrorKind::SchemaRegistry`] when the registry is away, or answers something else.
+    /// [`ErrorKind::SchemaRegistry`] when the registry is away, or answers something else;
+    /// [`ErrorKind::Config`] when it does not know the user, or does not let it read the schema.
     pub(crate) async fn schemas(&self, ids: &BTreeSet<u32>) -> Result<Schemas> {
         let mut schemas = HashMap::with_capacity(ids.len());
         let mut missing = Vec::new();
@@ -173,9 +180,15 @@ async fn ask(client: &mut Client, id: u32) -> Result<Known> {
             }
             Answer::Unusable(why) => return Ok(Err(why.into())),
             Answer::Unknown if backoff.tries() + 1 >= UNKNOWN_TRIES => {
-                return Ok(Err(format!("the schema registry knows no schema {id}").into()));
+                let why =
+                    format!("the schema registry knows no schema {id}, or none that is valid");
+                return Ok(Err(why.into()));
             }
             Answer::Unknown => backoff.wait().await,
+            Answer::Refused(why) => {
+                let message = format!("schema {id} may not be read: {why}");
+                return Err(Error::new(ErrorKind::Config, message));
+            }
             Answer::Failed(why) => {
                 let message = format!("schema {id} cannot be asked for: {why}");
                 return Err(Error::new(ErrorKind::SchemaRegistry, message));

@@ -22,6 +22,16 @@ async fn away(registry: &SchemaRegistry, id: u32) -> String {
     error.to_string()
 }
 
+async fn refused(registry: &SchemaRegistry, id: u32) -> String {
+    let error = registry.schemas(&ids([id])).await.expect_err("the registry refuses");
+    assert!(error.kind() == ErrorKind::Config && !error.is_retryable(), "{error:?}");
+    error.to_string()
+}
+
+fn said(status: u16, error_code: u32) -> Reply {
+    Reply::Now(status, format!(r#"{{"error_code": {error_code}, "message": "hunter2"}}"#))
+}
+
 #[tokio::test]
 async fn a_schema_is_asked_for_once() {
     let server = Server::start();
@@ -90,13 +100,61 @@ async fn credentials_are_sent_and_never_shown() {
     let server = Server::start();
     server.on("/schemas/ids/7", [Reply::Now(401, String::new()), found(STRING)]);
     let registry = SchemaRegistry::new(server.url()).basic_auth("reader", "hunter2");
-    let error = away(&registry, 7).await;
+    let error = refused(&registry, 7).await;
     assert!(error.contains("401") && error.contains(".basic_auth"), "{error}");
     let shown = format!("{error} {registry:?}");
     assert!(!shown.contains("hunter2") && !shown.contains("cmVhZGVy"), "{shown}");
     assert_eq!(known(&registry, 7).await, "a schema");
     let sent: Vec<_> = server.requests().into_iter().filter_map(|it| it.authorization).collect();
     assert_eq!(sent, ["Basic cmVhZGVyOmh1bnRlcjI="; 2]);
+}
+
+#[tokio::test]
+async fn a_schema_that_may_not_be_read_asks_for_the_permission_and_is_asked_for_again() {
+    let server = Server::start();
+    server.on("/schemas/ids/7", [said(403, 40301), found(STRING)]);
+    let registry = SchemaRegistry::new(server.url());
+    let error = refused(&registry, 7).await;
+    assert!(error.contains("403") && error.contains("permission"), "{error}");
+    assert!(!error.contains("hunter2"), "{error}");
+    assert_eq!(known(&registry, 7).await, "a schema");
+}
+
+#[tokio::test]
+async fn an_address_that_refuses_beside_one_that_is_away_is_no_refusal() {
+    let (one, two) = (Server::start(), Server::start());
+    one.on("/schemas/ids/7", [said(401, 401)]);
+    two.on("/schemas/ids/7", [said(500, 50001)]);
+    let registry = SchemaRegistry::new(one.url()).url(two.url());
+    let error = away(&registry, 7).await;
+    assert!(error.contains("401") && error.contains("500 (error code 50001)"), "{error}");
+}
+
+#[tokio::test]
+async fn a_schema_that_the_registry_calls_invalid_is_believed_when_it_was_said_several_times() {
+    let server = Server::start();
+    server.on("/schemas/ids/7", [said(422, 42201)]);
+    let registry = SchemaRegistry::new(server.url());
+    assert!(known(&registry, 7).await.contains("none that is valid"));
+    assert_eq!(server.paths().len(), 3);
+    // So is a version of what it refers to.
+    let references = serde_json::json!([{ "name": "B", "subject": "B", "version": 0 }]);
+    let body = serde_json::json!({ "schema": STRING, "references": references });
+    server.on("/schemas/ids/8", [Reply::Now(200, body.to_string())]);
+    server.on("/subjects/B/versions/0", [said(422, 42202)]);
+    assert!(known(&registry, 8).await.contains("none that is valid"));
+}
+
+#[tokio::test]
+async fn what_the_registry_does_not_say_of_an_id_is_no_answer() {
+    let server = Server::start();
+    let registry = SchemaRegistry::new(server.url());
+    for (status, code) in [(400, 400), (422, 422), (422, 42205), (400, 40001), (429, 42900)] {
+        server.on("/schemas/ids/7", [said(status, code)]);
+        let error = away(&registry, 7).await;
+        assert!(error.contains(&format!("it answered {status}")), "{error}");
+        assert!(!error.contains("hunter2"), "{error}");
+    }
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use self::attempt::Replayed;
-use crate::broadcast::scope_of;
+use crate::broadcast::{group_of, scope_of};
 use crate::dead_letter::{DeadLetter, FailureClass, LetterFilter, LetterState};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::Event;
@@ -56,6 +56,8 @@ pub struct Replay<S: Store> {
     states: States,
     handlers: Vec<Registered<S>>,
     registry: Option<SchemaRegistry>,
+    /// The group of the handlers, as its builder calls it.
+    group: Option<String>,
     /// The instance of a broadcast group whose letters are replayed.
     instance: Option<String>,
     rules: Rules,
@@ -71,6 +73,7 @@ impl<S: Store> Clone for Replay<S> {
             states: self.states.clone(),
             handlers: self.handlers.clone(),
             registry: self.registry.clone(),
+            group: self.group.clone(),
             instance: self.instance.clone(),
             rules: self.rules.clone(),
             pause: self.pause,
@@ -95,7 +98,8 @@ pub struct ReplayReport {
     pub waiting: u64,
     /// Those that failed again, by number; they stay as they are, with a note.
     pub failed: Vec<(i64, String)>,
-    /// Scopes of letters whose handler is not registered here: those letters were left alone.
+    /// Scopes of letters whose handler is not registered here, and of events that no handler of a group
+    /// wanted which is not [the one of this replay](Replay::group): those letters were left alone.
     pub unknown_scopes: Vec<String>,
 }
 
@@ -108,6 +112,7 @@ impl<S: Store> Replay<S> {
             states: States::default(),
             handlers: Vec::new(),
             registry: None,
+            group: None,
             instance: None,
             rules: Rules::default(),
             pause: None,
@@ -140,6 +145,17 @@ impl<S: Store> Replay<S> {
     #[must_use]
     pub fn schema_registry(mut self, registry: SchemaRegistry) -> Self {
         self.registry = Some(registry);
+        self
+    }
+
+    /// Says which group the handlers belong to, as its builder calls it: what none of that group's
+    /// handlers wanted ([`Unmatched::DeadLetter`](crate::Unmatched)) is replayed with those of this
+    /// replay that want it. Such events of other groups, or of all if no group is said, are left alone.
+    ///
+    /// Letters of handlers need it not: a scope belongs to one group.
+    #[must_use]
+    pub fn group(mut self, name: impl Into<String>) -> Self {
+        self.group = Some(name.into());
         self
     }
 
@@ -190,12 +206,13 @@ impl<S: Store> Replay<S> {
 
     /// Replays the letters of the filter that are not settled, in the order of their numbers.
     ///
-    /// An event that no handler wanted ([`Unmatched::DeadLetter`](crate::Unmatched)) goes to all
-    /// handlers of this replay that read its topic and want its type, in one transaction; without
-    /// any it fails, and the report says so.
+    /// An event that no handler of [the group](Self::group) wanted
+    /// ([`Unmatched::DeadLetter`](crate::Unmatched)) goes to all handlers of this replay that read its
+    /// topic and want its type, in one transaction; without any it fails, and the report says so.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`] when a handler needs state or a schema registry that was not given.
+    /// [`ErrorKind::Config`] when a handler needs state or a schema registry that was not given, or the
+    /// registry refuses the user.
     /// Otherwise the database failed, or the schema registry is away; what was replayed before is
     /// settled, and the same call goes on. A letter that fails again is not an error but in the
     /// report.
@@ -273,7 +290,8 @@ impl<S: Store> Replay<S> {
             true => self.wanting(&letter.event),
             false => self.handlers.iter().filter(|it| it.scope == letter.scope).collect(),
         };
-        if handlers.is_empty() && !unmatched {
+        let known = if unmatched { self.is_of_group(&letter) } else { !handlers.is_empty() };
+        if !known {
             if !report.unknown_scopes.contains(&letter.scope) {
                 report.unknown_scopes.push(letter.scope);
             }
@@ -309,6 +327,15 @@ impl<S: Store> Replay<S> {
             tokio::time::sleep(pause).await;
         }
         Ok(())
+    }
+
+    /// Whether the handlers are those of the group that has given up on the event.
+    pub(crate) fn is_of_group(&self, letter: &DeadLetter) -> bool {
+        match (&self.group, &self.instance) {
+            (Some(group), Some(instance)) => letter.group == group_of(group, instance),
+            (Some(group), None) => letter.group == *group,
+            (None, _) => false,
+        }
     }
 
     /// The handlers that want an event which nobody wanted, in the order of their scopes: two replays

@@ -30,10 +30,11 @@ impl Default for Correlation {
 }
 
 impl Correlation {
-    pub(crate) const DEFAULT: Self = Self {
-        correlation: Cow::Borrowed("correlation-id"),
-        causation: Cow::Borrowed("causation-id"),
-    };
+    /// The header that a correlation id is in, if nobody says otherwise.
+    pub(crate) const HEADER: &'static str = "correlation-id";
+
+    pub(crate) const DEFAULT: Self =
+        Self { correlation: Cow::Borrowed(Self::HEADER), causation: Cow::Borrowed("causation-id") };
 
     /// The headers of these names: what a chain of events has in common, and the event that caused
     /// this one.

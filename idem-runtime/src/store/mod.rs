@@ -56,7 +56,9 @@ pub trait Store: Lends<Self::Connection> + Clone + Send + Sync + 'static {
     /// [`Migration`](crate::ErrorKind::Migration) when the schema is missing, behind or ahead.
     fn check(&self) -> impl Future<Output = Result<Uuid, Error>> + Send;
 
-    /// Records which group owns which scopes. Nothing is recorded when something is refused.
+    /// Records which group owns which scopes, and whether it is an instance of a broadcast group: a
+    /// group that is none is not recorded as one any more, so that no other instance forgets it.
+    /// Nothing is recorded when something is refused.
     ///
     /// # Errors
     /// [`Scope`](crate::ErrorKind::Scope) when [`Registration::review`] refuses.
@@ -70,8 +72,12 @@ pub trait Store: Lends<Self::Connection> + Clone + Send + Sync + 'static {
     /// An instance whose lanes are gone commits nothing more with them. Answers the groups of those
     /// that are forgotten now; what it takes many statements for may be committed in parts.
     ///
+    /// An instance that is not recorded is recorded if its group has no scopes, as after it was
+    /// forgotten.
+    ///
     /// # Errors
-    /// When the database fails.
+    /// [`Instance::is_another`] when the group is recorded as an instance of another broadcast group, or
+    /// is none and has scopes. Otherwise when the database fails.
     fn keep_instance(
         &self,
         instance: &Instance<'_>,
@@ -87,11 +93,29 @@ pub trait Store: Lends<Self::Connection> + Clone + Send + Sync + 'static {
         topic: &str,
     ) -> impl Future<Output = Result<Vec<LaneRow>, Error>> + Send;
 
-    /// Creates the lanes of a topic in one transaction. A lane that exists stays as it is.
+    /// Whether the group has a lane, of whatever topic.
     ///
     /// # Errors
     /// When the database fails.
-    fn open_topic(&self, opening: &Opening<'_>) -> impl Future<Output = Result<(), Error>> + Send;
+    fn has_lanes(&self, group: &str) -> impl Future<Output = Result<bool, Error>> + Send;
+
+    /// Creates the lanes of topics, which are sorted by their names, in one transaction. A lane that
+    /// exists stays as it is.
+    ///
+    /// # Errors
+    /// When the database fails.
+    fn open_topics(
+        &self,
+        openings: &[Opening<'_>],
+    ) -> impl Future<Output = Result<(), Error>> + Send;
+
+    /// Creates the lanes of one topic.
+    ///
+    /// # Errors
+    /// When the database fails.
+    fn open_topic(&self, opening: &Opening<'_>) -> impl Future<Output = Result<(), Error>> + Send {
+        self.open_topics(std::slice::from_ref(opening))
+    }
 
     /// Gives the lane a new token, so that every owner before is fenced, and returns its row as it
     /// is after waiting for them; `None` when there is no such lane.

@@ -6,6 +6,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use crate::dead_letter::LetterAction;
+use crate::error::{Error, ErrorKind};
 use crate::key::Key;
 use crate::lane::{Held, LogIdentity, Position};
 use crate::marker::{Fingerprint, MarkerState};
@@ -165,6 +166,20 @@ pub struct Instance<'a> {
     pub group: &'a str,
     /// Other instances that were not heard of for longer are forgotten; `None`: none is, now.
     pub forget_after: Option<Duration>,
+}
+
+impl Instance<'_> {
+    /// The error for a group that is no instance of this broadcast group any more.
+    pub fn is_another(&self) -> Error {
+        let Self { group, broadcast, .. } = self;
+        Error::new(
+            ErrorKind::Scope,
+            format!(
+                "`{group}` is no instance of the group `{broadcast}`: meanwhile another group was \
+                 started that is called so. Give one of them another name, or stop this one"
+            ),
+        )
+    }
 }
 
 /// The lanes of a topic to create.

@@ -255,7 +255,10 @@ impl World {
     /// When the database fails.
     pub async fn replay(&self, settings: &Settings) -> Replay<Postgres> {
         let store = settings.store().await.expect("the store connects");
-        Replay::new(store, "ana").handler::<bill>().state(Gate(settings.gate))
+        Replay::new(store, "ana")
+            .group(&settings.group)
+            .handler::<bill>()
+            .state(Gate(settings.gate))
     }
 
     /// How many transactions wait at the test's gate.

@@ -58,7 +58,10 @@ macro_rules! stub {
             async fn lanes(&self, _: &str, _: &str) -> Result<Vec<LaneRow>, Error> {
                 unimplemented!()
             }
-            async fn open_topic(&self, _: &Opening<'_>) -> Result<(), Error> {
+            async fn has_lanes(&self, _: &str) -> Result<bool, Error> {
+                unimplemented!()
+            }
+            async fn open_topics(&self, _: &[Opening<'_>]) -> Result<(), Error> {
                 unimplemented!()
             }
             async fn take(&self, _: &LaneId, _: &Owner) -> Result<Option<LaneRow>, Error> {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::client::Client;
 use super::handlers::{Bill, Do, Gate};
 use super::harness::{Process, Running, World, ids, quiet, until};
+use super::slices::{SLICES, key};
 use crate::dead_letter::{FailureClass, LetterState};
 use crate::error::ErrorKind;
 use crate::group::Registered;
@@ -236,6 +237,67 @@ async fn an_event_that_kills_is_found_in_a_slice_too() {
     lives(&world, 1, &["e25"]).await;
     assert_eq!(world.letters_in(LetterState::Dead), ["e25"]);
     assert_eq!(world.bills().len(), 59);
+}
+
+/// Events for a lane in slices of which one is long at its only event, while the others go on.
+fn held_up() -> World {
+    let mut world = World::with(Policy::new().slices(SLICES));
+    world.settings.max_batch = 4;
+    let slice = |n: usize| if n == 1 { 1 } else { [0, 2, 3][n % 3] };
+    world.broker.produce_keyed(0, (0..200).map(|n| (key(slice(n)), format!("e{n}"))));
+    world
+}
+
+/// One life, in which an event kills that is far ahead of the low-water mark, this long after it was met.
+async fn far_ahead(world: &World, is_held_up: bool, dies_after: Duration) {
+    let (gate, never) = (Gate::new(), Gate::new());
+    world.script.mend();
+    world.script.always("bill", "e190", Do::Wait(gate.clone()));
+    if is_held_up {
+        world.script.always("bill", "e1", Do::Wait(never));
+    }
+    let lane = world.start_in(&reborn(world), 0, &Client::new(&world.broker));
+    gate.reached().await;
+    quiet(dies_after).await;
+    lane.kill().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_that_kills_far_ahead_of_the_low_water_mark_is_found() {
+    let world = held_up();
+    for _ in 0..2 {
+        far_ahead(&world, true, Duration::ZERO).await;
+        assert!(world.position(0) <= 1, "{}", world.position(0));
+    }
+    assert_eq!(lives(&world, 1, &["e190"]).await, 3);
+    assert_eq!(world.letters_in(LetterState::Dead), ["e190"]);
+    assert_eq!(world.bills().len(), 199);
+    let row = world.row(0);
+    assert!(row.attempts.is_empty(), "{row:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn deaths_are_not_forgotten_for_what_is_read_again() {
+    let world = held_up();
+    far_ahead(&world, true, Duration::ZERO).await;
+    // Time enough to move the low-water mark.
+    far_ahead(&world, false, Duration::from_secs(5)).await;
+    assert!(world.position(0) > 150, "{}", world.position(0));
+    assert_eq!(world.row(0).deaths, 1, "the last one is found by the next owner");
+    assert_eq!(lives(&world, 1, &["e190"]).await, 3);
+    assert_eq!(world.letters_in(LetterState::Dead), ["e190"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn deaths_are_forgotten_when_all_that_was_in_flight_is_done() {
+    let world = held_up();
+    far_ahead(&world, true, Duration::ZERO).await;
+    world.script.mend();
+    let lane = world.start_in(&reborn(&world), 0, &Client::new(&world.broker));
+    until(|| world.row(0).deaths == 1).await;
+    until(|| world.row(0).deaths == 0).await;
+    assert_eq!(world.bills().len(), 200);
+    lane.finish().await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,7 +1,7 @@
 //! A world in which lanes run: a store and a broker in memory, and handlers with a script.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
@@ -80,6 +80,7 @@ impl World {
             registry: None,
             rules: Rules::default(),
             told: Told::default(),
+            found: OnceLock::new(),
         };
         Self {
             store,
@@ -132,6 +133,7 @@ impl World {
             registry: registry.clone(),
             rules: rules.clone(),
             told: Told::default(),
+            found: OnceLock::new(),
         };
         change(&mut group);
         self.group = Arc::new(group);
@@ -293,7 +295,7 @@ impl World {
 
     /// A replay with the handlers of this world's script.
     pub(super) fn replay(&self) -> Replay<Memory> {
-        let replay = Replay::new(self.store.clone(), "ana").state(self.script.clone());
+        let replay = Replay::new(self.store.clone(), "ana").group("g").state(self.script.clone());
         replay.handler::<Bill>().handler::<Audit>().handler::<Count>()
     }
 

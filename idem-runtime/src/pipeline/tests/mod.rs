@@ -23,6 +23,7 @@ mod missing_keys;
 mod model;
 mod model_failures;
 mod offset_mode;
+mod opening;
 mod outside;
 mod outside_elsewhere;
 mod outside_replays;

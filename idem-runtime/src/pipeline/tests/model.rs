@@ -103,7 +103,7 @@ impl Model {
                 faults.fail(self.random.pick(&points), self.random.pick(&kinds));
             }
             8 => {
-                let points = [Point::Take, Point::Reposition, Point::Lanes, Point::OpenTopic];
+                let points = [Point::Take, Point::Reposition, Point::Lanes, Point::OpenTopics];
                 faults.fail(self.random.pick(&points), ErrorKind::Transient);
             }
             9 => faults.fail(Point::Commit, ErrorKind::UnknownCommit),

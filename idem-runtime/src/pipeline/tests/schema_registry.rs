@@ -134,6 +134,39 @@ async fn a_schema_that_nobody_knows_is_a_failure_of_the_event() {
 }
 
 #[tokio::test]
+async fn a_registry_that_refuses_costs_no_event() {
+    for status in [401, 403, 400, 422] {
+        let server = Server::start();
+        server.schema(7, SCHEMA);
+        server.on("/schemas/ids/8", [Reply::Now(status, String::new())]);
+        let (world, _) = world(Policy::new(), &server);
+        world.broker.produce_raw(0, [event(7, "e0"), event(8, "e1")]);
+        let lane = world.start(0);
+        // Of the other, and of this one twice.
+        for _ in 0..3 {
+            server.asked().await;
+        }
+        assert_eq!((world.letters().len(), world.position(0)), (0, 0), "{status}");
+        server.schema(8, SCHEMA);
+        until(|| shipped(&world).len() == 2).await;
+        lane.finish().await;
+        assert_eq!(world.letters(), []);
+    }
+}
+
+#[tokio::test]
+async fn a_number_that_no_registry_gives_does_not_hold_up_a_lane() {
+    let server = Server::start();
+    server.schema(7, SCHEMA);
+    let (world, _) = world(Policy::new(), &server);
+    // Four bytes, of which the first begins with a one.
+    world.broker.produce_raw(0, ["\0ÿÿ".to_owned(), event(7, "e1")]);
+    world.drain(0).await;
+    assert_eq!((shipped(&world), server.paths().len()), (vec!["e1".to_owned()], 1));
+    assert_eq!(world.letters()[0].3, Some(FailureClass::Decode));
+}
+
+#[tokio::test]
 async fn a_lane_that_waits_for_the_registry_can_be_left() {
     let server = Server::start();
     server.on("/schemas/ids/7", [Reply::Never]);
@@ -216,7 +249,7 @@ async fn only_the_schemas_of_wanted_events_are_asked_for_until_one_is_replayed()
     assert_eq!(server.paths().len(), 1, "{:?}", server.paths());
     server.schema(9, SCHEMA);
     let replay = Replay::new(world.store.clone(), "ana").handler::<Ship>().state(failures);
-    let replay = replay.schema_registry(SchemaRegistry::new(server.url()));
+    let replay = replay.group("g").schema_registry(SchemaRegistry::new(server.url()));
     assert_eq!(replay.run(&LetterFilter::new()).await.unwrap().processed, 1);
     assert_eq!(shipped(&world), ["e0", "e1"]);
 }

@@ -1,8 +1,9 @@
 use super::handlers::{Audit, Bill, Count};
 use super::harness::World;
 use super::routing::{ran, typed};
-use crate::dead_letter::{FailureClass, LetterFilter, LetterState};
+use crate::dead_letter::{DeadLetter, FailureClass, LetterFilter, LetterState};
 use crate::error::ErrorKind;
+use crate::event::Event;
 use crate::group::Registered;
 use crate::memory::{Memory, Point};
 use crate::replay::Replay;
@@ -157,4 +158,44 @@ async fn a_replay_reads_the_type_where_it_is_told() {
     let aware = replay(&world, handlers()).event_type(event_type);
     assert_eq!(aware.run(&LetterFilter::new()).await.unwrap().processed, 1);
     assert_eq!(world.bills(), ["e0"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_replay_leaves_alone_what_nobody_of_another_group_wanted() {
+    let world = world(Unmatched::DeadLetter);
+    world.drain(0).await;
+    let handlers =
+        || vec![typed::<Bill>(&["return"]), typed::<Audit>(&["#"]), typed::<Count>(&["refund"])];
+    let nameless = || Replay::new(world.store.clone(), "ana").state(world.script.clone());
+    let nameless = || nameless().handler::<Bill>().handler::<Audit>().handler::<Count>();
+    let others = [
+        nameless(),
+        nameless().dry_run(),
+        nameless().group("other"),
+        nameless().group("g").instance("pod-7"),
+        nameless().instance("g"),
+    ];
+    for mut other in others {
+        for (at, with) in other.handlers_mut().iter_mut().zip(handlers()) {
+            at.types = with.types;
+        }
+        let report = other.run(&LetterFilter::new()).await.unwrap();
+        assert_eq!((report.matched, report.processed, report.failed), (0, 0, vec![]));
+        assert_eq!(report.unknown_scopes, ["g.unmatched"]);
+    }
+    assert_eq!(kept(&world), ["e1", "e3"]);
+    assert_eq!(world.bills(), ["e0", "e2"]);
+}
+
+#[test]
+fn what_nobody_of_an_instance_wanted_is_for_the_replay_of_that_instance() {
+    let event = Event::new("t".into(), 0, 0, "{}");
+    let letter = DeadLetter::new(1, "g.7.unmatched".into(), LetterState::Dead, "g.7".into(), event);
+    let replay = || Replay::new(Memory::new(), "ana");
+    assert!(replay().group("g").instance("7").is_of_group(&letter));
+    assert!(replay().instance("7").group("g").is_of_group(&letter));
+    assert!(replay().group("g.7").is_of_group(&letter), "as Kafka calls it");
+    for other in [replay().group("g"), replay().instance("7"), replay().group("g").instance("8")] {
+        assert!(!other.is_of_group(&letter));
+    }
 }

@@ -110,9 +110,12 @@ async fn a_topic_that_appears_later_is_read_from_its_first_event() {
     let status = consumer.terminate();
     assert!(status.success(), "{status}");
 
-    // What was there at the next start is gone on with, also of what had appeared later.
+    // What was there at the next start is gone on with, also of what had appeared later; and what
+    // appeared while nobody ran is new.
     produce(&region("us"), 700);
+    world.kafka.create_topic(&region("africa"), 2, &[]).await;
+    produce(&region("africa"), 800);
     let mut consumer = world.start(&settings);
-    world.until_invoiced(350).await;
+    world.until_invoiced(400).await;
     assert!(consumer.terminate().success());
 }
