@@ -10,9 +10,11 @@
 mod budget;
 mod bytes;
 mod digest;
+mod filter;
 mod pack;
 mod row;
 mod table;
+mod window;
 
 pub use self::digest::{Digest, DigestKey};
 pub use self::pack::{Damaged, Pack};
