@@ -183,6 +183,7 @@ pub(super) async fn can_seal<H: Harness>(harness: &H, held: &Held) -> bool {
 pub(super) async fn register<H: Harness>(harness: &H, group: &str, mode: MarkerMode) -> Result<()> {
     let adopt = [SCOPE.to_owned()];
     let scopes = [(SCOPE, mode)];
-    let registration = Registration { group, scopes: &scopes, adopt: &adopt, retire: &[] };
+    let registration =
+        Registration { group, scopes: &scopes, adopt: &adopt, retire: &[], broadcast: None };
     harness.store().register(&registration).await
 }

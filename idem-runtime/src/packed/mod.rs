@@ -4,16 +4,21 @@
 //! were seen: it loads the window when it is taken, and from then on memory answers. The database has
 //! all of it, in rows that are written in the transaction of each batch.
 
+mod budget;
 mod bytes;
 mod digest;
+mod filter;
 mod find;
 mod pack;
 mod row;
+mod table;
 mod window;
 
+pub(crate) use self::budget::Budget;
 pub use self::digest::{Digest, DigestKey};
+pub(crate) use self::filter::Filter;
 pub(crate) use self::find::find_marker;
 pub use self::find::{has, may_have, open_letter, refused, without};
 pub use self::pack::{Damaged, Pack};
 pub use self::row::{BLOCK, Foreign, NewPack, NewRun, PackRow, Repack, Run, WindowId, WindowRow};
-pub(crate) use self::window::{Budget, Filter, Look, Window};
+pub(crate) use self::window::{Look, Window};

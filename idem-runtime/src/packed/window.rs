@@ -1,107 +1,241 @@
-//! Stand-in.
-use super::{Digest, Pack, PackRow};
-use std::collections::{HashMap, HashSet};
+//! What a lane knows of the packed markers of a scope.
+
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-#[derive(Debug)]
-pub(crate) struct Budget(usize);
-impl Budget {
-    pub(crate) fn new(limit: usize) -> Arc<Self> {
-        Arc::new(Self(limit))
-    }
-    pub(crate) fn limit(&self) -> usize {
-        self.0
-    }
-}
-#[derive(Debug)]
+use super::budget::{Budget, Share};
+use super::bytes;
+use super::digest::Digest;
+use super::filter::Filter;
+use super::pack::{Damaged, Pack};
+use super::row::PackRow;
+use super::table::Table;
+
+/// What a window says of a digest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Look {
+    /// It was seen.
     Known,
+    /// It was not.
     New,
+    /// It may be in a run: the database knows.
     Ask,
 }
-pub(crate) struct Filter;
-impl Filter {
-    pub(crate) fn build(_: &[Digest]) -> Self {
-        Self
-    }
-    pub(crate) fn to_bytes(&self) -> Vec<u8> {
-        Vec::new()
-    }
-}
+
+/// The digests of a lane and scope, or of a slice: those of rows that are in no run, in memory; of the
+/// others the filters of their runs; and keys that were given up on, which never age. It changes only
+/// after what it is told was committed.
+#[derive(Debug)]
 pub(crate) struct Window {
-    set: HashMap<Digest, SystemTime>,
+    /// The number of the lane's log.
+    log: i32,
+    eras: Eras,
+    table: Table,
+    /// Oldest first.
+    runs: Vec<Run>,
     forever: HashSet<Digest>,
-    runs: Vec<i64>,
-    seen: Option<i64>,
+    /// What `forever` has of the budget.
+    share: Share,
+    seen_to: Option<i64>,
+    budget: Arc<Budget>,
 }
-impl Window {
-    pub(crate) fn new(_: &Arc<Budget>, _: Duration) -> Self {
-        Self { set: HashMap::new(), forever: HashSet::new(), runs: vec![], seen: None }
+
+/// A run, with its filter if there was memory for it.
+#[derive(Debug)]
+struct Run {
+    id: i64,
+    filter: Option<(Filter, Share)>,
+}
+
+impl Run {
+    fn may_contain(&self, digest: Digest) -> bool {
+        self.filter.as_ref().is_none_or(|(filter, _)| filter.may_contain(digest))
     }
-    pub(crate) fn look(&self, digest: Digest) -> Look {
-        if self.set.contains_key(&digest) || self.forever.contains(&digest) {
-            Look::Known
-        } else if self.runs.is_empty() {
-            Look::New
-        } else {
-            Look::Ask
+}
+
+impl Window {
+    /// An empty window in this log of the lane; digests are in it for so long.
+    pub(crate) fn new(budget: &Arc<Budget>, log: i32, length: Duration) -> Self {
+        budget.enter();
+        Self {
+            log,
+            eras: Eras::new(length),
+            table: Table::new(budget),
+            runs: Vec::new(),
+            forever: HashSet::new(),
+            share: Share::new(Arc::clone(budget)),
+            seen_to: None,
+            budget: Arc::clone(budget),
         }
     }
+
+    /// What is known of a digest.
+    pub(crate) fn look(&self, digest: Digest) -> Look {
+        self.judge(digest, self.table.contains(digest))
+    }
+
+    /// The same for many: faster than one at a time.
+    pub(crate) fn look_all(&self, digests: &[Digest]) -> Vec<Look> {
+        let found = self.table.contains_all(digests);
+        digests.iter().zip(found).map(|(digest, found)| self.judge(*digest, found)).collect()
+    }
+
+    fn judge(&self, digest: Digest, found: bool) -> Look {
+        if found || self.forever.contains(&digest) {
+            Look::Known
+        } else if self.runs.iter().any(|run| run.may_contain(digest)) {
+            Look::Ask
+        } else {
+            Look::New
+        }
+    }
+
+    /// Whether this key was given up on, and its marker may still say so.
     pub(crate) fn was_given_up(&self, digest: Digest) -> bool {
         self.forever.contains(&digest)
     }
-    pub(crate) fn learn(&mut self, digests: &[Digest], at: SystemTime) {
-        for d in digests {
-            self.set.insert(*d, at);
-        }
+
+    /// All runs, oldest first.
+    pub(crate) fn runs(&self) -> Vec<i64> {
+        self.runs.iter().map(|run| run.id).collect()
     }
+
+    /// The runs that these digests may be in, oldest first: those to ask.
+    pub(crate) fn ask(&self, digests: &[Digest]) -> Vec<i64> {
+        let asked = |run: &&Run| digests.iter().any(|it| run.may_contain(*it));
+        self.runs.iter().filter(asked).map(|run| run.id).collect()
+    }
+
+    /// These digests, with their offsets, were packed at this time, in the current log.
+    pub(crate) fn learn(&mut self, entries: &[(i64, Digest)], time: SystemTime) {
+        self.table.insert_all(entries.iter().map(|(_, digest)| *digest), self.eras.of(time));
+        self.seen_to = self.seen_to.max(entries.iter().map(|(offset, _)| *offset).max());
+    }
+
+    /// This key was given up on: it is known until somebody takes the lane again.
     pub(crate) fn learn_forever(&mut self, digest: Digest) {
         self.forever.insert(digest);
+        // A byte for each slot of the set, of which 7 of 8 can be used.
+        self.share.resize(self.forever.capacity() * (size_of::<Digest>() + 1) * 8 / 7);
     }
-    pub(crate) fn see(&mut self, offset: i64) {
-        self.seen = self.seen.max(Some(offset));
-    }
-    pub(crate) fn seen_to(&self) -> Option<i64> {
-        self.seen
-    }
-    pub(crate) fn load(&mut self, pack: &Pack, row: &PackRow, this_log: bool) {
-        for (_, d) in &pack.entries {
-            self.set.insert(*d, row.last_at);
+
+    /// What a row has; whether it is one of this window's own lane and slice, and says how far that is.
+    pub(crate) fn load(&mut self, pack: &Pack, row: &PackRow, own: bool) {
+        for (time, entries) in pack.by_time(row.last_at) {
+            self.table.insert_all(entries.iter().map(|(_, digest)| *digest), self.eras.of(time));
         }
-        if this_log {
-            self.see(row.last_offset);
+        if own && row.log == self.log && !pack.entries.is_empty() {
+            self.seen_to = self.seen_to.max(Some(row.last_offset));
         }
     }
-    pub(crate) fn add_run(&mut self, id: i64, _: &[u8], _: u64) {
-        self.runs.push(id);
+
+    /// Makes room for so many digests at once: before rows are loaded whose digests were counted.
+    pub(crate) fn reserve(&mut self, digests: usize) {
+        self.table.reserve(digests);
     }
-    pub(crate) fn drop_run(&mut self, id: i64) {
-        self.runs.retain(|it| *it != id);
+
+    /// Forgets digests of before this time, except those that are known for ever. None is forgotten
+    /// that was packed at this time or later; some that are up to an era older may stay. Answers how
+    /// many were forgotten.
+    pub(crate) fn evict_older_than(&mut self, time: SystemTime) -> usize {
+        self.table.evict_before(self.eras.of(time))
     }
-    pub(crate) fn runs(&self) -> Vec<i64> {
-        self.runs.clone()
-    }
-    pub(crate) fn evict_older_than(&mut self, at: SystemTime) {
-        self.set.retain(|_, it| *it >= at);
-    }
+
+    /// These digests, which are ascending, are in a run from now on: they are forgotten here, unless they
+    /// were packed again in a later era than this time's.
     pub(crate) fn evict(&mut self, digests: &[Digest], newest: SystemTime) {
-        for d in digests {
-            if self.set.get(d).is_some_and(|at| *at <= newest) {
-                self.set.remove(d);
-            }
-        }
+        self.table.evict(digests, self.eras.of(newest));
     }
+
+    /// How long an era is.
     pub(crate) fn era(&self) -> Duration {
-        Duration::ZERO
+        Duration::from_micros(self.eras.granularity.unsigned_abs())
     }
-    pub(crate) fn len(&self) -> usize {
-        self.set.len()
+
+    /// A run was written or found, with this filter, of so many digests. Its filter is kept if the
+    /// budget allows it; otherwise every digest that is not known is asked for.
+    ///
+    /// # Errors
+    /// [`Damaged`] when the filter is: the run is added all the same, without it.
+    pub(crate) fn add_run(&mut self, id: i64, filter: &[u8], count: u64) -> Result<(), Damaged> {
+        self.drop_run(id);
+        let (filter, result) = match Filter::from_bytes(filter) {
+            Ok(filter) if filter.count() == count => {
+                let share = Share::within(&self.budget, filter.bytes());
+                (share.map(|share| (filter, share)), Ok(()))
+            }
+            Ok(filter) => {
+                let counts =
+                    format!("it is of {} digests, and its run has {count}", filter.count());
+                (None, Err(Damaged(format!("the filter of run {id} is damaged: {counts}"))))
+            }
+            Err(Damaged(what)) => (None, Err(Damaged(format!("run {id}: {what}")))),
+        };
+        self.runs.push(Run { id, filter });
+        result
     }
+
+    /// A run is no longer there.
+    pub(crate) fn drop_run(&mut self, id: i64) {
+        self.runs.retain(|run| run.id != id);
+    }
+
+    /// The highest offset of the current log that is known to be packed. Rows that are in runs are not
+    /// loaded and do not count.
+    pub(crate) const fn seen_to(&self) -> Option<i64> {
+        self.seen_to
+    }
+
+    /// How many digests are in memory, without those that are known for ever.
+    pub(crate) const fn len(&self) -> usize {
+        self.table.len()
+    }
+
+    /// The memory that it has, in bytes.
     pub(crate) fn bytes(&self) -> usize {
-        self.set.len() * 20
+        let filters = self.runs.iter().filter_map(|run| run.filter.as_ref());
+        self.table.bytes() + self.share.bytes() + filters.map(|(_, it)| it.bytes()).sum::<usize>()
     }
+
+    /// Whether the windows of the process have more than they may, and this one more than its part: then
+    /// some of its digests should become a run.
     pub(crate) fn is_over_budget(&self) -> bool {
-        false
+        self.budget.is_over(self.bytes())
     }
 }
+
+impl Drop for Window {
+    fn drop(&mut self) {
+        self.budget.leave();
+    }
+}
+
+/// Times as a table keeps them: how many eras of a fixed length after the Unix era.
+///
+/// An era is the 512th part of the window's length, at least a second and at most a day. A table tells
+/// 65536 of them apart: 128 lengths of the window. Digests that should have been forgotten are taken for
+/// younger only when they are older than that, which cannot be when `evict_older_than` is called at
+/// least for each eighth of the length, as it should be; and then they are kept, not forgotten.
+#[derive(Debug, Clone, Copy)]
+struct Eras {
+    /// The length of one, in microseconds.
+    granularity: i64,
+}
+
+impl Eras {
+    const SECOND: u128 = 1_000_000;
+    const DAY: u128 = 24 * 60 * 60 * Self::SECOND;
+
+    fn new(length: Duration) -> Self {
+        let granularity = (length.as_micros() / 512).clamp(Self::SECOND, Self::DAY);
+        Self { granularity: granularity as i64 }
+    }
+
+    fn of(self, time: SystemTime) -> i64 {
+        bytes::micros(time).div_euclid(self.granularity)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -22,11 +22,10 @@ use crate::store::Store;
 pub(crate) struct Learnt {
     /// The index of the handler.
     pub(crate) handler: usize,
-    pub(crate) digests: Vec<Digest>,
+    /// With their offsets.
+    pub(crate) entries: Vec<(i64, Digest)>,
     /// Those of them whose events were given up on.
     pub(crate) given_up: Vec<Digest>,
-    /// The highest offset of them.
-    pub(crate) last_offset: i64,
     /// The time of the transaction.
     pub(crate) at: SystemTime,
 }
@@ -83,8 +82,9 @@ pub(crate) async fn known<S: Store>(
         let handler = run[0].0;
         if let Some(open) = windows.of(handler) {
             let window = open.window();
-            for (at, (_, digest)) in (start..).zip(run) {
-                match window.look(*digest) {
+            let looked: Vec<Digest> = run.iter().map(|(_, digest)| *digest).collect();
+            for (at, look) in (start..).zip(window.look_all(&looked)) {
+                match look {
                     Look::Known => known[at] = true,
                     Look::New => {}
                     Look::Ask => asks.entry(handler).or_default().push(at),
@@ -95,8 +95,8 @@ pub(crate) async fn known<S: Store>(
     }
     for (handler, places) in asks {
         let Some(open) = windows.of(handler) else { continue };
-        let runs = open.window().runs();
         let asked: Vec<Digest> = places.iter().map(|at| digests[*at].1).collect();
+        let runs = open.window().ask(&asked);
         let answers = trial.group.store.in_runs(tx, &runs, &asked).await.map_err(Ended::Claim)?;
         for (at, answer) in places.into_iter().zip(answers) {
             known[at] = answer;
@@ -248,14 +248,13 @@ impl<'a> Packing<'a> {
         let packed = trial.group.store.pack(tx, held, &packs).await.map_err(Ended::Claim)?;
         let at = packed.ok_or(Ended::Moved)?;
         for (handler, _, _, entries) in written {
-            let last_offset = entries.last().map_or(i64::MIN, |(_, offset)| *offset);
             let given_up = |(it, _): &&(&Digested<'_>, i64)| {
                 let decision = done.decisions[it.index];
                 it.asked || matches!(decision, Decision::DeadLettered | Decision::Parked)
             };
             let given_up = entries.iter().filter(given_up).map(|(it, _)| it.digest).collect();
-            let digests = entries.iter().map(|(it, _)| it.digest).collect();
-            done.learnt.push(Learnt { handler, digests, given_up, last_offset, at });
+            let entries = entries.iter().map(|(it, offset)| (*offset, it.digest)).collect();
+            done.learnt.push(Learnt { handler, entries, given_up, at });
         }
         Ok(())
     }

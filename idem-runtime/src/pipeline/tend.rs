@@ -325,8 +325,11 @@ pub(crate) async fn cool<S: Store>(
         }
         {
             let mut window = open.window();
-            window.add_run(run, &filter, count);
             window.evict(&digests, newest);
+            // After that, so that there is memory for its filter.
+            if let Err(damaged) = window.add_run(run, &filter, count) {
+                tracing::warn!(scope = open.scope, lane = %held.id, "{damaged}");
+            }
         }
         tracing::info!(
             lane = %held.id,

@@ -66,8 +66,7 @@ impl Open {
     /// What was committed.
     pub(crate) fn learn(&self, learnt: &Learnt) {
         let mut window = self.window();
-        window.learn(&learnt.digests, learnt.at);
-        window.see(learnt.last_offset);
+        window.learn(&learnt.entries, learnt.at);
         for digest in &learnt.given_up {
             window.learn_forever(*digest);
         }
@@ -187,7 +186,7 @@ impl<S: Store> Loading<'_, S> {
         }
         let length = self.handler.policy.window.unwrap_or_default();
         let open = Open {
-            window: Mutex::new(Window::new(&self.lane.budget, length.time)),
+            window: Mutex::new(Window::new(&self.lane.budget, row.log, length.time)),
             key: store.digest_key().await?,
             scope: self.handler.scope,
             slice: self.id.slice,
@@ -203,7 +202,10 @@ impl<S: Store> Loading<'_, S> {
             rows: Mutex::default(),
         };
         for run in store.runs(&self.id).await? {
-            open.window().add_run(run.id, &run.filter, run.count);
+            if let Err(damaged) = open.window().add_run(run.id, &run.filter, run.count) {
+                // The run is asked for each digest, which is slower and as exact.
+                tracing::warn!(scope = self.id.scope, lane = %self.holding.row.id, "{damaged}");
+            }
         }
         let mut progress = Progress::new(self);
         let held = Held { slice: None, ..self.holding.held() };

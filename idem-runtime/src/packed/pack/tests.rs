@@ -30,7 +30,7 @@ fn pack(random: &mut Random) -> Pack {
         pack.entries.push((offset, digest(random)));
     }
     let mut left = pack.entries.len();
-    while left > 0 && random.below(2) == 0 || (left > 0 && !pack.spans.is_empty()) {
+    while left > 0 && (!pack.spans.is_empty() || random.below(2) == 0) {
         let count = 1 + random.below(left);
         pack.spans.push((u32::try_from(count).unwrap(), time(random)));
         left -= count;

@@ -1,0 +1,164 @@
+//! How much memory the windows of a process may have together.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// So many bytes for all windows of a process. What is needed at once is taken, over the limit if it
+/// must be, and counted; who can do without asks first.
+#[derive(Debug)]
+pub(crate) struct Budget {
+    limit: usize,
+    used: AtomicUsize,
+    /// How many windows share it.
+    windows: AtomicUsize,
+}
+
+impl Budget {
+    /// A budget of so many bytes, none of them taken.
+    pub(crate) fn new(limit: usize) -> Arc<Self> {
+        Arc::new(Self { limit, used: AtomicUsize::new(0), windows: AtomicUsize::new(0) })
+    }
+
+    /// Takes these bytes if they are within the limit; answers whether they are.
+    pub(crate) fn try_take(&self, bytes: usize) -> bool {
+        self.used
+            .try_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
+                used.checked_add(bytes).filter(|used| *used <= self.limit)
+            })
+            .is_ok()
+    }
+
+    /// Takes these bytes, over the limit if it must be.
+    pub(crate) fn take(&self, bytes: usize) {
+        self.used.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Gives back what was taken.
+    pub(crate) fn give(&self, bytes: usize) {
+        let before = self.used.fetch_sub(bytes, Ordering::Relaxed);
+        debug_assert!(before >= bytes, "more is given back than was taken");
+    }
+
+    /// One window more shares it.
+    pub(super) fn enter(&self) {
+        self.windows.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// One window fewer.
+    pub(super) fn leave(&self) {
+        self.windows.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Whether more is taken than there is, and by a window that has so many bytes more than its part.
+    pub(crate) fn is_over(&self, bytes: usize) -> bool {
+        let windows = self.windows.load(Ordering::Relaxed).max(1);
+        self.used() > self.limit && bytes > self.limit / windows
+    }
+
+    /// How many bytes are taken.
+    pub(crate) fn used(&self) -> usize {
+        self.used.load(Ordering::Relaxed)
+    }
+
+    /// How many bytes there are.
+    pub(crate) const fn limit(&self) -> usize {
+        self.limit
+    }
+}
+
+/// What one structure has of a budget; given back when it is dropped.
+#[derive(Debug)]
+pub(super) struct Share {
+    budget: Arc<Budget>,
+    bytes: usize,
+}
+
+impl Share {
+    /// Nothing yet.
+    pub(super) const fn new(budget: Arc<Budget>) -> Self {
+        Self { budget, bytes: 0 }
+    }
+
+    /// So many bytes, if they are within the limit.
+    pub(super) fn within(budget: &Arc<Budget>, bytes: usize) -> Option<Self> {
+        budget.try_take(bytes).then(|| Self { budget: Arc::clone(budget), bytes })
+    }
+
+    /// So many bytes from now on, over the limit if it must be.
+    pub(super) fn resize(&mut self, bytes: usize) {
+        if bytes > self.bytes {
+            self.budget.take(bytes - self.bytes);
+        } else {
+            self.budget.give(self.bytes - bytes);
+        }
+        self.bytes = bytes;
+    }
+
+    pub(super) const fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub(super) const fn budget(&self) -> &Arc<Budget> {
+        &self.budget
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.budget.give(self.bytes);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_asks_gets_nothing_over_the_limit_and_who_must_have_it_does() {
+        let budget = Budget::new(100);
+        assert!(budget.try_take(60));
+        assert!(!budget.try_take(41));
+        assert!(!budget.try_take(usize::MAX));
+        assert!(budget.try_take(40));
+        budget.take(50);
+        assert_eq!((budget.used(), budget.limit()), (150, 100));
+        assert!(!budget.try_take(0));
+        budget.give(60);
+        assert!(budget.try_take(10));
+        assert_eq!(budget.used(), 100);
+    }
+
+    #[test]
+    fn a_share_gives_back_what_it_has_when_it_is_dropped() {
+        let budget = Budget::new(100);
+        let mut share = Share::new(Arc::clone(&budget));
+        share.resize(130);
+        assert_eq!(budget.used(), 130);
+        assert!(Share::within(&budget, 1).is_none());
+        share.resize(70);
+        let other = Share::within(&budget, 30).unwrap();
+        assert_eq!(budget.used(), 100);
+        drop(share);
+        assert_eq!(budget.used(), 30);
+        drop(other);
+        assert_eq!(budget.used(), 0);
+    }
+
+    #[test]
+    fn many_threads_never_take_more_than_there_is() {
+        let budget = Budget::new(1000);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..10_000 {
+                        if let Some(share) = Share::within(&budget, 300) {
+                            assert!(budget.used() <= budget.limit());
+                            drop(share);
+                        }
+                    }
+                });
+            }
+        });
+        assert_eq!(budget.used(), 0);
+    }
+}

@@ -1,0 +1,278 @@
+use std::collections::{HashMap, HashSet};
+
+use super::*;
+use crate::random::Random;
+
+const WEEK: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
+fn digest(random: &mut Random) -> Digest {
+    let mut word = || random.below(1 << 32) as u128;
+    Digest(word() << 96 | word() << 64 | word() << 32 | word())
+}
+
+fn at(seconds: u64) -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000 + seconds)
+}
+
+fn window() -> Window {
+    Window::new(&Budget::new(usize::MAX), 3, WEEK)
+}
+
+fn row(pack: &Pack, log: i32, last_at: SystemTime) -> PackRow {
+    let (first_offset, last_offset) = pack.offsets().unwrap_or_default();
+    PackRow {
+        id: 1,
+        lane: 1,
+        slice: None,
+        every_slice: false,
+        partitions: 12,
+        log,
+        first_offset,
+        last_offset,
+        count: u32::try_from(pack.entries.len()).unwrap(),
+        first_at: last_at,
+        last_at,
+        run: None,
+        data: pack.encode(),
+    }
+}
+
+fn filter(digests: impl IntoIterator<Item = Digest>) -> Vec<u8> {
+    Filter::build(&digests.into_iter().collect::<Vec<_>>()).to_bytes()
+}
+
+/// What a window must know, said plainly.
+struct Model {
+    /// The length of an era.
+    era: u64,
+    oldest: u64,
+    /// Each digest with its era.
+    memory: HashMap<Digest, u64>,
+    forever: HashSet<Digest>,
+    runs: HashMap<i64, HashSet<Digest>>,
+    /// Runs of which every digest is asked.
+    blind: HashSet<i64>,
+}
+
+impl Model {
+    fn era(&self, seconds: u64) -> u64 {
+        (1_700_000_000 + seconds) / self.era
+    }
+
+    /// What comes late is as old as the oldest that was not forgotten.
+    fn learn(&mut self, digest: Digest, seconds: u64) {
+        let era = self.era(seconds).max(self.oldest);
+        let known = self.memory.entry(digest).or_insert(era);
+        *known = era.max(*known);
+    }
+
+    fn evict(&mut self, seconds: u64) {
+        self.oldest = self.era(seconds).max(self.oldest);
+        self.memory.retain(|_, era| *era >= self.oldest);
+    }
+
+    /// What the window says of these digests is true; answers of how many it does not know whether they
+    /// are in a run, and they are in none.
+    fn check(&self, window: &Window, digests: &[Digest]) -> usize {
+        let looks = window.look_all(digests);
+        let mut guesses = 0;
+        for (digest, look) in digests.iter().zip(looks) {
+            assert_eq!(window.look(*digest), look);
+            let known = self.memory.contains_key(digest) || self.forever.contains(digest);
+            let runs: Vec<i64> =
+                self.runs.iter().filter(|(_, it)| it.contains(digest)).map(|(id, _)| *id).collect();
+            let asked = window.ask(&[*digest]);
+            assert!(runs.iter().chain(&self.blind).all(|id| asked.contains(id)));
+            let expected = match (known, asked.is_empty()) {
+                (true, _) => Look::Known,
+                (false, true) => Look::New,
+                (false, false) => Look::Ask,
+            };
+            assert_eq!(look, expected, "{digest:?}");
+            guesses += usize::from(look == Look::Ask && runs.is_empty() && self.blind.is_empty());
+        }
+        let asked = window.ask(digests);
+        assert!(self.blind.iter().all(|id| digests.is_empty() || asked.contains(id)));
+        guesses
+    }
+}
+
+#[test]
+fn a_window_knows_what_a_plain_model_knows_after_any_operations() {
+    for seed in 0..6 {
+        let random = &mut Random(seed);
+        let length = Duration::from_secs(random.pick(&[60, 512 * 40, 512 * 1181]));
+        let budget = Budget::new(random.pick(&[0, 60_000, usize::MAX]));
+        let mut window = Window::new(&budget, 3, length);
+        let era = (length.as_secs() / 512).max(1);
+        let mut model = Model {
+            era,
+            oldest: 0,
+            memory: HashMap::new(),
+            forever: HashSet::new(),
+            runs: HashMap::new(),
+            blind: HashSet::new(),
+        };
+        let mut seen: Vec<Digest> = Vec::new();
+        let mut seen_to = None;
+        let (mut now, mut guesses, mut run) = (0, 0, 0);
+        for _ in 0..150 {
+            now += random.below(20) as u64 * era / 4;
+            let entries: Vec<(i64, Digest)> = (0..random.below(50))
+                .map(|_| {
+                    let again = !seen.is_empty() && random.below(10) == 0;
+                    let digest = if again { random.pick(&seen) } else { digest(random) };
+                    (random.below(100_000) as i64, digest)
+                })
+                .collect();
+            match random.below(8) {
+                0..=2 => {
+                    window.learn(&entries, at(now));
+                    entries.iter().for_each(|(_, it)| model.learn(*it, now));
+                    seen_to = seen_to.max(entries.iter().map(|it| it.0).max());
+                }
+                3 => {
+                    let pack = Pack { entries: entries.clone(), spans: Vec::new() };
+                    let older = Pack { entries: vec![(7, digest(random))], spans: Vec::new() };
+                    let merged = Pack::merge([(at(now / 2), older), (at(now), pack)]);
+                    let log = random.pick(&[2, 3]);
+                    let row = row(&merged, log, at(now));
+                    window.load(&Pack::decode(&row).unwrap(), &row, true);
+                    for (place, (_, digest)) in merged.entries.iter().enumerate() {
+                        model.learn(*digest, if place == 0 { now / 2 } else { now });
+                    }
+                    if log == 3 {
+                        seen_to = seen_to.max(Some(row.last_offset));
+                    }
+                }
+                4 => {
+                    let before = now.saturating_sub(random.below(200) as u64 * era / 8);
+                    let all = model.memory.len();
+                    model.evict(before);
+                    let evicted = window.evict_older_than(at(before));
+                    assert_eq!(evicted, all - model.memory.len());
+                }
+                5 => {
+                    // The oldest become a run, and leave the memory.
+                    run += 1;
+                    let before = now.saturating_sub(random.below(40) as u64 * era);
+                    let old = |it: &(&Digest, &u64)| *it.1 < model.era(before);
+                    let moved: HashSet<Digest> =
+                        model.memory.iter().filter(old).map(|it| *it.0).collect();
+                    let mut bytes = filter(moved.iter().copied());
+                    let damaged = random.below(5) == 0;
+                    if damaged {
+                        let at = random.below(bytes.len());
+                        bytes[at] ^= 1;
+                    }
+                    let added = window.add_run(run, &bytes, moved.len() as u64);
+                    assert_eq!(added.is_err(), damaged);
+                    let held = window.runs.last().is_some_and(|run| run.filter.is_some());
+                    assert!(held || damaged || budget.used() + bytes.len() > budget.limit());
+                    if !held {
+                        model.blind.insert(run);
+                    }
+                    window.evict_older_than(at(before));
+                    model.evict(before);
+                    model.runs.insert(run, moved);
+                }
+                6 if random.below(3) == 0 => {
+                    let id = 1 + random.below(10) as i64;
+                    window.drop_run(id);
+                    model.runs.remove(&id);
+                    model.blind.remove(&id);
+                }
+                _ => {
+                    if let Some((_, digest)) = entries.first() {
+                        window.learn_forever(*digest);
+                        model.forever.insert(*digest);
+                    }
+                }
+            }
+            seen.extend(entries.iter().map(|(_, it)| *it).take(5));
+            let mut asked: Vec<Digest> = seen.iter().rev().take(100).copied().collect();
+            asked.extend((0..20).map(|_| digest(random)));
+            asked.extend(model.runs.values().filter_map(|it| it.iter().next()));
+            guesses += model.check(&window, &asked);
+            assert_eq!(window.len(), model.memory.len());
+            assert_eq!(window.seen_to(), seen_to);
+            assert_eq!(window.bytes(), budget.used());
+            assert_eq!(window.is_over_budget(), budget.used() > budget.limit());
+        }
+        assert!(guesses < 500, "{guesses} of 18000");
+        let everything: Vec<Digest> = model.memory.keys().copied().collect();
+        model.check(&window, &everything);
+        drop(window);
+        assert_eq!(budget.used(), 0);
+    }
+}
+
+#[test]
+fn a_run_without_a_filter_is_asked_for_every_digest() {
+    let mut window = Window::new(&Budget::new(0), 0, WEEK);
+    assert!(window.is_over_budget(), "an empty window is not for nothing");
+    window.add_run(5, &filter([Digest(1)]), 1).unwrap();
+    assert_eq!(window.look(Digest(2)), Look::Ask);
+    assert_eq!(window.ask(&[Digest(2)]), [5]);
+    window.learn(&[(0, Digest(2))], at(0));
+    assert_eq!(window.look(Digest(2)), Look::Known);
+}
+
+#[test]
+fn a_damaged_filter_is_said_with_its_run_and_nothing_in_the_run_is_missed() {
+    let mut window = window();
+    let mut bytes = filter([Digest(1 << 100)]);
+    bytes[20] ^= 1;
+    let error = window.add_run(8, &bytes, 1).unwrap_err();
+    assert_eq!(error.to_string(), "run 8: the filter of a run is damaged: its checksum is another");
+    assert_eq!(window.look(Digest(1 << 100)), Look::Ask);
+    let error = window.add_run(9, &filter([Digest(1)]), 2).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "the filter of run 9 is damaged: it is of 1 digests, and its run has 2"
+    );
+    assert_eq!(window.ask(&[Digest(1 << 100)]), [8, 9]);
+    // Made anew, it is asked for what may be in it alone.
+    window.add_run(9, &filter([Digest(1), Digest(2)]), 2).unwrap();
+    assert_eq!(window.ask(&[Digest(u128::MAX)]), [8]);
+}
+
+#[test]
+fn what_is_known_for_ever_does_not_age() {
+    let mut window = window();
+    window.learn(&[(0, Digest(1)), (1, Digest(2))], at(0));
+    window.learn_forever(Digest(2));
+    window.evict_older_than(at(WEEK.as_secs()));
+    assert_eq!(window.look_all(&[Digest(1), Digest(2)]), [Look::New, Look::Known]);
+}
+
+#[test]
+fn offsets_of_another_log_are_not_seen() {
+    let mut window = window();
+    let pack = Pack { entries: vec![(900, Digest(1))], spans: Vec::new() };
+    window.load(&pack, &row(&pack, 2, at(0)), true);
+    assert_eq!(window.seen_to(), None);
+    assert_eq!(window.look(Digest(1)), Look::Known);
+    window.load(&pack, &row(&pack, 3, at(0)), true);
+    window.learn(&[(4, Digest(2))], at(0));
+    assert_eq!(window.seen_to(), Some(900));
+}
+
+#[test]
+fn an_era_is_the_512th_part_of_the_window_within_bounds() {
+    let era = |length: Duration| Eras::new(length).granularity;
+    assert_eq!(era(Duration::from_secs(5120)), 10_000_000);
+    assert_eq!(era(Duration::from_secs(1)), 1_000_000);
+    assert_eq!(era(Duration::ZERO), 1_000_000);
+    assert_eq!(era(Duration::MAX), 24 * 60 * 60 * 1_000_000);
+}
+
+#[test]
+fn a_digest_is_forgotten_an_era_after_the_window_at_the_latest_and_never_before() {
+    for seconds in 0..3000 {
+        let mut window = Window::new(&Budget::new(usize::MAX), 0, Duration::from_secs(512 * 100));
+        window.learn(&[(0, Digest(1))], at(seconds));
+        assert_eq!(window.evict_older_than(at(seconds)), 0);
+        assert_eq!(window.evict_older_than(at(seconds + 100)), 1);
+    }
+}
