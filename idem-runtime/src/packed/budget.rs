@@ -61,6 +61,7 @@ impl Budget {
     }
 
     /// How many bytes there are.
+    #[cfg(test)]
     pub(crate) const fn limit(&self) -> usize {
         self.limit
     }
@@ -96,10 +97,6 @@ impl Share {
 
     pub(super) const fn bytes(&self) -> usize {
         self.bytes
-    }
-
-    pub(super) const fn budget(&self) -> &Arc<Budget> {
-        &self.budget
     }
 }
 

@@ -126,6 +126,7 @@ impl Table {
     }
 
     /// Adds a digest; of one that is there the later era counts. Answers whether it is new.
+    #[cfg(test)]
     pub(super) fn insert(&mut self, digest: Digest, era: i64) -> bool {
         let era = self.admit(era);
         self.put(digest.0, era)

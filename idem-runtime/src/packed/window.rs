@@ -71,6 +71,7 @@ impl Window {
     }
 
     /// What is known of a digest.
+    #[cfg(test)]
     pub(crate) fn look(&self, digest: Digest) -> Look {
         self.judge(digest, self.table.contains(digest))
     }
@@ -130,6 +131,7 @@ impl Window {
         }
     }
 
+    #[cfg(test)]
     /// Makes room for so many digests at once: before rows are loaded whose digests were counted.
     pub(crate) fn reserve(&mut self, digests: usize) {
         self.table.reserve(digests);

@@ -242,7 +242,8 @@ impl World {
     pub(super) async fn register(&self) {
         let handlers = self.group.handlers.iter();
         let scopes: Vec<_> = handlers.map(|handler| (handler.scope, handler.mode())).collect();
-        let registration = Registration { group: "g", scopes: &scopes, adopt: &[], retire: &[] };
+        let registration =
+            Registration { group: "g", scopes: &scopes, adopt: &[], retire: &[], broadcast: None };
         self.store.register(&registration).await.unwrap();
     }
 

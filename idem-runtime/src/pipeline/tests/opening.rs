@@ -63,6 +63,10 @@ impl Source for Logs {
         Ok(surveys.filter(|it| partition.is_none_or(|wanted| it.partition == wanted)).collect())
     }
 
+    async fn partitions(&self, topic: &str) -> Result<i32> {
+        Ok(i32::try_from(self.survey(topic, None).await?.len()).unwrap())
+    }
+
     async fn identity(&self, topic: &str) -> Result<LogIdentity> {
         Ok(LogIdentity { cluster_id: None, topic_id: Some(topic.to_owned()) })
     }
