@@ -102,7 +102,8 @@ with fence as materialized (
     select pack.pack_id
     from {schema}.packs pack
     join fence using (lane_id)
-    where pack.pack_id = any($3::bigint[]) and pack.scope = $4 and pack.run_id is null
+    where pack.lane_id = $1 and pack.scope = $4 and pack.pack_id = any($3::bigint[])
+      and pack.run_id is null
     order by pack.pack_id
     for update of pack
 ), complete as materialized (
@@ -110,7 +111,7 @@ with fence as materialized (
 ), gone as (
     delete from {schema}.packs pack
     using chosen, complete
-    where pack.pack_id = chosen.pack_id
+    where pack.lane_id = $1 and pack.scope = $4 and pack.pack_id = chosen.pack_id
 ), merged as (
     insert into {schema}.packs (lane_id, scope, log, partitions, slices, slice, first_offset,
                                 last_offset, digests, first_at, last_at, data)
@@ -130,7 +131,7 @@ with fence as materialized (
     select pack.pack_id, pack.run_id, pack.log
     from {schema}.packs pack
     join fence using (lane_id)
-    where pack.pack_id = any($3::bigint[]) and pack.scope = $4
+    where pack.lane_id = $1 and pack.scope = $4 and pack.pack_id = any($3::bigint[])
     order by pack.pack_id
     for update of pack
 ), complete as materialized (
@@ -138,7 +139,7 @@ with fence as materialized (
 ), gone as (
     delete from {schema}.packs pack
     using chosen, complete
-    where pack.pack_id = chosen.pack_id
+    where pack.lane_id = $1 and pack.scope = $4 and pack.pack_id = chosen.pack_id
 ), raised as (
     insert into {schema}.windows as known (lane_id, scope, log, floor)
     select lane_id, $4, coalesce((select max(chosen.log) from chosen), complete.log), $5

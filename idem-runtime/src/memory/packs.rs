@@ -10,8 +10,8 @@ use crate::key::Key;
 use crate::lane::{Held, LaneId, LaneRow};
 use crate::marker::MarkerState;
 use crate::packed::{
-    Digest, Foreign, NewPack, NewRun, PackRow, Repack, Run, WindowId, WindowRow, has, may_have,
-    open_letter, without,
+    Digest, Foreign, NewPack, NewRun, PackRow, Repack, Run, WindowId, WindowRow, check_settled,
+    has, may_have, without,
 };
 
 #[derive(Debug, Clone, Default)]
@@ -373,10 +373,9 @@ impl State {
             return None;
         }
         let marker = self.data.markers.get(&place);
-        let given_up = marker.is_some_and(|it| it.state != MarkerState::Processed)
-            || self.data.letters.values().any(|letter| letter.is_open_of(scope, key));
-        if given_up {
-            return Some(Err(open_letter(scope, key)));
+        let is_open = self.data.letters.values().any(|letter| letter.is_open_of(scope, key));
+        if let Err(error) = check_settled(scope, key, marker.map(|it| it.state), is_open) {
+            return Some(Err(error));
         }
         let mut changes = Vec::new();
         for (id, (of, row)) in &self.data.packs.rows {
