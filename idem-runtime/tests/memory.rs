@@ -95,9 +95,9 @@ mod packed {
         let held = held(&store).await;
         let before = store.snapshot();
         pack(&store, &held).await.unwrap();
-        assert_eq!((store.packs("bill").len(), store.counts().packs), (1, 1));
+        assert_eq!((store.pack_rows("bill").len(), store.counts().packs), (1, 1));
         store.restore(&before);
-        assert!(store.packs("bill").is_empty());
+        assert!(store.pack_rows("bill").is_empty());
         let window = WindowId { lane: held.number, scope: "bill", slice: None };
         assert!(store.packs(&window, 0, 9).await.unwrap().is_empty());
     }
@@ -124,6 +124,6 @@ mod packed {
             // Two moments of the clock can be one.
             tokio::task::yield_now().await;
         }
-        assert!(store.packs("bill").is_empty());
+        assert!(store.pack_rows("bill").is_empty());
     }
 }
