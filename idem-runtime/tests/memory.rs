@@ -44,6 +44,7 @@ idem_runtime::conformance!(InMemory);
 
 mod packed {
     //! What a test sees of packed markers.
+    #![expect(clippy::unwrap_used, reason = "what is missing fails the test")]
 
     use std::time::Duration;
 
