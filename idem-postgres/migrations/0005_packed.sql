@@ -30,6 +30,9 @@ comment on column {schema}.lanes.log is
 
 -- Written with each batch, and deleted some time after by whoever merges the small ones: a vacuum
 -- before there is much to do. The digests are random: nothing is gained by compressing them.
+--
+-- The number alone tells a row. The lane and the scope are in the key because a window is read by
+-- them, page by page; with an index on the number alone the server would read all lanes' rows for that.
 create table {schema}.packs (
     pack_id      bigint           not null generated always as identity,
     lane_id      bigint           not null,
@@ -45,7 +48,7 @@ create table {schema}.packs (
     slice        integer,
     scope        text collate "C" not null,
     data         bytea            not null,
-    constraint packs_pkey primary key (pack_id),
+    constraint packs_pkey primary key (lane_id, scope, pack_id),
     constraint packs_scope_length check (octet_length(scope) between 1 and 255),
     constraint packs_offsets_in_order check (first_offset <= last_offset),
     constraint packs_times_in_order check (first_at <= last_at),
@@ -63,8 +66,6 @@ create table {schema}.packs (
 
 alter table {schema}.packs alter column data set storage external;
 
--- A window is loaded through this one, whose rows are those that are kept in memory.
-create index packs_window_idx on {schema}.packs (lane_id, scope, pack_id) where run_id is null;
 create index packs_run_idx on {schema}.packs (run_id) where run_id is not null;
 -- Many rows of few values, of which the index has each value once.
 create index packs_scope_idx on {schema}.packs (scope, partitions);

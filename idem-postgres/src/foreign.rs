@@ -13,8 +13,8 @@ use crate::times::from_micros;
 const DOING: &str = "looking for packed markers of another layout";
 
 /// The rows of `foreign`: those of the scope under another number of partitions, through an index that
-/// has such rows side by side; and those of the window's own lane, in runs or not, under the same
-/// number and in other slices.
+/// has such rows side by side; and those of the window's own lane under the same number and in other
+/// slices.
 macro_rules! foreign_packs {
     ($rest:literal) => {
         concat!(
@@ -28,13 +28,7 @@ macro_rules! foreign_packs {
                  where pack.scope = $2 and pack.partitions > 0 and pack.partitions < $3
                  union all
                  select pack.* from {schema}.packs pack
-                 where pack.lane_id = $1 and pack.scope = $2 and pack.run_id is null
-                   and pack.partitions = $3 and pack.slices <> $4
-                 union all
-                 select pack.*
-                 from {schema}.runs run
-                 join {schema}.packs pack on pack.run_id = run.run_id
-                 where run.lane_id = $1 and run.scope = $2
+                 where pack.lane_id = $1 and pack.scope = $2
                    and pack.partitions = $3 and pack.slices <> $4
              ) ",
             $rest

@@ -1,21 +1,17 @@
 //! Forgetting a key, in whatever form its marker is.
 
-use std::collections::BTreeSet;
-
-use idem_runtime::packed::{Digest, DigestKey, PackRow, open_letter, without};
-use idem_runtime::{Error, ErrorKind, Key, Result};
+use idem_runtime::packed::{Digest, DigestKey, PackRow, check_settled, without};
+use idem_runtime::{Key, MarkerState, Result};
 use uuid::Uuid;
 
 use crate::Inner;
 use crate::error::failed;
 use crate::marker_id::marker_id;
 use crate::packs::{Selected, digest_key, select_packs};
+use crate::times::to_micros;
 use crate::tx::Session;
 
 const DOING: &str = "forgetting a key";
-
-/// How often it begins anew because another lane has packed the key meanwhile.
-const TRIES: usize = 5;
 
 /// The lane of a marker counts where it is packed: it keeps in mind what was given up on once.
 pub(crate) const MARKER: &str = "
@@ -45,10 +41,11 @@ select exists (
 )
 ";
 
+/// In these lanes: what another one has packed since is not what is forgotten.
 pub(crate) const PACKS: &str = select_packs!(
     "",
     "from {schema}.packs pack
-     where pack.scope = $1 and position($2::bytea in pack.data) > 0
+     where pack.lane_id = any($3::bigint[]) and pack.scope = $1 and position($2::bytea in pack.data) > 0
      order by pack.pack_id"
 );
 
@@ -60,10 +57,11 @@ select lane_id, scope, log, partitions, slices, slice, $2, $3, $4,
        timestamptz 'epoch' + $5::bigint * interval '1 microsecond',
        timestamptz 'epoch' + $6::bigint * interval '1 microsecond', run_id, $7
 from {schema}.packs
-where pack_id = $1
+where lane_id = $8 and scope = $9 and pack_id = $1
 ";
 
-pub(crate) const DELETE: &str = "delete from {schema}.packs where pack_id = any($1::bigint[])";
+pub(crate) const DELETE: &str =
+    "delete from {schema}.packs where lane_id = $1 and scope = $2 and pack_id = $3";
 
 /// The digest is taken out of the one block that may have it, at a place where a digest begins.
 pub(crate) const FORGET_IN_RUN: &str = "
@@ -91,22 +89,17 @@ pub(crate) const DELETE_MARKER: &str = "delete from {schema}.markers where marke
 
 pub(crate) async fn forget(store: &Inner, scope: &str, key: &Key) -> Result<bool> {
     let digests = digest_key(store).await?;
-    for _ in 0..TRIES {
-        let mut session = store.pools.write().await?;
-        match Forget::new(store, scope, key, &digests).run(&mut session).await {
-            Ok(Some(found)) => {
-                session.finish(DOING).await?;
-                return Ok(found);
-            }
-            Ok(None) => drop(session.rollback().await),
-            Err(error) => {
-                session.rollback().await;
-                return Err(error);
-            }
+    let mut session = store.pools.write().await?;
+    match Forget::new(store, scope, key, &digests).run(&mut session).await {
+        Ok(found) => {
+            session.finish(DOING).await?;
+            Ok(found)
+        }
+        Err(error) => {
+            session.rollback().await;
+            Err(error)
         }
     }
-    let message = format!("{DOING}: lanes pack it again and again");
-    Err(Error::new(ErrorKind::Transient, message))
 }
 
 struct Forget<'a> {
@@ -123,11 +116,11 @@ impl<'a> Forget<'a> {
         Self { store, scope, key, marker, digest }
     }
 
-    /// Whether there was something; `None` when a lane has it that was not known to.
+    /// Whether there was something.
     ///
     /// The marker before the lanes, as whoever claims it and seals; then whatever depends on having
     /// waited, in later statements.
-    async fn run(&self, session: &mut Session) -> Result<Option<bool>> {
+    async fn run(&self, session: &mut Session) -> Result<bool> {
         let failed = |error| failed(DOING, error);
         let sql = &self.store.sql;
         let marker = sqlx::query_as::<_, (i16, Option<i64>)>(sql.forget_lock_marker.clone());
@@ -136,25 +129,21 @@ impl<'a> Forget<'a> {
         let lanes = sqlx::query_as::<_, (i64,)>(sql.forget_lanes_of.clone());
         let lanes = lanes.bind(self.scope).bind(self.digest.to_bytes().to_vec());
         let lanes = session.all(lanes).await.map_err(failed)?;
-        let lanes: BTreeSet<i64> =
-            lanes.into_iter().map(|row| row.0).chain(marker.and_then(|row| row.1)).collect();
-        self.unsettle(session, lanes.iter().copied().collect()).await?;
+        let lanes = lanes.into_iter().map(|row| row.0).chain(marker.and_then(|row| row.1));
+        let lanes: Vec<i64> = lanes.collect();
+        self.unsettle(session, &lanes).await?;
 
         let open = sqlx::query_as::<_, (bool,)>(sql.forget_open_letters.clone());
         let open = session.optional(open.bind(self.scope).bind(self.key.as_str())).await;
         let open = open.map_err(failed)? == Some((true,));
-        if open || marker.is_some_and(|(state, _)| state != 0) {
-            return Err(open_letter(self.scope, self.key));
-        }
+        let state = marker.and_then(|(state, _)| MarkerState::from_i16(state));
+        check_settled(self.scope, self.key, state, open)?;
 
         let packs = sqlx::query_as::<_, Selected>(sql.forget_packs_of.clone());
-        let packs = packs.bind(self.scope).bind(self.digest.to_bytes().to_vec());
+        let packs = packs.bind(self.scope).bind(self.digest.to_bytes().to_vec()).bind(lanes);
         let mut found = marker.is_some();
         for Selected(row) in session.all(packs).await.map_err(failed)? {
             let Some(left) = without(&row, self.digest)? else { continue };
-            if !lanes.contains(&row.lane) {
-                return Ok(None);
-            }
             found = true;
             self.rewrite(session, &row, left).await.map_err(failed)?;
         }
@@ -162,16 +151,16 @@ impl<'a> Forget<'a> {
             let delete = sqlx::query(sql.forget_marker.clone()).bind(self.marker);
             session.execute(delete).await.map_err(failed)?;
         }
-        Ok(Some(found))
+        Ok(found)
     }
 
-    async fn unsettle(&self, session: &mut Session, lanes: Vec<i64>) -> Result<()> {
+    async fn unsettle(&self, session: &mut Session, lanes: &[i64]) -> Result<()> {
         if lanes.is_empty() {
             return Ok(());
         }
         let sql = &self.store.sql;
         for statement in [&sql.forget_lock_lanes, &sql.unsettle_lanes, &sql.unsettle_slices] {
-            let statement = sqlx::query(statement.clone()).bind(&lanes);
+            let statement = sqlx::query(statement.clone()).bind(lanes);
             session.execute(statement).await.map_err(|error| failed(DOING, error))?;
         }
         Ok(())
@@ -183,7 +172,6 @@ impl<'a> Forget<'a> {
         row: &PackRow,
         left: Option<PackRow>,
     ) -> sqlx::Result<()> {
-        use crate::times::to_micros;
         let sql = &self.store.sql;
         if let Some(left) = left {
             let replace = sqlx::query(sql.forget_replace.clone())
@@ -193,10 +181,13 @@ impl<'a> Forget<'a> {
                 .bind(i64::from(left.count))
                 .bind(to_micros(left.first_at))
                 .bind(to_micros(left.last_at))
-                .bind(left.data);
+                .bind(left.data)
+                .bind(row.lane)
+                .bind(self.scope);
             session.execute(replace).await?;
         }
-        session.execute(sqlx::query(sql.forget_row.clone()).bind([row.id])).await?;
+        let delete = sqlx::query(sql.forget_row.clone());
+        session.execute(delete.bind(row.lane).bind(self.scope).bind(row.id)).await?;
         if let Some(run) = row.run {
             let digest = self.digest.to_bytes().to_vec();
             let cut = sqlx::query(sql.forget_in_run.clone()).bind(run).bind(digest);

@@ -53,8 +53,8 @@ delete from {schema}.markers where ctid = any(array(
 
 /// As [`FORGET_MARKERS`], through an index. Their runs and windows went with the lanes.
 pub(crate) const FORGET_PACKS: &str = "
-delete from {schema}.packs where pack_id = any(array(
-    select pack_id from {schema}.packs
+delete from {schema}.packs where ctid = any(array(
+    select ctid from {schema}.packs
     where scope = any(array(select scope from {schema}.scopes where group_name = any($1::text[])))
     limit $2
 ))

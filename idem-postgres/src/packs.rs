@@ -104,7 +104,9 @@ pub(crate) const HEADS: &str = select_packs!(
 
 pub(crate) const OF_NUMBERS: &str = select_packs!(
     "",
-    "from {schema}.packs pack where pack.pack_id = any($1::bigint[]) order by pack.pack_id"
+    "from {schema}.packs pack
+     where pack.lane_id = $1 and pack.scope = $2 and pack.pack_id = any($3::bigint[])
+     order by pack.pack_id"
 );
 
 pub(crate) const GIVEN_UP_KEYS: &str = "
@@ -123,7 +125,8 @@ with fence as materialized (
     select pack.pack_id
     from {schema}.packs pack
     join fence using (lane_id)
-    where pack.pack_id = any($3::bigint[]) and pack.scope = $4 and pack.run_id is null
+    where pack.lane_id = $1 and pack.scope = $4 and pack.pack_id = any($3::bigint[])
+      and pack.run_id is null
     order by pack.pack_id
     for update of pack
 ), complete as materialized (
@@ -131,7 +134,7 @@ with fence as materialized (
 ), gone as (
     delete from {schema}.packs pack
     using chosen, complete
-    where pack.pack_id = chosen.pack_id
+    where pack.lane_id = $1 and pack.scope = $4 and pack.pack_id = chosen.pack_id
 ), merged as (
     insert into {schema}.packs (lane_id, scope, log, partitions, slices, slice, first_offset,
                                 last_offset, digests, first_at, last_at, data)
@@ -151,7 +154,7 @@ with fence as materialized (
     select pack.pack_id, pack.run_id, pack.log
     from {schema}.packs pack
     join fence using (lane_id)
-    where pack.pack_id = any($3::bigint[]) and pack.scope = $4
+    where pack.lane_id = $1 and pack.scope = $4 and pack.pack_id = any($3::bigint[])
     order by pack.pack_id
     for update of pack
 ), complete as materialized (
@@ -159,7 +162,7 @@ with fence as materialized (
 ), gone as (
     delete from {schema}.packs pack
     using chosen, complete
-    where pack.pack_id = chosen.pack_id
+    where pack.lane_id = $1 and pack.scope = $4 and pack.pack_id = chosen.pack_id
 ), raised as (
     insert into {schema}.windows as known (lane_id, scope, log, floor)
     select lane_id, $4, coalesce((select max(chosen.log) from chosen), complete.log), $5
@@ -354,10 +357,17 @@ pub(crate) async fn of_window(
     Ok(rows.into_iter().map(|row| row.0).collect())
 }
 
-pub(crate) async fn of_numbers(store: &Inner, rows: &[i64]) -> Result<Vec<PackRow>> {
+pub(crate) async fn of_numbers(
+    store: &Inner,
+    window: &WindowId<'_>,
+    rows: &[i64],
+) -> Result<Vec<PackRow>> {
     const DOING: &str = "reading packed markers";
     let mut session = store.pools.read().await?;
-    let packs = sqlx::query_as::<_, Selected>(store.sql.packs_of_numbers.clone()).bind(rows);
+    let packs = sqlx::query_as::<_, Selected>(store.sql.packs_of_numbers.clone())
+        .bind(window.lane)
+        .bind(window.scope)
+        .bind(rows);
     let rows = session.all(packs).await.map_err(|error| failed(DOING, error))?;
     session.finish(DOING).await?;
     Ok(rows.into_iter().map(|row| row.0).collect())

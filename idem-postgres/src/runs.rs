@@ -26,8 +26,8 @@ with fence as materialized (
     select pack.pack_id
     from {schema}.packs pack
     join fence using (lane_id)
-    where pack.pack_id = any($3::bigint[]) and pack.scope = $4 and pack.run_id is null
-      and pack.slices = $5 and pack.slice = $6
+    where pack.lane_id = $1 and pack.scope = $4 and pack.pack_id = any($3::bigint[])
+      and pack.run_id is null and pack.slices = $5 and pack.slice = $6
     order by pack.pack_id
     for update of pack
 ), added as (
@@ -40,7 +40,7 @@ with fence as materialized (
     update {schema}.packs pack
     set run_id = added.run_id
     from chosen, added
-    where pack.pack_id = chosen.pack_id
+    where pack.lane_id = $1 and pack.scope = $4 and pack.pack_id = chosen.pack_id
 )
 select run_id from added
 ";
@@ -56,7 +56,7 @@ from generate_series(0, (octet_length($2::bytea) - 1) / $3::int) as block
 /// The places (from 1) of those that are in one of the runs, and how many of the runs there are.
 ///
 /// A digest is in the last block that begins at or before it, or in none. The bytes of two digests
-/// together may look like a third one, hence the second look, at each digest of the block.
+/// together may look like a third one; then each digest of the block is looked at.
 pub(crate) const IN_RUNS: &str = "
 select array(
     select asked.place
@@ -64,13 +64,15 @@ select array(
     where exists (
         select from unnest($1::bigint[]) as run (run_id)
         cross join lateral (
-            select block.data from {schema}.run_blocks block
+            select block.data, position(asked.digest in block.data) as place
+            from {schema}.run_blocks block
             where block.run_id = run.run_id and block.from_digest <= asked.digest
             order by block.from_digest desc
             limit 1
         ) as block
         where case
-            when position(asked.digest in block.data) = 0 then false
+            when block.place = 0 then false
+            when block.place % 16 = 1 then true
             else exists (
                 select from generate_series(0, octet_length(block.data) / 16 - 1) as nth
                 where substring(block.data from nth * 16 + 1 for 16) = asked.digest

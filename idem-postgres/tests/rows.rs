@@ -220,9 +220,14 @@ async fn of_two_groups_that_bring_a_new_scope_at_once_one_is_refused() {
 async fn a_mode_of_a_later_release_is_not_overwritten() {
     on_store(async |fixture: Fixture, store: Postgres| {
         register(&store, "g", &["a"], &[], &[]).await.unwrap();
-        fixture.run("update {schema}.scopes set mode = 'packed'").await;
+        fixture
+            .run(
+                "alter table {schema}.scopes drop constraint scopes_mode_known;
+                 update {schema}.scopes set mode = 'carved'",
+            )
+            .await;
         let error = register(&store, "g", &["a"], &[], &[]).await.unwrap_err();
-        assert!(error.to_string().contains("`packed`"), "{error}");
+        assert!(error.to_string().contains("`carved`"), "{error}");
     })
     .await;
 }

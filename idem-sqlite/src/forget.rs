@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use idem_runtime::packed::{Digest, open_letter, without};
-use idem_runtime::{Key, Result};
+use idem_runtime::packed::{Digest, check_settled, without};
+use idem_runtime::{Key, MarkerState, Result};
 
 use crate::Inner;
 use crate::error::failed;
@@ -62,9 +62,8 @@ async fn within(
         .fetch_one(tx.connection())
         .await
         .map_err(failed)?;
-    if open || marker.is_some_and(|(state, _)| state != 0) {
-        return Err(open_letter(scope, key));
-    }
+    let state = marker.and_then(|(state, _)| MarkerState::from_i16(state));
+    check_settled(scope, key, state, open)?;
     let packs: Vec<Placed> = sqlx::query_as(sql.find_packed.clone())
         .bind(scope)
         .bind(digest.to_bytes().to_vec())

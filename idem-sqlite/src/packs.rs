@@ -78,7 +78,9 @@ pub(crate) const HEADS: &str = select_packs!(
 
 pub(crate) const OF_NUMBERS: &str = select_packs!(
     "",
-    "where pack.pack_id in (select value from json_each(?1)) order by pack.pack_id"
+    "where pack.lane_id = ?1 and pack.scope = ?2
+       and pack.pack_id in (select value from json_each(?3))
+     order by pack.pack_id"
 );
 
 /// Rows for every slice have no partitions.
@@ -309,8 +311,14 @@ pub(crate) async fn of_window(
     Ok(rows.into_iter().map(|row| row.0).collect())
 }
 
-pub(crate) async fn of_numbers(store: &Inner, rows: &[i64]) -> Result<Vec<PackRow>> {
+pub(crate) async fn of_numbers(
+    store: &Inner,
+    window: &WindowId<'_>,
+    rows: &[i64],
+) -> Result<Vec<PackRow>> {
     let rows: Vec<Selected> = sqlx::query_as(store.sql.packs_of_numbers.clone())
+        .bind(window.lane)
+        .bind(window.scope)
         .bind(numbers(rows)?)
         .fetch_all(&store.readers)
         .await

@@ -224,8 +224,8 @@ impl Store for Sqlite {
         packs::of_window(&self.inner, window, (after, limit), false).await
     }
 
-    async fn packs_of(&self, rows: &[i64]) -> Result<Vec<PackRow>> {
-        packs::of_numbers(&self.inner, rows).await
+    async fn packs_of(&self, window: &WindowId<'_>, rows: &[i64]) -> Result<Vec<PackRow>> {
+        packs::of_numbers(&self.inner, window, rows).await
     }
 
     async fn runs(&self, window: &WindowId<'_>) -> Result<Vec<Run>> {

@@ -1,7 +1,5 @@
 //! Packed markers: what stays in the file.
 
-#![expect(clippy::unwrap_used, reason = "what is missing fails the test")]
-
 mod common;
 
 use std::time::Duration;

@@ -168,10 +168,12 @@ pub async fn a_key_with_an_open_letter_is_not_forgotten<H: Harness>(harness: &H)
     assert!(is_marked(harness, "e1").await);
     assert_eq!(rows(harness, &held).await.len(), 1);
     assert!(can_seal(harness, &held).await, "nothing has happened");
-    // Dropped alone it still is: its marker says that it was given up on. Replayed it is not.
-    let id = at(harness, 1).await.id;
-    replay(harness, id, &key("e1"), LetterAction::Replayed).await;
+    // Once they are settled they are, though the marker of what was dropped says that it is dead.
+    replay(harness, at(harness, 1).await.id, &key("e1"), LetterAction::Replayed).await;
     assert!(forget(harness, "e1").await.unwrap());
+    settle(harness, at(harness, 2).await.id, &settlement(LetterAction::Dropped)).await;
+    assert!(forget(harness, "e2").await.unwrap());
+    assert!(!is_marked(harness, "e2").await);
 
     // A correction, of a key that was processed.
     let correction = Cause { class: FailureClass::Correction, ..cause };
@@ -185,6 +187,18 @@ pub async fn a_key_with_an_open_letter_is_not_forgotten<H: Harness>(harness: &H)
     assert_eq!(forget(harness, "e5").await.unwrap_err().kind(), ErrorKind::GivenUp);
     settle(harness, at(harness, 5).await.id, &settlement(LetterAction::Dropped)).await;
     assert!(forget(harness, "e5").await.unwrap());
+}
+
+pub async fn a_key_whose_attempt_was_begun_is_not_forgotten<H: Harness>(harness: &H) {
+    let held = held(harness).await;
+    let writer = Writer::Lane(&held);
+    let mut tx = begin(harness, &writer).await;
+    let name = key("e1");
+    let claim = Claim { state: MarkerState::Begun, offset: Some(1), ..plain(SCOPE, &name) };
+    harness.store().claim(&mut tx, &writer, &[claim]).await.unwrap();
+    finish(harness, tx, &writer, 1).await;
+    assert_eq!(forget(harness, "e1").await.unwrap_err().kind(), ErrorKind::GivenUp);
+    assert!(is_marked(harness, "e1").await);
 }
 
 pub async fn a_settled_letter_is_opened_again_when_its_key_was_forgotten<H: Harness>(harness: &H) {

@@ -343,6 +343,7 @@ macro_rules! conformance {
         forgetting::a_run_goes_with_the_last_key_of_its_last_row
         forgetting::a_key_that_lanes_keep_in_two_forms_is_forgotten_in_both
         forgetting::a_key_with_an_open_letter_is_not_forgotten
+        forgetting::a_key_whose_attempt_was_begun_is_not_forgotten
         forgetting::a_settled_letter_is_opened_again_when_its_key_was_forgotten
         forgetting::an_event_that_comes_again_can_wait_again
         forgetting::what_was_not_new_opens_no_letter_again

@@ -96,8 +96,8 @@ impl Memory {
     }
 
     /// The committed rows of packed markers of a scope, in the order of their numbers.
-    pub fn packs(&self, scope: &str) -> Vec<PackRow> {
-        self.look(|view| view.packs(scope))
+    pub fn pack_rows(&self, scope: &str) -> Vec<PackRow> {
+        self.look(|view| view.pack_rows(scope))
     }
 
     /// What was begun, claimed and committed so far.

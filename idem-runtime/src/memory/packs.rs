@@ -10,8 +10,8 @@ use crate::key::Key;
 use crate::lane::{Held, LaneId, LaneRow};
 use crate::marker::MarkerState;
 use crate::packed::{
-    Digest, Foreign, NewPack, NewRun, PackRow, Repack, Run, WindowId, WindowRow, has, may_have,
-    open_letter, without,
+    Digest, Foreign, NewPack, NewRun, PackRow, Repack, Run, WindowId, WindowRow, check_settled,
+    has, may_have, without,
 };
 
 #[derive(Debug, Clone, Default)]
@@ -73,8 +73,8 @@ impl Data {
         rows.take(usize::try_from(limit).unwrap_or(usize::MAX)).collect()
     }
 
-    pub(super) fn packs_of(&self, rows: &[i64]) -> Vec<PackRow> {
-        rows.iter().filter_map(|id| self.packs.rows.get(id)).map(|(_, row)| row.clone()).collect()
+    pub(super) fn packs_of(&self, window: &WindowId<'_>, rows: &[i64]) -> Vec<PackRow> {
+        self.of_window(window).filter(|row| rows.contains(&row.id)).cloned().collect()
     }
 
     pub(super) fn runs(&self, window: &WindowId<'_>) -> Vec<Run> {
@@ -386,10 +386,9 @@ impl State {
             return None;
         }
         let marker = self.data.markers.get(&place);
-        let given_up = marker.is_some_and(|it| it.state != MarkerState::Processed)
-            || self.data.letters.values().any(|letter| letter.is_open_of(scope, key));
-        if given_up {
-            return Some(Err(open_letter(scope, key)));
+        let is_open = self.data.letters.values().any(|letter| letter.is_open_of(scope, key));
+        if let Err(error) = check_settled(scope, key, marker.map(|it| it.state), is_open) {
+            return Some(Err(error));
         }
         let mut changes = Vec::new();
         for (id, (of, row)) in &self.data.packs.rows {

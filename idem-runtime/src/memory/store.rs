@@ -373,9 +373,9 @@ impl Store for Memory {
         Ok(self.shared.lock().data.pack_heads(window, after, limit))
     }
 
-    async fn packs_of(&self, rows: &[i64]) -> Result<Vec<PackRow>> {
+    async fn packs_of(&self, window: &WindowId<'_>, rows: &[i64]) -> Result<Vec<PackRow>> {
         self.enter(Point::Packs).await?;
-        Ok(self.shared.lock().data.packs_of(rows))
+        Ok(self.shared.lock().data.packs_of(window, rows))
     }
 
     async fn runs(&self, window: &WindowId<'_>) -> Result<Vec<Run>> {

@@ -76,7 +76,7 @@ impl<'a> View<'a> {
     }
 
     /// The committed rows of packed markers of a scope, in the order of their numbers.
-    pub fn packs(&self, scope: &str) -> Vec<PackRow> {
+    pub fn pack_rows(&self, scope: &str) -> Vec<PackRow> {
         let rows = self.state.data.packs.rows.values();
         rows.filter(|(of, _)| of == scope).map(|(_, row)| row.clone()).collect()
     }

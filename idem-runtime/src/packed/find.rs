@@ -8,7 +8,7 @@ use super::row::PackRow;
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::Key;
 use crate::lane::LaneId;
-use crate::marker::{Marker, Origin};
+use crate::marker::{Marker, MarkerState, Origin};
 use crate::store::Store;
 
 /// Whether these may be the bytes of a row with the digest: true for each one that has it, and hardly
@@ -54,15 +54,26 @@ pub fn refused(scope: &str) -> Error {
     )
 }
 
-/// Why a key is not forgotten.
-pub fn open_letter(scope: &str, key: &Key) -> Error {
-    Error::new(
-        ErrorKind::GivenUp,
-        format!(
-            "scope `{scope}`, key `{key}`: there is an open dead letter of it: replay or drop that \
-             first"
-        ),
-    )
+/// Why a key is not forgotten, if it is not: there is an open dead letter of it, or its marker says
+/// something that has to be settled first.
+///
+/// # Errors
+/// [`GivenUp`](ErrorKind::GivenUp) then.
+pub fn check_settled(
+    scope: &str,
+    key: &Key,
+    marker: Option<MarkerState>,
+    has_open_letter: bool,
+) -> Result<()> {
+    let why = match marker {
+        _ if has_open_letter => "there is an open dead letter of it: replay or drop that first",
+        Some(MarkerState::Begun) => {
+            "an attempt with effects outside of the database was begun, and its end is not known: \
+             let its event be delivered, or settle the marker"
+        }
+        _ => return Ok(()),
+    };
+    Err(Error::new(ErrorKind::GivenUp, format!("scope `{scope}`, key `{key}`: {why}")))
 }
 
 /// The marker of a key in whatever form it has.

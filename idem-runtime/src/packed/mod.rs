@@ -18,7 +18,7 @@ pub(crate) use self::budget::Budget;
 pub use self::digest::{Digest, DigestKey};
 pub(crate) use self::filter::Filter;
 pub(crate) use self::find::find_marker;
-pub use self::find::{has, may_have, open_letter, refused, without};
+pub use self::find::{check_settled, has, may_have, refused, without};
 pub use self::pack::{Damaged, Pack};
 pub use self::row::{BLOCK, Foreign, NewPack, NewRun, PackRow, Repack, Run, WindowId, WindowRow};
 pub(crate) use self::window::{Look, Window};

@@ -181,7 +181,7 @@ impl<S: Store> Tending<S> {
     }
 
     async fn contents(&self, open: &Open, ids: &[i64]) -> Result<Vec<PackRow>> {
-        let rows = self.group.store.packs_of(ids).await?;
+        let rows = self.group.store.packs_of(&open.id(self.held.number), ids).await?;
         if rows.len() != ids.len() {
             return Err(self.changed());
         }
@@ -302,7 +302,7 @@ pub(crate) async fn cool<S: Store>(
         let ids: Vec<i64> = cooled.iter().map(|row| row.id).collect();
         let mut digests: Vec<Digest> = Vec::new();
         for ids in ids.chunks(CONTENTS) {
-            for row in store.packs_of(ids).await? {
+            for row in store.packs_of(&open.id(held.number), ids).await? {
                 let pack = Pack::decode(&row).map_err(|it| damaged(&held.id, open, &it))?;
                 digests.extend(pack.entries.iter().map(|(_, digest)| *digest));
             }

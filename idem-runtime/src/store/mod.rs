@@ -177,6 +177,8 @@ pub trait Store: Lends<Self::Connection> + Clone + Send + Sync + 'static {
     /// one of the keys.
     ///
     /// # Errors
+    /// [`Scope`](crate::ErrorKind::Scope) when a call without Kafka claims a key in a scope that is
+    /// recorded as packed, and does not reclaim it: only the scope's lanes would see it.
     /// [`Transient`](crate::ErrorKind::Transient) on a deadlock, a lock timeout or a lost
     /// connection.
     fn claim(
@@ -268,8 +270,10 @@ pub trait Store: Lends<Self::Connection> + Clone + Send + Sync + 'static {
 
     /// Writes dead letters of a lane, and what waits behind them, within its transaction. One that
     /// is there already (the same scope, log, partition, offset and [digest](crate::Event::digest))
-    /// stays as it is, but for one that waits and is now given up on itself, which takes over the
-    /// new state and cause.
+    /// stays as it is, but for two. One that waits and is now given up on itself takes over the new
+    /// state and cause. One that is settled, where the new one [had a new
+    /// key](NewLetter::had_a_new_key), is opened again with these, and its history says so: its key was
+    /// forgotten.
     ///
     /// A parked letter opens its message key in this lane for others to wait behind; a waiting one
     /// is counted there.
@@ -474,7 +478,7 @@ pub trait Store: Lends<Self::Connection> + Clone + Send + Sync + 'static {
         std::future::ready(Ok(Vec::new()))
     }
 
-    /// The rows with these numbers, as far as they are there.
+    /// The rows with these numbers, of the window's lane and scope, as far as they are there.
     ///
     /// # Errors
     /// When the database fails.
@@ -493,7 +497,9 @@ pub trait Store: Lends<Self::Connection> + Clone + Send + Sync + 'static {
     /// Which of these digests are in one of these runs, in order; within a lane's transaction.
     ///
     /// # Errors
-    /// When the database fails.
+    /// [`Transient`](crate::ErrorKind::Transient) when one of the runs is not there, or the transaction
+    /// does not see it: one that sees less of others may have begun before it was written. Otherwise
+    /// when the database fails.
     fn in_runs(
         &self,
         _tx: &mut Self::Tx,
@@ -544,8 +550,8 @@ pub trait Store: Lends<Self::Connection> + Clone + Send + Sync + 'static {
     }
 
     /// Puts one row in the place of others of a held lane, in a transaction of its own that waits for
-    /// whoever takes the lane; answers whether that was done: not when the lane is no longer held, or
-    /// one of the rows is not there any more.
+    /// whoever takes the lane, and for none of its batches; answers whether that was done: not when the
+    /// lane is no longer held, or one of the rows is not there any more, or is in a run.
     ///
     /// # Errors
     /// When the database fails.
@@ -559,7 +565,9 @@ pub trait Store: Lends<Self::Connection> + Clone + Send + Sync + 'static {
     }
 
     /// Writes a run with the digests of these rows, which are in it from then on, in a transaction of
-    /// its own; answers its number, or `None` as [`repack`](Self::repack) answers no.
+    /// its own; answers its number, or `None` as [`repack`](Self::repack) answers no. The rows are of the
+    /// run's window alone: one that is for every slice is in no run, where other slices would not find
+    /// it.
     ///
     /// # Errors
     /// When the database fails.
@@ -573,7 +581,8 @@ pub trait Store: Lends<Self::Connection> + Clone + Send + Sync + 'static {
     }
 
     /// Forgets these rows of a window, and runs of which no row is left, and raises the window's floor
-    /// (a floor below the one there is stays), in a transaction of its own. Answers as
+    /// (a floor below the one there is stays), in a transaction of its own. The floor is of the latest
+    /// log that the rows are of; without rows, of the lane's. Rows may be in runs. Otherwise as
     /// [`repack`](Self::repack).
     ///
     /// # Errors
@@ -603,7 +612,8 @@ pub trait Store: Lends<Self::Connection> + Clone + Send + Sync + 'static {
 
     /// Within a transaction without Kafka: takes the key of a lane's event for it. Whoever owns the
     /// lane commits nothing from here on before it has loaded its window again. Answers whether the
-    /// digest was new in the lane; then a row for every slice with it is written.
+    /// digest was new in the lane; then a row for every slice with it is written, of this offset. It
+    /// locks the lane's row: letters and markers are locked before it.
     ///
     /// # Errors
     /// When the database fails.
@@ -624,8 +634,8 @@ pub trait Store: Lends<Self::Connection> + Clone + Send + Sync + 'static {
     /// something to forget.
     ///
     /// # Errors
-    /// [`GivenUp`](crate::ErrorKind::GivenUp) when there is an open dead letter of it: replay or drop
-    /// that first. Otherwise when the database fails.
+    /// [`GivenUp`](crate::ErrorKind::GivenUp) when there is an open dead letter of it (replay or drop
+    /// that first), or an attempt that was begun. Otherwise when the database fails.
     fn forget_marker(
         &self,
         _scope: &str,
