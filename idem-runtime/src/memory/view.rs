@@ -94,7 +94,7 @@ impl<'a> View<'a> {
             let digest = DigestKey::new(self.state.data.digest_key.into_bytes());
             let digest = digest.digest(&Key::new(key).ok()?);
             let has = |row: &PackRow| may_have(&row.data, digest);
-            self.packs(scope).iter().any(has).then_some(MarkerState::Processed)
+            self.pack_rows(scope).iter().any(has).then_some(MarkerState::Processed)
         };
         marker.map(|(_, it)| it.state).or_else(is_packed)
     }

@@ -482,7 +482,11 @@ pub trait Store: Lends<Self::Connection> + Clone + Send + Sync + 'static {
     ///
     /// # Errors
     /// When the database fails.
-    fn packs_of(&self, _rows: &[i64]) -> impl Future<Output = Result<Vec<PackRow>, Error>> + Send {
+    fn packs_of(
+        &self,
+        _window: &WindowId<'_>,
+        _rows: &[i64],
+    ) -> impl Future<Output = Result<Vec<PackRow>, Error>> + Send {
         std::future::ready(Ok(Vec::new()))
     }
 

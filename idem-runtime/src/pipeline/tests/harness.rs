@@ -227,7 +227,7 @@ impl World {
 
     /// How many keys `bill` has marked, in whatever form.
     pub(super) fn markers(&self) -> usize {
-        let packs = self.store.packs("bill");
+        let packs = self.store.pack_rows("bill");
         let packs = packs.iter().flat_map(|row| Pack::decode(row).unwrap().entries);
         let packed: BTreeSet<_> = packs.map(|(_, digest)| digest).collect();
         // What was given up on is in both.
