@@ -5,7 +5,8 @@ pub(crate) const USAGE: &str = "\
 usage: cargo xtask <command>
 
   test [-- ARGS]    run all tests against a real Kafka and a real PostgreSQL, which are started and
-                    stopped; ARGS go to cargo test. A service whose variable (KAFKA_BOOTSTRAP,
+                    stopped, and those of the pipeline once more with packed markers; ARGS go to cargo
+                    test, which is run once then. A service whose variable (KAFKA_BOOTSTRAP,
                     DATABASE_URL) is set, or that is up, is used as it is.
   lint              check format, lints, docs and, if cargo-deny is installed, dependencies
   ci                lint, then test

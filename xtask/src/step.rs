@@ -26,6 +26,16 @@ impl Outcome {
     }
 }
 
+impl Outcome {
+    /// Of two commands: the first failure, if there is one.
+    pub(crate) fn and(self, next: Self) -> Self {
+        match self {
+            Self::Success => next,
+            Self::Failure(_) => self,
+        }
+    }
+}
+
 impl From<ExitStatus> for Outcome {
     fn from(status: ExitStatus) -> Self {
         match (status.code(), status.signal()) {
@@ -98,5 +108,12 @@ mod tests {
         assert_eq!(outcome(0), Outcome::Success);
         assert_eq!(outcome(101 << 8), Outcome::Failure(101));
         assert_eq!(outcome(15), Outcome::Failure(143));
+    }
+
+    #[test]
+    fn of_two_commands_the_first_failure_counts() {
+        let (good, bad, worse) = (Outcome::Success, Outcome::Failure(1), Outcome::Failure(2));
+        assert_eq!(good.and(good), good);
+        assert_eq!((bad.and(good), good.and(worse), bad.and(worse)), (bad, worse, bad));
     }
 }

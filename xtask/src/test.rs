@@ -10,7 +10,10 @@ use crate::step::{self, Outcome};
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
-/// Starts what is not there, runs all tests, and stops what it started: also after a failure and
+/// Says in which form the tests of the pipeline keep markers.
+const MARKERS: &str = "IDEM_TEST_MARKERS";
+
+/// Starts what is not there, runs all tests, those of the pipeline in both forms of markers, and stops what it started: also after a failure and
 /// after a signal, and the kernel does it if this process is killed.
 pub(crate) fn run(interrupts: &Interrupts, extra: &[String]) -> Result<Outcome> {
     step::say("==> services");
@@ -28,7 +31,16 @@ pub(crate) fn run(interrupts: &Interrupts, extra: &[String]) -> Result<Outcome> 
     command.args(extra);
     command.env(KAFKA_BOOTSTRAP, &services.kafka_bootstrap);
     command.env(DATABASE_URL, &services.database_url);
-    Ok(step::run(interrupts, &mut command)?)
+    command.env_remove(MARKERS);
+    let outcome = step::run(interrupts, &mut command)?;
+    if !extra.is_empty() || interrupts.received().is_some() {
+        return Ok(outcome);
+    }
+    step::say(&format!("\n==> the tests of the pipeline again, with {MARKERS}=packed"));
+    let packed = ["test", "--no-fail-fast", "--workspace", "--lib", "--", "pipeline::"];
+    let mut packed = step::cargo(packed);
+    packed.env(MARKERS, "packed");
+    Ok(outcome.and(step::run(interrupts, &mut packed)?))
 }
 
 /// Whether `cargo test` is told which packages to test; `--workspace` would override that.

@@ -25,7 +25,7 @@ mod tx;
 mod view;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 pub use data::Snapshot;
 pub use faults::{Faults, Point};
@@ -165,6 +165,17 @@ impl Memory {
             let spoiled = rows.filter_map(|(_, row)| row.data.last_mut());
             spoiled.map(|byte| *byte ^= 1).count()
         })
+    }
+
+    /// Makes the committed rows of packed markers of a scope so much older, for whoever reads them from
+    /// now on.
+    pub fn age_packs(&self, scope: &str, by: Duration) {
+        let aged = |time: SystemTime| time.checked_sub(by).unwrap_or(SystemTime::UNIX_EPOCH);
+        self.shared.change(|state| {
+            for (_, row) in state.data.packs.rows.values_mut().filter(|(of, _)| of == scope) {
+                (row.first_at, row.last_at) = (aged(row.first_at), aged(row.last_at));
+            }
+        });
     }
 
     /// Makes every heartbeat of owners so much older: those that were heard of before are dead for

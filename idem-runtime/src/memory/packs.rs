@@ -13,6 +13,7 @@ use crate::packed::{
     Digest, Foreign, NewPack, NewRun, PackRow, Repack, Run, WindowId, WindowRow, check_settled,
     has, may_have, without,
 };
+use crate::store::RELOAD;
 
 #[derive(Debug, Clone, Default)]
 pub(super) struct Packs {
@@ -276,10 +277,9 @@ impl Packs {
 impl Lane {
     /// Whoever owns it commits nothing before it has taken it again.
     pub(super) fn unsettle(&mut self) {
-        // By two, so that it is not taken for a commit of the owner's whose answer was lost.
-        self.row.revision += 2;
+        self.row.revision += RELOAD;
         for slice in &mut self.slices {
-            slice.revision += 2;
+            slice.revision += RELOAD;
         }
     }
 }

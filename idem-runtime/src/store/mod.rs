@@ -615,9 +615,9 @@ pub trait Store: Lends<Self::Connection> + Clone + Send + Sync + 'static {
     }
 
     /// Within a transaction without Kafka: takes the key of a lane's event for it. Whoever owns the
-    /// lane commits nothing from here on before it has loaded its window again. Answers whether the
-    /// digest was new in the lane; then a row for every slice with it is written, of this offset. It
-    /// locks the lane's row: letters and markers are locked before it.
+    /// lane commits nothing from here on before it has loaded its window again ([`RELOAD`]). Answers
+    /// whether the digest was new in the lane; then a row for every slice with it is written, of this
+    /// offset. It locks the lane's row: letters and markers are locked before it.
     ///
     /// # Errors
     /// When the database fails.
@@ -633,7 +633,8 @@ pub trait Store: Lends<Self::Connection> + Clone + Send + Sync + 'static {
     }
 
     /// Forgets a key: its marker in whatever form, so that its event is new when it is delivered
-    /// again. A lane whose window has it loads its window again before it commits anything. Dead
+    /// again. A lane whose window has it loads its window again before it commits anything
+    /// ([`RELOAD`]), and the rows that it was in have other numbers then, or are gone. Dead
     /// letters of it that are settled count for nothing when it fails again. Answers whether there was
     /// something to forget.
     ///
@@ -737,6 +738,12 @@ pub trait Lends<C: ?Sized>: Sized {
     where
         Self: Store;
 }
+
+/// How far the revisions of a lane, and of each of its slices, are moved by whoever changes its packed
+/// markers from outside: so far that its owner always finds them ahead. One more would be taken for a
+/// commit of its own whose answer was lost; and a few more for what it knows, should the database have
+/// lost its last transactions.
+pub const RELOAD: i64 = 1 << 32;
 
 fn unpacked<S: Store>() -> Error {
     Error::new(

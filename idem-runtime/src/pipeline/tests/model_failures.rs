@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use super::client::Client;
 use super::handlers::{Audit, Bill, Do};
-use super::harness::{Running, World, id_of};
+use super::harness::{Running, World, id_of, is_packed};
 use crate::dead_letter::{LetterFilter, LetterState};
 use crate::error::ErrorKind;
 use crate::group::Registered;
-use crate::memory::{Pause, Point, Snapshot};
-use crate::pipeline::policy::{DatabaseLost, Start};
+use crate::memory::{Memory, Pause, Point, Snapshot};
+use crate::pipeline::policy::{DatabaseLost, LayoutChanged, Start};
 use crate::pipeline::stats::Counts;
 use crate::pipeline::stop::Stop;
 use crate::policy::{OnFailure, Policy, Retry};
@@ -32,7 +32,9 @@ struct Model {
     /// The message key of each event that was made.
     made: BTreeMap<String, Option<String>>,
     goes_back: bool,
+    policy: Policy,
     parks: bool,
+    sliced: bool,
     log: Vec<String>,
 }
 
@@ -48,12 +50,10 @@ impl Model {
         if parks {
             policy = policy.on_failure(OnFailure::ParkKey { limit: 20 });
         }
-        let mut handlers = vec![Registered::of::<Bill>(), Registered::of::<Audit>()];
-        for handler in &mut handlers {
-            handler.policy = policy;
-        }
-        let mut world = World::of(handlers, PARTITIONS);
+        let mut world = World::of(handlers(policy), PARTITIONS);
         world.settings.max_batch = 7;
+        world.settings.tend_interval = Duration::from_millis(200);
+        world.settings.policies.layout_changed = LayoutChanged::Widen;
         // The deaths of this world are nobody's fault.
         world.settings.quarantine_after = u32::MAX;
         world.settings.policies.start = Some(Start::Earliest);
@@ -69,7 +69,9 @@ impl Model {
             slow: Vec::new(),
             made: BTreeMap::new(),
             goes_back: seed.is_multiple_of(3),
+            policy,
             parks,
+            sliced: seed & 2 == 2,
             log: vec![format!("seed {seed}: {policy:?}")],
         };
         for partition in model.world.broker.partitions() {
@@ -103,6 +105,9 @@ impl Model {
             };
             let to = match &key {
                 Some(key) => i32::from(key.starts_with("p1")),
+                // Packed markers find a copy where the first was, and only in its slice.
+                None if is_packed() && copy && self.sliced => continue,
+                None if is_packed() => i32::from(id.ends_with(['0', '2', '4', '6', '8'])),
                 None => partition,
             };
             let payload = serde_json::json!({ "id": id }).to_string();
@@ -114,14 +119,15 @@ impl Model {
     async fn step(&mut self) {
         let partition = i32::try_from(self.random.below(PARTITIONS)).unwrap();
         let faults = self.world.store.faults();
-        let step = self.random.below(26);
+        let step = self.random.below(27);
         self.log.push(format!("step {step} at {partition}"));
         match step {
             0..=4 => self.produce(partition),
             5..=7 => {
                 use Point::{
                     Begin, Claim, Commit, Cut, ForgetAttempts, GiveUp, GivenUp, Letters,
-                    NoteAttempt, Parked, Read, Released, Reposition, Rollback, Seal, Unpark,
+                    NoteAttempt, Pack, Packs, Parked, Read, Released, Reposition, Rollback, Seal,
+                    Unpark,
                 };
                 let points = [
                     Begin,
@@ -133,6 +139,8 @@ impl Model {
                     GivenUp,
                     Letters,
                     NoteAttempt,
+                    Pack,
+                    Packs,
                     Parked,
                     Read,
                     Released,
@@ -176,6 +184,7 @@ impl Model {
             }
             22..=23 => self.replay().await,
             24 => self.discard().await,
+            25 => self.divide(),
             _ => self.world.script.mend(),
         }
     }
@@ -215,6 +224,14 @@ impl Model {
         if !letters.is_empty() {
             let filter = LetterFilter::id(self.random.pick(&letters).id);
             let _ = self.world.dead_letters().discard(&filter, "the model says so").await;
+        }
+    }
+
+    /// Lanes that start from now on have more or fewer slices.
+    fn divide(&mut self) {
+        if self.sliced {
+            let slices = 2 + u16::try_from(self.random.below(3)).unwrap();
+            self.world.set_handlers(handlers(self.policy.slices(slices)));
         }
     }
 
@@ -323,6 +340,14 @@ impl Model {
             }
         }
     }
+}
+
+fn handlers(policy: Policy) -> Vec<Registered<Memory>> {
+    let mut handlers = vec![Registered::of::<Bill>(), Registered::of::<Audit>()];
+    for handler in &mut handlers {
+        handler.policy = policy;
+    }
+    handlers
 }
 
 async fn run(seed: u64) -> Counts {

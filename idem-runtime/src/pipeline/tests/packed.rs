@@ -355,6 +355,29 @@ async fn a_forgotten_key_is_not_taken_for_a_commit_without_an_answer() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_key_that_is_forgotten_in_a_database_that_went_back_does_not_hide_that_it_did() {
+    for lost in 1..4 {
+        let mut world = World::with(PACKED);
+        world.settings.max_batch = 1;
+        world.broker.produce(0, ids(3));
+        let lane = world.start(0);
+        world.worked(0, 3).await;
+        let earlier = world.store.snapshot();
+        world.broker.produce(0, (0..lost).map(|n| format!("lost{n}")));
+        world.worked(0, 3 + lost).await;
+        world.store.restore(&earlier);
+        assert!(world.forget("e0").await);
+        // Nobody has looked yet when the next event comes.
+        world.broker.produce(0, ["last"]);
+        world.worked(0, 4 + lost).await;
+        let lost = (0..lost).map(|n| format!("lost{n}"));
+        let expected: Vec<_> = ids(3).into_iter().chain(lost).chain(["last".to_owned()]).collect();
+        assert_eq!(world.bills(), expected);
+        lane.finish().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_damaged_row_stops_the_lane_and_nothing_is_skipped() {
     for slices in [1, 2] {
         let world = World::with(PACKED.slices(slices));

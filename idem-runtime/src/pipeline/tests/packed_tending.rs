@@ -166,13 +166,19 @@ async fn nothing_is_forgotten_that_kafka_can_still_deliver() {
 
 #[tokio::test(start_paused = true)]
 async fn what_is_older_than_the_window_is_forgotten_as_what_is_too_many() {
-    let world = world(PACKED.window(Window::time(Duration::ZERO)));
+    const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+    let world = world(PACKED.window(Window::time(DAY)));
     world.broker.produce(0, ids(3));
     world.drain(0).await;
-    world.broker.trim(0, 3);
+    world.store.age_packs("bill", DAY * 2);
+    world.broker.produce(0, ["e3"]);
+    world.drain(0).await;
+    world.broker.trim(0, 4);
     let lane = world.start(0);
-    until(|| world.store.pack_rows("bill").is_empty()).await;
+    until(|| packed(&world) == (Some(3), 1)).await;
     assert_eq!(floor(&world).await, 3);
+    quiet(Duration::from_secs(5)).await;
+    assert_eq!(packed(&world), (Some(3), 1));
     lane.finish().await;
 }
 
@@ -325,7 +331,9 @@ async fn an_old_delivery_does_not_wait_behind_a_parked_key_to_be_worked_again() 
 
 #[tokio::test(start_paused = true)]
 async fn a_key_that_was_given_up_on_is_known_when_everything_else_is_forgotten() {
-    let mut world = world(keeping(0).retry(Retry::never()));
+    // The owner forgets them as well.
+    let nothing = Window::time(Duration::ZERO).events(0);
+    let mut world = world(PACKED.window(nothing).retry(Retry::never()));
     world.settings.policies.stale = Some(Stale::Skip);
     world.script.always("bill", "e1", Do::Fail);
     world.broker.produce(0, ids(3));
@@ -337,6 +345,7 @@ async fn a_key_that_was_given_up_on_is_known_when_everything_else_is_forgotten()
     world.worked(0, 4).await;
     until(|| world.store.pack_rows("bill").is_empty()).await;
     lane.finish().await;
+    assert_eq!(world.script.attempts("e1"), [1]);
     world.script.mend();
     let corrected = r#"{"id":"e1","corrected":true}"#.to_owned();
     world.broker.produce_raw(0, [corrected]);
