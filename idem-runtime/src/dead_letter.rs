@@ -79,11 +79,13 @@ pub enum FailureClass {
     UnknownEnd,
     /// No handler of the group wants an event of this type.
     Unmatched,
+    /// Whether it was processed is not known any more: it lies below the floor of a window.
+    Stale,
 }
 
 impl FailureClass {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Handler,
         Self::Panic,
         Self::Timeout,
@@ -96,6 +98,7 @@ impl FailureClass {
         Self::KeyReuse,
         Self::UnknownEnd,
         Self::Unmatched,
+        Self::Stale,
     ];
 
     /// The word in the database.
@@ -113,6 +116,7 @@ impl FailureClass {
             Self::KeyReuse => "key_reuse",
             Self::UnknownEnd => "unknown_end",
             Self::Unmatched => "unmatched",
+            Self::Stale => "stale",
         }
     }
 

@@ -46,6 +46,8 @@ pub enum ErrorKind {
     Scope,
     /// The log in Kafka is not the one the position was taken from, or lost a part of it.
     Log,
+    /// The number of partitions, or of slices, is another one than when packed markers were written.
+    LayoutChanged,
     /// The database lost what Kafka's commit says it had.
     DatabaseLost,
     /// Kafka refused or failed a request.

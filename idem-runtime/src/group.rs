@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::format::SchemaOf;
 use crate::handler::{KeySource, Subscriber};
 use crate::marker::MarkerMode;
-use crate::policy::{IsolationLevel, OnFailure, Policy, Retry};
+use crate::policy::{IsolationLevel, Markers, OnFailure, Policy, Retry};
 use crate::registry::SchemaRegistry;
 use crate::routing::{EventType, Rules, Told, Topic, Types, unmatched_scope};
 use crate::state::{Needs, States};
@@ -48,6 +48,12 @@ impl<S: Store> Group<S> {
             .filter(|it| it.reads(topic))
             .map(|it| it.scope)
             .collect()
+    }
+
+    /// Whether a handler that reads this topic keeps packed markers.
+    pub(crate) fn is_packed(&self, topic: &str) -> bool {
+        let mut packed = self.handlers.iter().filter(|it| it.mode() == MarkerMode::Packed);
+        packed.any(|it| it.reads(topic))
     }
 
     /// The topics and patterns of topics, each once, in order.
@@ -158,7 +164,10 @@ impl<S: Store> Registered<S> {
     pub(crate) fn mode(&self) -> MarkerMode {
         match self.key {
             KeySource::Offset => MarkerMode::Offset,
-            KeySource::Event | KeySource::Message => MarkerMode::Rows,
+            KeySource::Event | KeySource::Message => match self.policy.markers {
+                Some(Markers::Packed) => MarkerMode::Packed,
+                Some(Markers::Rows) | None => MarkerMode::Rows,
+            },
         }
     }
 

@@ -87,9 +87,11 @@ pub use key::{Content, IntoKey, Key, KeyError, KeyPart, MaybePart, NeverMissing}
 pub use letters::DeadLetters;
 pub use marker::{Fingerprint, Marker, MarkerMode, MarkerState, Origin};
 pub use outcome::{Decision, Outcome};
-pub use pipeline::policy::{DatabaseLost, LogChanged, Start};
+pub use pipeline::policy::{DatabaseLost, LayoutChanged, LogChanged, Stale, Start};
 pub use pipeline::stats::Counts;
-pub use policy::{IsolationLevel, MissingKey, OnFailure, PayloadCheck, Policy, Retry};
+pub use policy::{
+    IsolationLevel, Markers, MissingKey, OnFailure, PayloadCheck, Policy, Retry, Window,
+};
 pub use process::{Processor, answer, process};
 #[cfg(feature = "avro")]
 pub use registry::SchemaRegistry;

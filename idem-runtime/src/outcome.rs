@@ -48,6 +48,9 @@ pub enum Decision {
     Processed,
     /// The key was processed before; the handler did not run.
     Duplicate,
+    /// It lies below the floor of a window: whether it was processed is not known any more, and it
+    /// passes, as its group says.
+    Stale,
     /// The handler failed; the event will be tried again.
     Retried,
     /// It was given up on and is a dead letter, in the transaction that marks it. Or it arrived
@@ -63,6 +66,7 @@ impl Decision {
         match self {
             Self::Processed => "processed",
             Self::Duplicate => "duplicate",
+            Self::Stale => "stale",
             Self::Retried => "retried",
             Self::DeadLettered => "dead_lettered",
             Self::Parked => "parked",

@@ -184,6 +184,53 @@ pub enum IsolationLevel {
     Serializable,
 }
 
+/// How a handler's markers are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum Markers {
+    /// A row for each key: finds a duplicate wherever it comes from.
+    #[default]
+    Rows,
+    /// The digests of a batch's keys in one row, and a window of them in memory: finds a duplicate in
+    /// the same partition of the topic, at a tenth of the price.
+    Packed,
+}
+
+/// How long packed markers are kept: a marker is forgotten when it is older than this time, or when
+/// so many are newer in its partition, whichever comes first; but none whose event Kafka could still
+/// deliver, unless the group says what becomes of a delivery that is [stale](Stale).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct Window {
+    /// For how long.
+    pub time: Duration,
+    /// How many, for each partition (or slice of one).
+    pub events: Option<u64>,
+}
+
+impl Window {
+    /// Seven days, however many.
+    pub const DEFAULT: Self = Self::time(Duration::from_secs(7 * 24 * 60 * 60));
+
+    /// For so long.
+    pub const fn time(time: Duration) -> Self {
+        Self { time, events: None }
+    }
+
+    /// And at most so many for each partition (or slice of one).
+    #[must_use]
+    pub const fn events(mut self, events: u64) -> Self {
+        self.events = Some(events);
+        self
+    }
+}
+
+impl Default for Window {
+    fn default() -> Self {
+        Self::DEFAULT
+    }
+}
+
 /// What a handler's attribute says of failure, time and order. What it does not say comes from its
 /// group, and then from the defaults.
 ///
@@ -219,6 +266,10 @@ pub struct Policy {
     /// end is not known. Each event is a transaction of its own then, and another one that writes down
     /// that it is begun.
     pub unknown_end: Option<UnknownEnd>,
+    /// How its markers are kept.
+    pub markers: Option<Markers>,
+    /// How long packed markers are kept.
+    pub window: Option<Window>,
 }
 
 impl Policy {
@@ -233,6 +284,8 @@ impl Policy {
             missing_key: None,
             payload_check: None,
             unknown_end: None,
+            markers: None,
+            window: None,
         }
     }
 
@@ -294,6 +347,20 @@ impl Policy {
         self
     }
 
+    /// Says how its markers are kept.
+    #[must_use]
+    pub const fn markers(mut self, markers: Markers) -> Self {
+        self.markers = Some(markers);
+        self
+    }
+
+    /// Says how long packed markers are kept.
+    #[must_use]
+    pub const fn window(mut self, window: Window) -> Self {
+        self.window = Some(window);
+        self
+    }
+
     /// This, and where it is silent, `other`.
     #[must_use]
     pub fn or(self, other: Self) -> Self {
@@ -306,6 +373,8 @@ impl Policy {
             missing_key: self.missing_key.or(other.missing_key),
             payload_check: self.payload_check.or(other.payload_check),
             unknown_end: self.unknown_end.or(other.unknown_end),
+            markers: self.markers.or(other.markers),
+            window: self.window.or(other.window),
         }
     }
 }

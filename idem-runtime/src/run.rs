@@ -13,6 +13,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::group::Group;
 use crate::kafka::{Forwarder, Kafka, Keeper, Keeping, Reader};
 use crate::lane::Owner;
+use crate::packed::Budget;
 use crate::pipeline::care::Care;
 use crate::pipeline::mark;
 use crate::pipeline::policy::LaneSettings;
@@ -45,6 +46,8 @@ pub(crate) struct Process {
     pub(crate) stats: Arc<Stats>,
     pub(crate) stopped: Stopped,
     pub(crate) care: Arc<Care>,
+    /// The memory of packed markers.
+    pub(crate) budget: Arc<Budget>,
 }
 
 /// The lanes that stand still, each with the error it stopped with.
@@ -288,6 +291,7 @@ impl<S: Store> Runner for GroupRunner<S> {
             settings: lanes,
             stats: Arc::clone(&process.stats),
             care: Arc::clone(&process.care),
+            budget: Arc::clone(&process.budget),
             runtime: tokio::runtime::Handle::current(),
             source: Mutex::default(),
             queue_bytes: settings.queue_bytes,

@@ -11,6 +11,7 @@ use tokio::task::JoinHandle;
 
 use crate::group::Group;
 use crate::lane::{LaneId, Owner, Position};
+use crate::packed::Budget;
 use crate::pipeline::care::Care;
 use crate::pipeline::lane::{Lane, LaneEnd};
 use crate::pipeline::policy::{LaneSettings, Start};
@@ -52,6 +53,7 @@ pub(crate) struct Keeper<S: Store> {
     pub(crate) settings: LaneSettings,
     pub(crate) stats: Arc<Stats>,
     pub(crate) care: Arc<Care>,
+    pub(crate) budget: Arc<Budget>,
     pub(crate) runtime: Handle,
     /// Set once the consumer exists, and taken out again at the end: the consumer's callbacks hold
     /// the keeper, so that a source that stayed would keep the consumer, and its place in the
@@ -99,6 +101,7 @@ impl<S: Store> Keeper<S> {
             settings: self.settings_for(topic),
             stats: Arc::clone(&self.stats),
             care: Arc::clone(&self.care),
+            budget: Arc::clone(&self.budget),
             outside: Mutex::default(),
             stop,
         };

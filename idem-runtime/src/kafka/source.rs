@@ -61,6 +61,12 @@ impl Source for KafkaSource {
         self.blocking(move |consumer| survey(consumer, &topic, partition)).await
     }
 
+    async fn partitions(&self, topic: &str) -> Result<i32> {
+        let topic = topic.to_owned();
+        let partitions = self.blocking(move |consumer| partitions_of(consumer, &topic)).await?;
+        Ok(i32::try_from(partitions.len()).unwrap_or(i32::MAX))
+    }
+
     async fn identity(&self, topic: &str) -> Result<LogIdentity> {
         let topic = topic.to_owned();
         self.blocking(move |consumer| Ok(identity(consumer, &topic))).await

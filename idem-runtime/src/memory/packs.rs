@@ -65,6 +65,18 @@ impl Data {
         rows.take(usize::try_from(limit).unwrap_or(usize::MAX)).cloned().collect()
     }
 
+    pub(super) fn pack_heads(&self, window: &WindowId<'_>, after: i64, limit: u32) -> Vec<PackRow> {
+        let rows = self
+            .of_window(window)
+            .filter(|row| row.id > after && (row.every_slice || slice_of(row) == wanted(window)));
+        let rows = rows.map(|row| PackRow { data: Vec::new(), ..row.clone() });
+        rows.take(usize::try_from(limit).unwrap_or(usize::MAX)).collect()
+    }
+
+    pub(super) fn packs_of(&self, rows: &[i64]) -> Vec<PackRow> {
+        rows.iter().filter_map(|id| self.packs.rows.get(id)).map(|(_, row)| row.clone()).collect()
+    }
+
     pub(super) fn runs(&self, window: &WindowId<'_>) -> Vec<Run> {
         let runs = self.packs.runs.values().filter(|it| {
             it.lane == window.lane && it.scope == window.scope && it.slice == wanted(window)
@@ -79,7 +91,8 @@ impl Data {
         let floor = floor.filter(|(of, _)| *of == log).map_or(0, |(_, floor)| *floor);
         let switched = self.switched.get(window.scope);
         let switched = switched.map(|at| now.duration_since(*at).unwrap_or_default());
-        WindowRow { log, floor, switched, now }
+        let is_packed = self.is_packed(window.scope);
+        WindowRow { log, floor, switched, now, is_packed }
     }
 
     fn is_foreign(

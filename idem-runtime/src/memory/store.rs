@@ -349,6 +349,21 @@ impl Store for Memory {
         Ok(self.shared.lock().data.packs(window, after, limit))
     }
 
+    async fn pack_heads(
+        &self,
+        window: &WindowId<'_>,
+        after: i64,
+        limit: u32,
+    ) -> Result<Vec<PackRow>> {
+        self.enter(Point::Packs).await?;
+        Ok(self.shared.lock().data.pack_heads(window, after, limit))
+    }
+
+    async fn packs_of(&self, rows: &[i64]) -> Result<Vec<PackRow>> {
+        self.enter(Point::Packs).await?;
+        Ok(self.shared.lock().data.packs_of(rows))
+    }
+
     async fn runs(&self, window: &WindowId<'_>) -> Result<Vec<Run>> {
         self.enter(Point::Runs).await?;
         Ok(self.shared.lock().data.runs(window))

@@ -5,9 +5,10 @@ use std::fmt;
 use super::letters::Letter;
 use super::state::State;
 use crate::dead_letter::DeadLetter;
+use crate::key::Key;
 use crate::lane::{LaneId, LaneRow, Owner, Position};
 use crate::marker::MarkerState;
-use crate::packed::PackRow;
+use crate::packed::{DigestKey, PackRow, may_have};
 use crate::store::Terms;
 
 /// How often something happened since the store was made.
@@ -85,12 +86,17 @@ impl<'a> View<'a> {
         self.state.data.packs.runs.len()
     }
 
-    /// What the marker of a key says, if there is one.
+    /// What the marker of a key says, if there is one, in whatever form.
     pub fn marker(&self, scope: &str, key: &str) -> Option<MarkerState> {
         let mut markers = self.state.data.markers.iter();
-        markers
-            .find(|((it, known), _)| it == scope && known.as_str() == key)
-            .map(|(_, it)| it.state)
+        let marker = markers.find(|((it, known), _)| it == scope && known.as_str() == key);
+        let is_packed = || {
+            let digest = DigestKey::new(self.state.data.digest_key.into_bytes());
+            let digest = digest.digest(&Key::new(key).ok()?);
+            let has = |row: &PackRow| may_have(&row.data, digest);
+            self.packs(scope).iter().any(has).then_some(MarkerState::Processed)
+        };
+        marker.map(|(_, it)| it.state).or_else(is_packed)
     }
 
     /// All dead letters and waiting events, in the order of their numbers.

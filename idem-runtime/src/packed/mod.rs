@@ -9,9 +9,11 @@ mod digest;
 mod find;
 mod pack;
 mod row;
+mod window;
 
 pub use self::digest::{Digest, DigestKey};
 pub(crate) use self::find::find_marker;
 pub use self::find::{has, may_have, open_letter, refused, without};
 pub use self::pack::{Damaged, Pack};
 pub use self::row::{BLOCK, Foreign, NewPack, NewRun, PackRow, Repack, Run, WindowId, WindowRow};
+pub(crate) use self::window::{Budget, Filter, Look, Window};

@@ -87,6 +87,8 @@ pub struct WindowRow {
     pub switched: Option<Duration>,
     /// The time by the database's clock.
     pub now: SystemTime,
+    /// Whether the scope is recorded as one with packed markers.
+    pub is_packed: bool,
 }
 
 /// Packed markers of a scope that were written when the topic had another number of partitions, or the

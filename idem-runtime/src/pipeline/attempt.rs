@@ -6,6 +6,7 @@
 use std::ops::Range;
 use std::time::Duration;
 
+use crate::dead_letter::Cause;
 use crate::error::{Error, ErrorKind};
 use crate::group::Group;
 use crate::lane::{Held, Position};
@@ -16,6 +17,7 @@ use crate::pipeline::failed::Failed;
 use crate::pipeline::handle::handle;
 use crate::pipeline::holding::Holding;
 use crate::pipeline::letters::letters;
+use crate::pipeline::packing::Learnt;
 use crate::pipeline::plan::Intent;
 use crate::pipeline::reuse::Reuse;
 use crate::store::{Seal, Sealed, Store, Writer};
@@ -67,6 +69,10 @@ pub(crate) struct Done {
     pub(crate) corrections: Vec<usize>,
     /// Tasks whose key belongs to another payload.
     pub(crate) reused: Vec<Reuse>,
+    /// Tasks that are given up on because whether they were processed is not known any more.
+    pub(crate) stale: Vec<(usize, Cause)>,
+    /// What the windows learn.
+    pub(crate) learnt: Vec<Learnt>,
     /// Whether the owners that died before are forgotten.
     pub(crate) calm: bool,
 }
@@ -96,6 +102,8 @@ pub(crate) async fn attempt<S: Store>(mut trial: Trial<'_, S>, batch: &mut Batch
         intents: Vec::new(),
         corrections: Vec::new(),
         reused: Vec::new(),
+        stale: Vec::new(),
+        learnt: Vec::new(),
         calm: trial.calm,
     };
     let ended = steps(&mut trial, batch, &held, &mut done).await;
@@ -152,7 +160,7 @@ async fn steps<S: Store>(
     let mut tx = group.store.begin(&writer, &group.terms()).await.map_err(Ended::Begin)?;
     let result = async {
         let waiting = lock_parked(trial, batch, held, &mut tx, done).await?;
-        claim(trial, batch, &writer, &mut tx, done).await?;
+        claim(trial, batch, held, &mut tx, done).await?;
         full(trial, batch, done, waiting)?;
         handle(trial, batch, &mut tx, done).await?;
         letters(trial, batch, held, &mut tx, done).await?;

@@ -9,9 +9,11 @@ use crate::key::Key;
 use crate::lane::Held;
 use crate::marker::{MarkerMode, MarkerState};
 use crate::outcome::Decision;
+use crate::packed::Digest;
 use crate::pipeline::attempt::{Done, Ended, Trial};
 use crate::pipeline::batch::{Batch, Kind, Task};
 use crate::pipeline::outside::Outside;
+use crate::pipeline::packing::{Packing, digested, known};
 use crate::pipeline::plan::{Intent, asked, intents};
 use crate::pipeline::reuse::reused;
 use crate::policy::OnFailure;
@@ -113,7 +115,7 @@ pub(crate) fn full<S: Store>(
 pub(crate) async fn claim<S: Store>(
     trial: &Trial<'_, S>,
     batch: &mut Batch<S>,
-    writer: &Writer<'_>,
+    held: &Held,
     tx: &mut S::Tx,
     done: &mut Done,
 ) -> Result<(), Ended> {
@@ -125,15 +127,28 @@ pub(crate) async fn claim<S: Store>(
     let marks = &trial.holding.row.offset_marks;
 
     done.decisions = done.intents.iter().map(|intent| intent.decision()).collect();
-    let mut keyed = Vec::with_capacity(all.len());
+    let windows = &trial.holding.windows;
+    let packs = !released && group.is_packed(&held.id.topic);
+    let mut keyed = Vec::with_capacity(if packs { 0 } else { all.len() });
+    let mut packed = Vec::with_capacity(if packs { all.len() } else { 0 });
+    // Those of a handler that keeps rows now and kept packed markers before.
+    let mut former = Vec::new();
     for (index, task) in all.iter().enumerate() {
         match (task.mode, task.key()) {
             _ if done.intents[index] == Intent::Stay => {}
-            (MarkerMode::Rows, Some(key)) => keyed.push((index, key)),
+            (MarkerMode::Packed, Some(key)) if !released => {
+                packed.push(digested(windows, (index, task), key)?);
+            }
+            // What was released has a marker of its own, however others are kept.
+            (MarkerMode::Rows | MarkerMode::Packed, Some(key)) => {
+                keyed.push((index, key));
+                if let Some(open) = windows.of(task.handler).filter(|_| !released) {
+                    former.push((index, (task.handler, open.digest(key))));
+                }
+            }
             // Without a key there is no marker. Should it be given up on, its letter is unique by its
             // origin.
-            (MarkerMode::Rows, None) => {}
-            (MarkerMode::Packed, _) => {}
+            (MarkerMode::Rows | MarkerMode::Packed, None) => {}
             (MarkerMode::Offset, _) => {
                 let handled = marks.get(scope(index)).is_some_and(|it| offset(index) < *it);
                 if handled && !released {
@@ -142,6 +157,9 @@ pub(crate) async fn claim<S: Store>(
             }
         }
     }
+    let packing = Packing::look(trial, (all, &batch.events), tx, done, packed).await?;
+    keyed.extend(packing.rows(done));
+    let former = seen_before(trial, tx, &former).await?;
     // Sorted, so that two batches that share keys take them in the same order and cannot deadlock.
     // The sort is stable: of equal keys the first in offset order leads.
     keyed.sort_by(|(a, left), (b, right)| (scope(*a), left).cmp(&(scope(*b), right)));
@@ -164,22 +182,36 @@ pub(crate) async fn claim<S: Store>(
                 offset: Some(event.offset),
                 correlation: group.rules.correlation.correlation_of(event),
                 causation: group.rules.correlation.causation_of(event),
-                state: state(done.intents[index]),
+                state: match former.contains(&index) {
+                    true => MarkerState::Processed,
+                    false => state(done.intents[index]),
+                },
                 fingerprint: all[index].fingerprint,
                 reclaim: released || all[index].outside != Outside::No,
                 ..Claim::new(scope(index), key)
             }
         })
         .collect();
-    let new = match group.store.claim(tx, writer, &claims).await.map_err(Ended::Claim)? {
-        Claimed::Fenced => return Err(Ended::Moved),
-        Claimed::Keys(new) => new,
-    };
-    for (&(index, _), new) in keyed.iter().zip(new) {
-        if !new {
-            done.decisions[index] = Decision::Duplicate;
+    // The rows of packed markers fence and guard, too.
+    let claims_rows = !claims.is_empty() || !packs;
+    if claims_rows {
+        let writer = Writer::Lane(held);
+        let claim = group.store.claim(tx, &writer, &claims);
+        let new = match claim.await.map_err(Ended::Claim)? {
+            Claimed::Fenced => return Err(Ended::Moved),
+            Claimed::Keys(new) => new,
+        };
+        for (&(index, _), new) in keyed.iter().zip(new) {
+            if !new || former.contains(&index) {
+                done.decisions[index] = Decision::Duplicate;
+            }
         }
     }
+    if packs {
+        packing.write(trial, (all, &batch.events), (held, claims_rows), tx, done).await?;
+    }
+    keyed.extend(packing.asked());
+    twins.extend(&packing.twins);
     if !released {
         corrections(trial, (all, &batch.events), tx, done, (&keyed, &twins)).await?;
     }
@@ -190,6 +222,20 @@ pub(crate) async fn claim<S: Store>(
         reused(trial, (all, &batch.events), tx, done, (&keyed, &twins)).await?;
     }
     Ok(())
+}
+
+/// Which of these are known to the windows that their handlers had before.
+async fn seen_before<S: Store>(
+    trial: &Trial<'_, S>,
+    tx: &mut S::Tx,
+    former: &[(usize, (usize, Digest))],
+) -> Result<HashSet<usize>, Ended> {
+    let mut sorted = former.to_vec();
+    sorted.sort_by_key(|(_, (handler, _))| *handler);
+    let digests: Vec<_> = sorted.iter().map(|(_, digest)| *digest).collect();
+    let known = known(trial, tx, &digests).await?;
+    let known = sorted.into_iter().zip(known).filter(|(_, known)| *known);
+    Ok(known.map(|((index, _), _)| index).collect())
 }
 
 /// Finds events that came under the key of a dead letter with another payload than its own: somebody

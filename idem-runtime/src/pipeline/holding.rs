@@ -7,6 +7,7 @@ use std::time::SystemTime;
 
 use crate::lane::{AttemptRow, Held, LaneRow, Slice};
 use crate::pipeline::slices::slice_of_key;
+use crate::pipeline::windows::Windows;
 
 #[derive(Debug, Clone)]
 pub(crate) struct Holding {
@@ -17,6 +18,8 @@ pub(crate) struct Holding {
     /// Offsets of events that are done and of which attempts are noted all the same: the note came
     /// after a commit whose answer was lost. They are forgotten with the next batch.
     pub(crate) stale: Vec<i64>,
+    /// Of packed markers.
+    pub(crate) windows: Windows,
 }
 
 impl Holding {
@@ -33,7 +36,7 @@ impl Holding {
             stale.dedup();
             row.attempts.retain(|attempt| !stale.contains(&attempt.offset));
         }
-        Self { row, parked, slice: None, stale }
+        Self { row, parked, slice: None, stale, windows: Windows::default() }
     }
 
     /// A slice of the lane, at this revision.
@@ -45,6 +48,7 @@ impl Holding {
             parked,
             slice: Some(slice),
             stale: self.stale.clone(),
+            windows: Windows::default(),
         }
     }
 

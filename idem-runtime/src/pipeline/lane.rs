@@ -16,6 +16,7 @@ use crate::event::Event;
 use crate::failure::Failure;
 use crate::group::Group;
 use crate::lane::{LaneId, Owner, Standing};
+use crate::packed::Budget;
 use crate::pipeline::batch::Batch;
 use crate::pipeline::care::{Care, Careful};
 use crate::pipeline::holding::Holding;
@@ -24,6 +25,8 @@ use crate::pipeline::source::{Seat, Source};
 use crate::pipeline::stats::Stats;
 use crate::pipeline::stop::{Stop, StopSignal};
 use crate::pipeline::take::Taking;
+use crate::pipeline::tend::{Tender, Tending};
+use crate::pipeline::windows::Windows;
 use crate::store::Store;
 
 /// How long a clean leave may take in the database.
@@ -42,6 +45,8 @@ pub(crate) struct Lane<S: Store> {
     pub(crate) stats: Arc<Stats>,
     /// What is in flight in this process.
     pub(crate) care: Arc<Care>,
+    /// The memory that all windows of this process share.
+    pub(crate) budget: Arc<Budget>,
     /// The numbers of attempts with effects outside of the database, by offset.
     pub(crate) outside: Mutex<HashMap<i64, Uuid>>,
     pub(crate) stop: StopSignal,
@@ -199,7 +204,10 @@ impl<S: Store> Lane<S> {
         );
         let end = match self.group.slices() {
             0 | 1 => match self.cut(&holding, 0).await {
-                Ok(_) => self.work(&mut holding).await,
+                Ok(_) => match self.load_windows(&mut holding).await {
+                    Ok(()) => self.work(&mut holding).await,
+                    Err(end) => end,
+                },
                 Err(end) => end,
             },
             slices => self.work_sliced(&mut holding, slices).await,
@@ -225,6 +233,7 @@ impl<S: Store> Lane<S> {
         if careful.is_on() {
             self.say_careful(holding);
         }
+        let _tender = self.tend(holding, vec![holding.windows.clone()]);
         let mut next_release = Instant::now();
         loop {
             if !holding.parked.is_empty() && next_release <= Instant::now() {
@@ -276,6 +285,19 @@ impl<S: Store> Lane<S> {
             }
             careful.worked();
         }
+    }
+
+    /// Tends to the windows until it is dropped.
+    pub(super) fn tend(&self, holding: &Holding, windows: Vec<Windows>) -> Option<Tender> {
+        let tending = Tending {
+            group: Arc::clone(&self.group),
+            source: Arc::clone(&self.source),
+            held: holding.held(),
+            windows,
+            early: self.settings.policies.stale.is_some(),
+            interval: self.settings.tend_interval,
+        };
+        tending.begin()
     }
 
     /// Works these events as one batch.

@@ -37,8 +37,8 @@ pub(crate) async fn letters<S: Store>(
         let is_correction = done.corrections.contains(&index);
         let (state, cause) = match (done.decisions[index], done.intents[index]) {
             (_, _) if is_correction => (LetterState::Dead, correction.as_ref()),
-            (Decision::DeadLettered, _) if reused(done, index).is_some() => {
-                (LetterState::Dead, reused(done, index))
+            (Decision::DeadLettered, _) if by_key(done, index).is_some() => {
+                (LetterState::Dead, by_key(done, index))
             }
             (Decision::DeadLettered, _) => (LetterState::Dead, task.given_up.as_deref()),
             (Decision::Parked, Intent::Park) => (LetterState::Parked, task.given_up.as_deref()),
@@ -122,9 +122,12 @@ fn unmatched<S: Store>(trial: &Trial<'_, S>, batch: &Batch<S>) -> (String, Vec<(
     (group.unmatched_scope(), events.iter().map(cause).collect())
 }
 
-/// Why it is given up on, if its key belongs to another payload.
-fn reused(done: &Done, index: usize) -> Option<&Cause> {
-    done.reused.iter().find(|it| it.index == index)?.cause.as_ref()
+/// Why it is given up on, if that was found out with its key.
+fn by_key(done: &Done, index: usize) -> Option<&Cause> {
+    let stale = done.stale.iter().find(|(it, _)| *it == index);
+    stale
+        .map(|(_, cause)| cause)
+        .or_else(|| done.reused.iter().find(|it| it.index == index)?.cause.as_ref())
 }
 
 fn correction() -> Cause {

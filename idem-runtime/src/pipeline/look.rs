@@ -44,6 +44,16 @@ impl<S: Store> Lane<S> {
             // What cannot be seen now is looked at until it can.
             Err(error) => return Some(Tenure::Failed(error)),
         };
+        if self.seat.partitions().is_some() {
+            match self.source.partitions(&id.topic).await {
+                Ok(now) if self.seat.minds(now) => {
+                    let message = format!("{id}: the topic has {now} partitions now");
+                    return Some(Tenure::Failed(Error::new(ErrorKind::Kafka, message)));
+                }
+                Ok(_) => {}
+                Err(error) => return Some(Tenure::Failed(error)),
+            }
+        }
         let after = self.seat.queue.next().unwrap_or(row.position).offset;
         let fits = row.identity.difference(&survey.identity).is_none()
             && before <= survey.high

@@ -23,7 +23,8 @@ pub(crate) mod look;
 pub(crate) mod low_water;
 pub(crate) mod mark;
 pub(crate) mod outside;
-pub(crate) mod plan;
+pub(crate) mod packing;
+mod plan;
 pub(crate) mod policy;
 pub(crate) mod queue;
 pub(crate) mod release;
@@ -36,8 +37,10 @@ pub(crate) mod start;
 pub(crate) mod stats;
 pub(crate) mod stop;
 pub(crate) mod take;
+pub(crate) mod tend;
 pub(crate) mod turns;
 pub(crate) mod watch;
+pub(crate) mod windows;
 pub(crate) mod work;
 
 #[cfg(test)]

@@ -43,12 +43,41 @@ pub enum DatabaseLost {
     StartAt(Start),
 }
 
+/// What to do when a topic has another number of partitions than when packed markers were written, or
+/// a lane another number of slices: a key may be elsewhere now than where it was seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum LayoutChanged {
+    /// Stop the lane with an error that explains it.
+    #[default]
+    Stop,
+    /// Load the windows of all partitions, or slices, of before, until they have aged out. A key that
+    /// two partitions have at the same time, around the change, is not found.
+    Widen,
+}
+
+/// What becomes of an event whose packed marker may have been forgotten already: it lies below the
+/// window's floor, and comes again because somebody went back that far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Stale {
+    /// Stop the lane before it.
+    Stop,
+    /// A dead letter of the class `stale`.
+    DeadLetter,
+    /// It is counted and passes.
+    Skip,
+}
+
 /// What a group was told.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Policies {
     pub(crate) start: Option<Start>,
     pub(crate) log_changed: LogChanged,
     pub(crate) database_lost: DatabaseLost,
+    pub(crate) layout_changed: LayoutChanged,
+    /// Also says that packed markers may be forgotten whose events Kafka could still deliver.
+    pub(crate) stale: Option<Stale>,
 }
 
 /// Sizes and times of a lane.
@@ -62,6 +91,8 @@ pub(crate) struct LaneSettings {
     pub(crate) quarantine_after: u32,
     /// How often a lane with parked keys looks whether one was released.
     pub(crate) release_interval: Duration,
+    /// How often packed markers are tended to: small rows joined, old ones forgotten.
+    pub(crate) tend_interval: Duration,
     pub(crate) policies: Policies,
 }
 
@@ -72,6 +103,7 @@ impl Default for LaneSettings {
             linger: Duration::ZERO,
             quarantine_after: 3,
             release_interval: Duration::from_secs(1),
+            tend_interval: Duration::from_secs(10),
             policies: Policies::default(),
         }
     }

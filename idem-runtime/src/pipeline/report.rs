@@ -19,6 +19,7 @@ impl<S: Store> Lane<S> {
         Stats::add(&stats.batches, 1);
         Stats::add(&stats.processed, processed);
         Stats::add(&stats.duplicates, count(Decision::Duplicate));
+        Stats::add(&stats.stale, count(Decision::Stale));
         Stats::add(&stats.dead_lettered, count(Decision::DeadLettered));
         if batch.unmarked {
             self.say_unmarked(batch, &range, done);

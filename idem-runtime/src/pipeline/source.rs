@@ -1,6 +1,6 @@
 //! What the pipeline asks of a source of events.
 
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
@@ -15,6 +15,9 @@ use crate::pipeline::queue::Queue;
 pub(crate) trait Source: Send + Sync + 'static {
     /// What the source knows of these partitions of a topic; of all of them for `None`.
     async fn survey(&self, topic: &str, partition: Option<i32>) -> Result<Vec<Survey>>;
+
+    /// How many partitions a topic has.
+    async fn partitions(&self, topic: &str) -> Result<i32>;
 
     /// The identity of a topic's log.
     async fn identity(&self, topic: &str) -> Result<LogIdentity>;
@@ -62,6 +65,8 @@ pub(crate) struct Seat {
     look: Notify,
     doubted: AtomicBool,
     vacated: AtomicBool,
+    /// How many partitions the topic had when its windows were loaded; 0 without any.
+    partitions: AtomicI32,
 }
 
 impl Seat {
@@ -74,6 +79,7 @@ impl Seat {
             look: Notify::new(),
             doubted: AtomicBool::new(false),
             vacated: AtomicBool::new(false),
+            partitions: AtomicI32::new(0),
         }
     }
 
@@ -121,6 +127,21 @@ impl Seat {
 
     pub(crate) async fn asked_to_look(&self) {
         self.look.notified().await;
+    }
+
+    /// The windows of the lane are those of a topic with so many partitions.
+    pub(crate) fn counts_on(&self, partitions: i32) {
+        self.partitions.store(partitions, SeqCst);
+    }
+
+    /// Whether it is of meaning to the lane that its topic has so many partitions now.
+    pub(crate) fn minds(&self, partitions: i32) -> bool {
+        ![0, partitions].contains(&self.partitions.load(SeqCst))
+    }
+
+    /// How many partitions the lane counts on, if that is of meaning to it.
+    pub(crate) fn partitions(&self) -> Option<i32> {
+        Some(self.partitions.load(SeqCst)).filter(|it| *it != 0)
     }
 
     /// The assignment is over: what still comes for this seat is not for its lane.

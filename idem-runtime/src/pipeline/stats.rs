@@ -8,6 +8,7 @@ pub(crate) struct Stats {
     pub(crate) delivered: AtomicU64,
     pub(crate) processed: AtomicU64,
     pub(crate) duplicates: AtomicU64,
+    pub(crate) stale: AtomicU64,
     pub(crate) unmarked: AtomicU64,
     pub(crate) key_reused: AtomicU64,
     pub(crate) retried: AtomicU64,
@@ -33,6 +34,9 @@ pub struct Counts {
     pub processed: u64,
     /// Events, per handler, that had been processed before.
     pub duplicates: u64,
+    /// Events, per handler, below the floor of a window of packed markers that passed, as their group
+    /// says.
+    pub stale: u64,
     /// Those of [`processed`](Self::processed) whose event has no key and whose handler asks for
     /// `process_without_guarantee`: delivered again, they are processed again.
     pub unmarked: u64,
@@ -75,6 +79,7 @@ impl Stats {
             delivered: self.delivered.load(Relaxed),
             processed: self.processed.load(Relaxed),
             duplicates: self.duplicates.load(Relaxed),
+            stale: self.stale.load(Relaxed),
             unmarked: self.unmarked.load(Relaxed),
             key_reused: self.key_reused.load(Relaxed),
             retried: self.retried.load(Relaxed),

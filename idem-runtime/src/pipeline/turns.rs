@@ -35,6 +35,15 @@ impl<S: Store> Lane<S> {
             Err(end) => return end,
         };
         let mut slices = Slices::new(holding, &revisions);
+        let mut windows = Vec::new();
+        for slice in &mut slices.slices {
+            let Some(its) = &mut slice.holding else { continue };
+            if let Err(end) = self.load_windows(its).await {
+                return end;
+            }
+            windows.push(its.windows.clone());
+        }
+        let _tender = self.tend(holding, windows);
         let mut mark = Mark::new(holding, revisions, self.settings.max_batch * BATCHES_AHEAD);
         let end = self.turns(holding, &mut slices, &mut mark).await;
         if matches!(end, Tenure::Left)

@@ -59,6 +59,14 @@ pub(crate) async fn watch<S: Store>(
                     seat.look();
                 }
             }
+            let its = || expected.iter().filter(|(_, held, _)| held.id.topic == *topic);
+            if its().all(|(seat, _, _)| seat.partitions().is_none()) {
+                continue;
+            }
+            let Ok(partitions) = source.partitions(topic).await else { continue };
+            its()
+                .filter(|(seat, _, _)| seat.minds(partitions))
+                .for_each(|(seat, _, _)| seat.look());
         }
     }
 }

@@ -356,6 +356,11 @@ impl<S: Store> Lane<S> {
                 *mark = done.position.offset.max(*mark);
             }
         }
+        for learnt in &done.learnt {
+            if let Some(open) = holding.windows.of(learnt.handler) {
+                open.learn(learnt);
+            }
+        }
         holding.stale.clear();
         if !row.attempts.is_empty() {
             let events = &batch.events[range.clone()];

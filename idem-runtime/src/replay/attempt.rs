@@ -15,6 +15,7 @@ use crate::group::Registered;
 use crate::key::Key;
 use crate::letters::{is_open, sealed, settle};
 use crate::marker::MarkerMode;
+use crate::packed::{NewPack, Pack, WindowId};
 use crate::process::failed;
 use crate::store::{Claim, Claimed, Settlement, Store, Terms, Writer};
 use crate::work::{Item, Room};
@@ -214,11 +215,54 @@ impl<S: Store> Replay<S> {
         });
         match self.store.claim(tx, writer, claim.as_slice()).await? {
             // Without a key the letter itself is the marker; the claim has set the guard.
-            Claimed::Keys(new) => Ok(claim.is_none() || new.first() == Some(&true)),
+            Claimed::Keys(_) if claim.is_none() => Ok(true),
+            Claimed::Keys(new) if new.first() != Some(&true) => Ok(false),
+            Claimed::Keys(_) => match key {
+                // What was given up on under its key is in its lane's window already.
+                Some(key) if letter.key.as_ref() != Some(key) => {
+                    self.pack(handler.scope, letter, key, tx).await
+                }
+                _ => Ok(true),
+            },
             Claimed::Fenced => {
                 Err(Error::new(ErrorKind::Fenced, "the replay's claim was refused as a lane's"))
             }
         }
+    }
+
+    /// Where the scope's markers are packed, and the letter's event had no key or another one: takes the
+    /// key in the window of the letter's lane, too. Answers whether it was new there.
+    async fn pack(
+        &self,
+        scope: &str,
+        letter: &DeadLetter,
+        key: &Key,
+        tx: &mut S::Tx,
+    ) -> Result<bool> {
+        let store = &self.store;
+        let lanes = store.lanes(&letter.group, &letter.event.topic).await?;
+        let lane = lanes.iter().find(|lane| lane.id.partition == letter.event.partition);
+        // A lane that is gone has nothing packed either.
+        let Some(lane) = lane.map(|lane| lane.number) else { return Ok(true) };
+        match store.window(&WindowId { lane, scope, slice: None }).await {
+            Ok(window) if window.is_packed => {}
+            Ok(_) => return Ok(true),
+            // A store that keeps no packed markers.
+            Err(error) if error.kind() == ErrorKind::Config => return Ok(true),
+            Err(error) => return Err(error),
+        }
+        let digest = store.digest_key().await?.digest(key);
+        let offset = letter.event.offset;
+        let pack = Pack { entries: vec![(offset, digest)], spans: Vec::new() }.encode();
+        let pack = NewPack {
+            scope,
+            partitions: 0,
+            first_offset: offset,
+            last_offset: offset,
+            count: 1,
+            data: &pack,
+        };
+        store.pack_direct(tx, lane, offset, &pack, digest).await
     }
 
     /// A passing failure is tried again, any other noted.

@@ -436,6 +436,28 @@ pub trait Store: Lends<Self::Connection> + Clone + Send + Sync + 'static {
         std::future::ready(Ok(Vec::new()))
     }
 
+    /// All rows of a window, in runs or not, in the order of their numbers from after this one,
+    /// without their contents (`data` is empty).
+    ///
+    /// # Errors
+    /// When the database fails.
+    fn pack_heads(
+        &self,
+        _window: &WindowId<'_>,
+        _after: i64,
+        _limit: u32,
+    ) -> impl Future<Output = Result<Vec<PackRow>, Error>> + Send {
+        std::future::ready(Ok(Vec::new()))
+    }
+
+    /// The rows with these numbers, as far as they are there.
+    ///
+    /// # Errors
+    /// When the database fails.
+    fn packs_of(&self, _rows: &[i64]) -> impl Future<Output = Result<Vec<PackRow>, Error>> + Send {
+        std::future::ready(Ok(Vec::new()))
+    }
+
     /// The runs of a window, oldest first.
     ///
     /// # Errors

@@ -76,6 +76,11 @@ impl Source for Client {
         Ok(surveys.filter(|it| partition.is_none_or(|wanted| it.partition == wanted)).collect())
     }
 
+    async fn partitions(&self, _topic: &str) -> Result<i32> {
+        let partitions = self.enter(Call::Survey)?.logs.len();
+        Ok(i32::try_from(partitions).unwrap())
+    }
+
     async fn identity(&self, _topic: &str) -> Result<LogIdentity> {
         Ok(self.enter(Call::Survey)?.identity.clone())
     }

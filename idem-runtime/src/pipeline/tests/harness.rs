@@ -14,6 +14,7 @@ use crate::lane::{LaneId, LaneRow, Owner};
 use crate::letters::DeadLetters;
 use crate::marker::MarkerState;
 use crate::memory::Memory;
+use crate::packed::Budget;
 use crate::pipeline::care::Care;
 use crate::pipeline::lane::{Lane, LaneEnd};
 use crate::pipeline::policy::LaneSettings;
@@ -24,7 +25,7 @@ use crate::pipeline::tests::broker::{Broker, TOPIC};
 use crate::pipeline::tests::client::Client;
 use crate::pipeline::tests::handlers::{Audit, Bill, Count, Script};
 use crate::pipeline::watch::watch;
-use crate::policy::Policy;
+use crate::policy::{Markers, Policy};
 use crate::replay::Replay;
 use crate::routing::{Rules, Told};
 use crate::state::States;
@@ -39,6 +40,7 @@ pub(super) struct World {
     pub(super) settings: LaneSettings,
     pub(super) stats: Arc<Stats>,
     pub(super) care: Arc<Care>,
+    pub(super) budget: Arc<Budget>,
     group: Arc<Group<Memory>>,
 }
 
@@ -64,6 +66,7 @@ impl World {
         partitions: usize,
         mut states: States,
     ) -> Self {
+        let handlers = handlers.into_iter().map(in_form).collect();
         let (store, script) = (Memory::new(), Script::default());
         states.insert(script.clone());
         let group = Group {
@@ -82,6 +85,7 @@ impl World {
             settings: LaneSettings::default(),
             stats: Arc::default(),
             care: Arc::default(),
+            budget: Arc::default(),
             group: Arc::new(group),
         }
     }
@@ -99,6 +103,7 @@ impl World {
 
     /// The next lanes have these handlers: a new release.
     pub(super) fn set_handlers(&mut self, handlers: Vec<Registered<Memory>>) {
+        let handlers = handlers.into_iter().map(in_form).collect();
         self.change(|group| group.handlers = handlers);
     }
 
@@ -155,6 +160,7 @@ impl World {
             settings: self.settings,
             stats: Arc::clone(&self.stats),
             care: Arc::clone(&process.care),
+            budget: Arc::clone(&self.budget),
             outside: Mutex::default(),
             stop,
         };
@@ -196,9 +202,18 @@ impl World {
         self.store.rows("bill")
     }
 
-    /// The keys that `bill` has marked.
+    /// The keys that `bill` has marked, in order: of those that there are events of, when they are
+    /// packed.
     pub(super) fn marked(&self) -> Vec<String> {
-        self.store.look(|view| view.keys("bill"))
+        let mut keys = self.store.look(|view| view.keys("bill"));
+        let logs = i32::try_from(self.broker.state().logs.len()).unwrap();
+        let events = (0..logs).flat_map(|partition| self.broker.events(partition));
+        let ids = events.filter_map(|event| Some(id_of(event.payload.as_deref()?)));
+        let is_marked = |id: &String| self.store.look(|view| view.marker("bill", id).is_some());
+        keys.extend(ids.filter(is_marked));
+        keys.sort();
+        keys.dedup();
+        keys
     }
 
     /// All dead letters and waiting events: scope, id of the event (what it is, if it does not
@@ -285,6 +300,21 @@ impl World {
     pub(super) fn end(&self, partition: i32) -> i64 {
         self.broker.events(partition).last().map_or(0, |event| event.offset + 1)
     }
+}
+
+/// Whether these tests are run with packed markers, where a handler does not say.
+pub(super) fn is_packed() -> bool {
+    std::env::var("IDEM_TEST_MARKERS").is_ok_and(|markers| markers == "packed")
+}
+
+/// The handler with its markers in the form that is tested, if it does not say and can have it.
+fn in_form(mut handler: Registered<Memory>) -> Registered<Memory> {
+    let policy = &mut handler.policy;
+    let needs_rows = policy.payload_check.is_some() || policy.unknown_end.is_some();
+    if is_packed() && policy.markers.is_none() && !needs_rows {
+        policy.markers = Some(Markers::Packed);
+    }
+    handler
 }
 
 /// A process: all its lanes have one owner, and look after each other.

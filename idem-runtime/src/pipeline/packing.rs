@@ -1,0 +1,289 @@
+//! The claim of packed markers: the window answers which keys are new, and the batch's row is written.
+
+use std::collections::BTreeMap;
+use std::time::SystemTime;
+
+use crate::dead_letter::{Cause, FailureClass};
+use crate::error::{Error, ErrorKind};
+use crate::event::Event;
+use crate::key::Key;
+use crate::lane::Held;
+use crate::outcome::Decision;
+use crate::packed::{Digest, Look, NewPack, Pack};
+use crate::pipeline::attempt::{Done, Ended, Trial};
+use crate::pipeline::batch::{Task, stopping};
+use crate::pipeline::plan::Intent;
+use crate::pipeline::policy::Stale;
+use crate::pipeline::windows::Windows;
+use crate::store::Store;
+
+/// What a window learns when the attempt is committed.
+#[derive(Debug)]
+pub(crate) struct Learnt {
+    /// The index of the handler.
+    pub(crate) handler: usize,
+    pub(crate) digests: Vec<Digest>,
+    /// Those of them whose events were given up on.
+    pub(crate) given_up: Vec<Digest>,
+    /// The highest offset of them.
+    pub(crate) last_offset: i64,
+    /// The time of the transaction.
+    pub(crate) at: SystemTime,
+}
+
+/// A task with a key that is packed.
+pub(crate) struct Digested<'a> {
+    pub(crate) index: usize,
+    pub(crate) handler: usize,
+    pub(crate) key: &'a Key,
+    pub(crate) digest: Digest,
+    /// Whether the window knows it.
+    known: bool,
+    /// Whether somebody must ask what is known of it: it was given up on, or is in a row.
+    asked: bool,
+}
+
+/// The packed tasks of an attempt: of equal keys the first, in the order of handlers and digests.
+#[derive(Default)]
+pub(crate) struct Packing<'a> {
+    leaders: Vec<Digested<'a>>,
+    /// The others, each after its first.
+    pub(crate) twins: Vec<(usize, usize)>,
+}
+
+/// A task with the digest of its key.
+pub(crate) fn digested<'a>(
+    windows: &Windows,
+    (index, task): (usize, &'a Task),
+    key: &'a Key,
+) -> Result<Digested<'a>, Ended> {
+    let Some(open) = windows.of(task.handler) else {
+        let message = "the lane has no window for a handler with packed markers: a bug in idem";
+        return Err(Ended::Claim(Error::new(ErrorKind::Config, message)));
+    };
+    let digest = open.digest(key);
+    Ok(Digested { index, handler: task.handler, key, digest, known: false, asked: false })
+}
+
+/// Whether the windows know these, each of the handler that is named; what they cannot tell is asked of
+/// the database.
+pub(crate) async fn known<S: Store>(
+    trial: &Trial<'_, S>,
+    tx: &mut S::Tx,
+    digests: &[(usize, Digest)],
+) -> Result<Vec<bool>, Ended> {
+    let windows = &trial.holding.windows;
+    let mut known = vec![false; digests.len()];
+    let mut asks: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+    let mut start = 0;
+    for run in digests.chunk_by(|a, b| a.0 == b.0) {
+        let handler = run[0].0;
+        if let Some(open) = windows.of(handler) {
+            let window = open.window();
+            for (at, (_, digest)) in (start..).zip(run) {
+                match window.look(*digest) {
+                    Look::Known => known[at] = true,
+                    Look::New => {}
+                    Look::Ask => asks.entry(handler).or_default().push(at),
+                }
+            }
+        }
+        start += run.len();
+    }
+    for (handler, places) in asks {
+        let Some(open) = windows.of(handler) else { continue };
+        let runs = open.window().runs();
+        let asked: Vec<Digest> = places.iter().map(|at| digests[*at].1).collect();
+        let answers = trial.group.store.in_runs(tx, &runs, &asked).await.map_err(Ended::Claim)?;
+        for (at, answer) in places.into_iter().zip(answers) {
+            known[at] = answer;
+        }
+    }
+    Ok(known)
+}
+
+impl<'a> Packing<'a> {
+    /// Finds out which keys are new. What is known is decided with that.
+    pub(crate) async fn look<S: Store>(
+        trial: &Trial<'_, S>,
+        (tasks, events): (&[Task], &[Event]),
+        tx: &mut S::Tx,
+        done: &mut Done,
+        mut digested: Vec<Digested<'a>>,
+    ) -> Result<Self, Ended> {
+        // Stable: of equal keys the first in offset order leads.
+        digested.sort_by_key(|it| (it.handler, it.digest));
+        let mut twins = Vec::new();
+        digested.dedup_by(|later, first| {
+            let same = (later.handler, later.digest) == (first.handler, first.digest);
+            if same {
+                done.decisions[later.index] = Decision::Duplicate;
+                twins.push((first.index, later.index));
+            }
+            same
+        });
+        let digests: Vec<_> = digested.iter().map(|it| (it.handler, it.digest)).collect();
+        let answers = known(trial, tx, &digests).await?;
+        for (it, known) in digested.iter_mut().zip(answers) {
+            it.known = known;
+        }
+        let mut packing = Self { leaders: digested, twins };
+        packing.ask_rows(trial, tx).await?;
+        let windows = &trial.holding.windows;
+        for it in &mut packing.leaders {
+            let Some(open) = windows.of(it.handler) else { continue };
+            if it.known {
+                done.decisions[it.index] = Decision::Duplicate;
+                it.asked |= open.window().was_given_up(it.digest);
+                continue;
+            }
+            let event = &events[tasks[it.index].event];
+            if event.offset < open.floor && done.intents[it.index] == Intent::Handle {
+                stale(open.scope, open.stale, (it.index, tasks[it.index].event), event, done)?;
+            }
+        }
+        Ok(packing)
+    }
+
+    /// Where a scope kept its markers in rows a while ago: asks them.
+    async fn ask_rows<S: Store>(
+        &mut self,
+        trial: &Trial<'_, S>,
+        tx: &mut S::Tx,
+    ) -> Result<(), Ended> {
+        let windows = &trial.holding.windows;
+        let had_rows = |handler: usize| windows.of(handler).is_some_and(|open| open.had_rows);
+        let asked: Vec<usize> = (0..self.leaders.len())
+            .filter(|at| !self.leaders[*at].known && had_rows(self.leaders[*at].handler))
+            .collect();
+        if asked.is_empty() {
+            return Ok(());
+        }
+        let keys: Vec<_> = asked
+            .iter()
+            .map(|at| {
+                let it = &self.leaders[*at];
+                (trial.group.handlers[it.handler].scope, it.key)
+            })
+            .collect();
+        let markers = trial.group.store.known(tx, &keys).await.map_err(Ended::Claim)?;
+        for (at, marker) in asked.into_iter().zip(markers) {
+            if marker.is_some() {
+                self.leaders[at].known = true;
+                self.leaders[at].asked = true;
+            }
+        }
+        Ok(())
+    }
+
+    /// Those that are new and given up on: each has a marker of its own, which a replay takes over.
+    pub(crate) fn rows(&self, done: &Done) -> Vec<(usize, &'a Key)> {
+        let given_up = |it: &&Digested<'a>| {
+            !it.known
+                && matches!(done.intents[it.index], Intent::Bury | Intent::Park | Intent::Wait)
+        };
+        self.leaders.iter().filter(given_up).map(|it| (it.index, it.key)).collect()
+    }
+
+    /// Those that are known, and of which something is to be asked.
+    pub(crate) fn asked(&self) -> Vec<(usize, &'a Key)> {
+        self.leaders.iter().filter(|it| it.asked).map(|it| (it.index, it.key)).collect()
+    }
+
+    /// Writes the rows of this attempt; where nothing was claimed, also fences and guards it.
+    pub(crate) async fn write<S: Store>(
+        &self,
+        trial: &Trial<'_, S>,
+        (tasks, events): (&[Task], &[Event]),
+        (held, claimed): (&Held, bool),
+        tx: &mut S::Tx,
+        done: &mut Done,
+    ) -> Result<(), Ended> {
+        let windows = &trial.holding.windows;
+        let mut written = Vec::new();
+        for run in self.leaders.chunk_by(|a, b| a.handler == b.handler) {
+            let Some(open) = windows.of(run[0].handler) else { continue };
+            let seen_to = open.window().seen_to();
+            let mut entries: Vec<(&Digested<'_>, i64)> = run
+                .iter()
+                .filter(|it| done.decisions[it.index] != Decision::Stale)
+                .map(|it| (it, events[tasks[it.index].event].offset))
+                // A duplicate at a place of its own keeps its key for as long as that one.
+                .filter(|(it, offset)| !it.known || seen_to.is_none_or(|to| *offset > to))
+                .collect();
+            if entries.is_empty() {
+                continue;
+            }
+            entries.sort_unstable_by_key(|(_, offset)| *offset);
+            let pack = Pack {
+                entries: entries.iter().map(|(it, offset)| (*offset, it.digest)).collect(),
+                spans: Vec::new(),
+            };
+            written.push((run[0].handler, open, pack.encode(), entries));
+        }
+        let packs: Vec<_> = written
+            .iter()
+            .filter_map(|(_, open, data, entries)| {
+                Some(NewPack {
+                    scope: open.scope,
+                    partitions: open.partitions,
+                    first_offset: entries.first()?.1,
+                    last_offset: entries.last()?.1,
+                    count: u32::try_from(entries.len()).ok()?,
+                    data,
+                })
+            })
+            .collect();
+        if packs.is_empty() && claimed {
+            return Ok(());
+        }
+        let packed = trial.group.store.pack(tx, held, &packs).await.map_err(Ended::Claim)?;
+        let at = packed.ok_or(Ended::Moved)?;
+        for (handler, _, _, entries) in written {
+            let last_offset = entries.last().map_or(i64::MIN, |(_, offset)| *offset);
+            let given_up = |(it, _): &&(&Digested<'_>, i64)| {
+                let decision = done.decisions[it.index];
+                it.asked || matches!(decision, Decision::DeadLettered | Decision::Parked)
+            };
+            let given_up = entries.iter().filter(given_up).map(|(it, _)| it.digest).collect();
+            let digests = entries.iter().map(|(it, _)| it.digest).collect();
+            done.learnt.push(Learnt { handler, digests, given_up, last_offset, at });
+        }
+        Ok(())
+    }
+}
+
+/// What becomes of an event that may have been processed, and of which nobody knows any more.
+fn stale(
+    scope: &str,
+    policy: Stale,
+    (index, number): (usize, usize),
+    event: &Event,
+    done: &mut Done,
+) -> Result<(), Ended> {
+    let why = "it lies below the floor of the window of packed markers: whether it was processed is \
+               not known any more";
+    match policy {
+        Stale::Stop => {
+            let why = format!(
+                "{why}. Move the group's offset above it, or say with `.stale(..)` what becomes of such \
+                 events"
+            );
+            return Err(Ended::Stop(number, stopping(event, scope, &why, ErrorKind::Stopped)));
+        }
+        Stale::Skip => done.decisions[index] = Decision::Stale,
+        Stale::DeadLetter => {
+            done.intents[index] = Intent::Bury;
+            done.decisions[index] = Decision::DeadLettered;
+            let cause = Cause {
+                class: FailureClass::Stale,
+                permanent: true,
+                error: why.to_owned(),
+                attempts: 0,
+                first_failed_at: SystemTime::now(),
+            };
+            done.stale.push((index, cause));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,330 @@
+//! Tending to windows, beside the work of their lane: joining small rows, forgetting what is out of
+//! date, and moving what does not fit into memory into runs.
+//!
+//! Each of these is a transaction of its own that asks whether the lane is still held. None of them
+//! changes which keys the database knows as seen, but for those that are out of date; so the lane's
+//! batches go on meanwhile, and need not know.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::group::Group;
+use crate::lane::{Held, LaneId};
+use crate::packed::{Damaged, Digest, Filter, NewRun, Pack, PackRow, Repack};
+use crate::pipeline::source::Source;
+use crate::pipeline::take::survey;
+use crate::pipeline::windows::{Open, Windows, before, lock};
+use crate::store::Store;
+
+/// Rows with fewer digests are joined,
+const SMALL: u32 = 512;
+/// when there are so many of them,
+const MANY: usize = 32;
+/// to rows of about so many.
+const JOINED: u64 = 4096;
+
+/// How many digests a run has at most.
+const RUN: u64 = 1 << 20;
+
+/// How many rows are asked for at once.
+const PAGE: u32 = 1000;
+
+/// Of how many rows the contents are asked for at once.
+const CONTENTS: usize = 64;
+
+/// What tends to the windows of a lane, for as long as it is kept.
+pub(crate) struct Tender(JoinHandle<()>);
+
+impl Drop for Tender {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Who tends.
+pub(crate) struct Tending<S: Store> {
+    pub(crate) group: Arc<Group<S>>,
+    pub(crate) source: Arc<dyn Source>,
+    /// The lane; its slice is of no meaning.
+    pub(crate) held: Held,
+    /// Those of the lane, or of each of its slices.
+    pub(crate) windows: Vec<Windows>,
+    /// Whether what Kafka could still deliver may be forgotten.
+    pub(crate) early: bool,
+    pub(crate) interval: Duration,
+}
+
+impl<S: Store> Tending<S> {
+    /// Begins, if there is something to tend to.
+    pub(crate) fn begin(self) -> Option<Tender> {
+        let any = self.windows.iter().any(|windows| windows.all().next().is_some());
+        any.then(|| Tender(tokio::spawn(self.run())))
+    }
+
+    async fn run(self) {
+        let mut ticks = tokio::time::interval(self.interval);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            for open in self.windows.iter().flat_map(Windows::all) {
+                if let Err(error) = self.tend(open).await {
+                    tracing::debug!(
+                        lane = %self.held.id,
+                        scope = open.scope,
+                        error = %error.report(),
+                        "the packed markers could not be tended to; tried again"
+                    );
+                    // Whatever was read is read again.
+                    lock(&open.rows).clear();
+                }
+            }
+        }
+    }
+
+    async fn tend(&self, open: &Open) -> Result<()> {
+        self.read_rows(open).await?;
+        self.join(open).await?;
+        self.forget(open).await?;
+        let mut rows = lock(&open.rows).clone();
+        let cooled = cool(&self.group.store, &self.held, open, &mut rows).await;
+        *lock(&open.rows) = rows;
+        cooled
+    }
+
+    /// Reads which rows there are since the last time.
+    async fn read_rows(&self, open: &Open) -> Result<()> {
+        let id = open.id(self.held.number);
+        loop {
+            let after = lock(&open.rows).iter().map(|row| row.id).max().unwrap_or(0);
+            let rows = self.group.store.pack_heads(&id, after, PAGE).await?;
+            let last = rows.len() < PAGE as usize;
+            lock(&open.rows).extend(rows);
+            if last {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Joins small rows, oldest first.
+    async fn join(&self, open: &Open) -> Result<()> {
+        loop {
+            let mut small: Vec<PackRow> = lock(&open.rows)
+                .iter()
+                .filter(|row| row.run.is_none() && row.count < SMALL)
+                .filter(|row| !row.every_slice && row.slice == open.slice)
+                .filter(|row| row.log == open.log && row.partitions == open.partitions)
+                .cloned()
+                .collect();
+            if small.len() < MANY {
+                return Ok(());
+            }
+            small.sort_by_key(|row| (row.first_at, row.id));
+            let mut total = 0;
+            small.retain(|row| {
+                let fits = total < JOINED;
+                total += u64::from(row.count);
+                fits
+            });
+            let ids: Vec<i64> = small.iter().map(|row| row.id).collect();
+            let rows = self.contents(open, &ids).await?;
+            let joined = joined(&rows).map_err(|it| damaged(&self.held.id, open, &it))?;
+            let Some(joined) = joined else { return Ok(()) };
+            let row = Repack { row: &joined, scope: open.scope };
+            if !self.group.store.repack(&self.held, &ids, &row).await? {
+                return Err(self.changed());
+            }
+            lock(&open.rows).retain(|row| !ids.contains(&row.id));
+            tracing::debug!(
+                lane = %self.held.id,
+                scope = open.scope,
+                rows = ids.len(),
+                digests = joined.count,
+                "small rows of packed markers were joined"
+            );
+            self.read_rows(open).await?;
+        }
+    }
+
+    async fn contents(&self, open: &Open, ids: &[i64]) -> Result<Vec<PackRow>> {
+        let rows = self.group.store.packs_of(ids).await?;
+        if rows.len() != ids.len() {
+            return Err(self.changed());
+        }
+        debug_assert!(rows.iter().all(|row| row.slice == open.slice || row.every_slice));
+        Ok(rows)
+    }
+
+    /// Forgets rows that are out of date.
+    async fn forget(&self, open: &Open) -> Result<()> {
+        let store = &self.group.store;
+        let id = open.id(self.held.number);
+        let now = store.window(&id).await?.now;
+        let mut rows = lock(&open.rows).clone();
+        rows.sort_by_key(|row| std::cmp::Reverse((row.last_at, row.id)));
+        // What was seen again in the same era as what is in a run goes with the run: an era later.
+        let outside = before(now, open.length.time + open.window().era());
+        let mut kept = 0_u64;
+        let is_old = |row: &PackRow, kept: &mut u64| {
+            *kept += u64::from(row.count);
+            row.last_at < outside
+                || open.length.events.is_some_and(|most| *kept - u64::from(row.count) >= most)
+        };
+        let old: BTreeSet<i64> =
+            rows.iter().filter(|row| is_old(row, &mut kept)).map(|row| row.id).collect();
+        if old.is_empty() {
+            return Ok(());
+        }
+        // What is still to be worked, or again, is above the lane's position, in slices too.
+        let Some(lane) = store.read(&self.held).await? else { return Err(self.changed()) };
+        let low = match self.early {
+            true => lane.position.offset,
+            false => survey(&*self.source, &self.held.id).await?.low.min(lane.position.offset),
+        };
+        let gone =
+            |row: &&PackRow| old.contains(&row.id) && (row.log < open.log || row.last_offset < low);
+        let gone: Vec<PackRow> = rows.iter().filter(gone).cloned().collect();
+        if gone.len() < old.len() {
+            tracing::debug!(
+                lane = %self.held.id,
+                scope = open.scope,
+                rows = old.len() - gone.len(),
+                "packed markers are older than their window and stay: Kafka can still deliver their \
+                 events"
+            );
+        }
+        if gone.is_empty() {
+            return Ok(());
+        }
+        let ids: Vec<i64> = gone.iter().map(|row| row.id).collect();
+        let of_log = gone.iter().filter(|row| row.log == open.log);
+        let floor = of_log.map(|row| row.last_offset.saturating_add(1)).max();
+        if !store.forget_packs(&self.held, open.scope, &ids, floor).await? {
+            return Err(self.changed());
+        }
+        rows.retain(|row| !ids.contains(&row.id));
+        let oldest = rows.iter().map(|row| row.first_at).min().unwrap_or(outside);
+        let runs: BTreeSet<i64> = rows.iter().filter_map(|row| row.run).collect();
+        {
+            let mut window = open.window();
+            window.evict_older_than(oldest.min(outside));
+            for run in window.runs() {
+                if !runs.contains(&run) {
+                    window.drop_run(run);
+                }
+            }
+        }
+        *lock(&open.rows) = rows;
+        tracing::debug!(
+            lane = %self.held.id,
+            scope = open.scope,
+            rows = ids.len(),
+            floor,
+            "packed markers that are out of date were forgotten"
+        );
+        Ok(())
+    }
+
+    fn changed(&self) -> Error {
+        Error::new(
+            ErrorKind::Fenced,
+            format!("{}: another owner took the lane, or its packed markers changed", self.held.id),
+        )
+    }
+}
+
+/// Moves the oldest rows of a window into runs, for as long as there is not memory enough. `rows` are
+/// those that are in memory, at least.
+pub(crate) async fn cool<S: Store>(
+    store: &S,
+    held: &Held,
+    open: &Open,
+    rows: &mut [PackRow],
+) -> Result<()> {
+    while open.window().is_over_budget() {
+        rows.sort_by_key(|row| (row.last_at, row.id));
+        let mut count = 0_u64;
+        let own =
+            |row: &&mut PackRow| row.run.is_none() && !row.every_slice && row.lane == held.number;
+        let mut cooled: Vec<&mut PackRow> = Vec::new();
+        for row in rows.iter_mut().filter(own) {
+            if count >= RUN {
+                break;
+            }
+            count += u64::from(row.count);
+            cooled.push(row);
+        }
+        let Some(newest) = cooled.iter().map(|row| row.last_at).max() else { return Ok(()) };
+        let ids: Vec<i64> = cooled.iter().map(|row| row.id).collect();
+        let mut digests: Vec<Digest> = Vec::new();
+        for ids in ids.chunks(CONTENTS) {
+            for row in store.packs_of(ids).await? {
+                let pack = Pack::decode(&row).map_err(|it| damaged(&held.id, open, &it))?;
+                digests.extend(pack.entries.iter().map(|(_, digest)| *digest));
+            }
+        }
+        digests.sort_unstable();
+        digests.dedup();
+        let filter = Filter::build(&digests).to_bytes();
+        let bytes: Vec<u8> = digests.iter().flat_map(|digest| digest.to_bytes()).collect();
+        let window = open.id(held.number);
+        let count = digests.len() as u64;
+        let run = NewRun { window, count, filter: &filter, digests: &bytes };
+        let Some(run) = store.add_run(held, &ids, &run).await? else {
+            return Err(Error::new(
+                ErrorKind::Fenced,
+                format!("{}: another owner took the lane, or its packed markers changed", held.id),
+            ));
+        };
+        for row in cooled {
+            row.run = Some(run);
+        }
+        {
+            let mut window = open.window();
+            window.add_run(run, &filter, count);
+            window.evict(&digests, newest);
+        }
+        tracing::info!(
+            lane = %held.id,
+            scope = open.scope,
+            digests = count,
+            "packed markers do not fit into memory: the oldest are asked for in the database"
+        );
+    }
+    Ok(())
+}
+
+/// The row that takes the place of these, of one window.
+fn joined(rows: &[PackRow]) -> Result<Option<PackRow>, Damaged> {
+    let mut parts = Vec::with_capacity(rows.len());
+    for row in rows {
+        parts.push((row.last_at, Pack::decode(row)?));
+    }
+    let pack = Pack::merge(parts);
+    let (Some(first), Some((first_offset, last_offset))) = (rows.first(), pack.offsets()) else {
+        return Ok(None);
+    };
+    Ok(Some(PackRow {
+        first_offset,
+        last_offset,
+        count: u32::try_from(pack.entries.len()).unwrap_or(u32::MAX),
+        first_at: rows.iter().map(|row| row.first_at).min().unwrap_or(first.first_at),
+        last_at: rows.iter().map(|row| row.last_at).max().unwrap_or(first.last_at),
+        data: pack.encode(),
+        ..first.clone()
+    }))
+}
+
+pub(crate) fn damaged(lane: &LaneId, open: &Open, damaged: &Damaged) -> Error {
+    Error::new(
+        ErrorKind::Store,
+        format!(
+            "{lane}, scope {}: {damaged}. Nothing is worked on without it: put the database back to a \
+             state that has it, or, if what it had may be processed again, delete the row",
+            open.scope
+        ),
+    )
+}

@@ -1,0 +1,338 @@
+//! The windows of packed markers that the owner of a lane has in memory, and how they are loaded.
+//!
+//! A window is loaded from the database alone, after the lane was taken, and changes with confirmed
+//! commits. Whoever changes what it was loaded from, moves the lane's revision with it, so that the owner
+//! commits nothing with what it has, and loads it again.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use tokio::time::Instant;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::group::Registered;
+use crate::key::Key;
+use crate::lane::{Held, Slice};
+use crate::marker::MarkerMode;
+use crate::packed::{Digest, DigestKey, Foreign, Pack, PackRow, Window, WindowId};
+use crate::pipeline::holding::Holding;
+use crate::pipeline::lane::{Lane, Tenure};
+use crate::pipeline::packing::Learnt;
+use crate::pipeline::policy::{LayoutChanged, Stale};
+use crate::pipeline::stop::Stop;
+use crate::pipeline::tend::{cool, damaged};
+use crate::policy;
+use crate::store::Store;
+
+/// How many rows are loaded at once.
+const PAGE: u32 = 256;
+
+/// How often it is said how far the loading is.
+const PROGRESS: Duration = Duration::from_secs(1);
+
+/// The windows of a lane, or of a slice of it: one for each handler that has one, by its index.
+#[derive(Clone, Default)]
+pub(crate) struct Windows(Vec<Option<Arc<Open>>>);
+
+/// A window at work.
+pub(crate) struct Open {
+    window: Mutex<Window>,
+    key: DigestKey,
+    pub(crate) scope: &'static str,
+    pub(crate) slice: Option<Slice>,
+    /// How many partitions the topic has.
+    pub(crate) partitions: i32,
+    /// The number of the lane's log.
+    pub(crate) log: i32,
+    /// Below it, what was seen may be forgotten; what becomes of an event from there.
+    pub(crate) floor: i64,
+    pub(crate) stale: Stale,
+    /// Whether the scope kept its markers in rows a while ago, which are asked, too.
+    pub(crate) had_rows: bool,
+    /// How long it keeps what it has.
+    pub(crate) length: policy::Window,
+    /// Its rows, without their contents, as far as whoever tends to it has read them.
+    pub(crate) rows: Mutex<Vec<PackRow>>,
+}
+
+impl Open {
+    pub(crate) fn window(&self) -> MutexGuard<'_, Window> {
+        lock(&self.window)
+    }
+
+    /// What was committed.
+    pub(crate) fn learn(&self, learnt: &Learnt) {
+        let mut window = self.window();
+        window.learn(&learnt.digests, learnt.at);
+        window.see(learnt.last_offset);
+        for digest in &learnt.given_up {
+            window.learn_forever(*digest);
+        }
+    }
+
+    pub(crate) fn digest(&self, key: &Key) -> Digest {
+        self.key.digest(key)
+    }
+
+    pub(crate) fn id(&self, lane: i64) -> WindowId<'static> {
+        WindowId { lane, scope: self.scope, slice: self.slice }
+    }
+}
+
+impl fmt::Debug for Windows {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let open = self.0.iter().flatten();
+        f.debug_list().entries(open.map(|it| (it.scope, it.window().len()))).finish()
+    }
+}
+
+impl Windows {
+    /// The window of a handler, if it has one.
+    pub(crate) fn of(&self, handler: usize) -> Option<&Arc<Open>> {
+        self.0.get(handler)?.as_ref()
+    }
+
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Arc<Open>> {
+        self.0.iter().flatten()
+    }
+}
+
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // No code that can panic half-way runs while it is held.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl<S: Store> Lane<S> {
+    /// Loads the windows of a lane, or of a slice of it, that was taken.
+    pub(super) async fn load_windows(&self, holding: &mut Holding) -> Result<(), Tenure> {
+        let mut stop = self.stop.clone();
+        tokio::select! {
+            biased;
+            () = stop.asked(Stop::Finish) => Err(Tenure::Left),
+            loaded = self.windows(holding) => {
+                holding.windows = loaded.map_err(Tenure::Failed)?;
+                Ok(())
+            }
+        }
+    }
+
+    async fn windows(&self, holding: &Holding) -> Result<Windows> {
+        let id = &holding.row.id;
+        let mut windows = Vec::new();
+        let mut partitions = None;
+        for handler in &self.group.handlers {
+            let mode = handler.mode();
+            if mode == MarkerMode::Offset || !handler.reads(&id.topic) {
+                windows.push(None);
+                continue;
+            }
+            let window =
+                WindowId { lane: holding.row.number, scope: handler.scope, slice: holding.slice };
+            // One that keeps rows has a window for as long as there is something packed.
+            if mode == MarkerMode::Rows
+                && self.group.store.packs(&window, 0, 1).await?.is_empty()
+                && self.group.store.runs(&window).await?.is_empty()
+            {
+                windows.push(None);
+                continue;
+            }
+            let partitions = match partitions {
+                Some(partitions) => partitions,
+                None => *partitions.insert(self.source.partitions(&id.topic).await?),
+            };
+            let loading = Loading { lane: self, holding, handler, id: window, partitions };
+            windows.push(Some(Arc::new(loading.load().await?)));
+        }
+        self.seat.counts_on(partitions.unwrap_or(0));
+        Ok(Windows(windows))
+    }
+}
+
+/// A window that is being loaded.
+struct Loading<'a, S: Store> {
+    lane: &'a Lane<S>,
+    holding: &'a Holding,
+    handler: &'a Registered<S>,
+    id: WindowId<'a>,
+    partitions: i32,
+}
+
+impl<S: Store> Loading<'_, S> {
+    async fn load(&self) -> Result<Open> {
+        let store = &self.lane.group.store;
+        let policies = &self.lane.settings.policies;
+        let row = store.window(&self.id).await?;
+        let foreign = store.foreign(&self.id, self.partitions).await?;
+        if let Some(foreign) = foreign.first()
+            && policies.layout_changed == LayoutChanged::Stop
+        {
+            return Err(self.changed(foreign));
+        }
+        let length = self.handler.policy.window.unwrap_or_default();
+        let open = Open {
+            window: Mutex::new(Window::new(&self.lane.budget, length.time)),
+            key: store.digest_key().await?,
+            scope: self.handler.scope,
+            slice: self.id.slice,
+            partitions: self.partitions,
+            log: row.log,
+            floor: row.floor,
+            stale: policies.stale.unwrap_or(Stale::Stop),
+            // Twice, because those who still kept rows then may have done so for a while.
+            had_rows: self.handler.mode() == MarkerMode::Packed
+                && row.switched.is_some_and(|since| since < length.time.saturating_mul(2)),
+            length,
+            rows: Mutex::default(),
+        };
+        for run in store.runs(&self.id).await? {
+            open.window().add_run(run.id, &run.filter, run.count);
+        }
+        let mut progress = Progress::new(self);
+        let held = Held { slice: None, ..self.holding.held() };
+        let mut loaded = Vec::new();
+        let mut after = 0;
+        loop {
+            let rows = store.packs(&self.id, after, PAGE).await?;
+            let Some(last) = rows.last() else { break };
+            after = last.id;
+            for mut row in rows {
+                let pack = self.decode(&open, &row)?;
+                // One that was written from outside of the lane says nothing of how far it is.
+                let its = row.log == open.log && !row.every_slice;
+                open.window().load(&pack, &row, its);
+                progress.loaded(u64::from(row.count));
+                row.data = Vec::new();
+                loaded.push(row);
+            }
+            cool(store, &held, &open, &mut loaded).await?;
+        }
+        if !foreign.is_empty() {
+            self.widen(&open, &held, &mut loaded, &foreign, &mut progress).await?;
+        }
+        for key in store.given_up_keys(self.id.lane, self.id.scope).await? {
+            let digest = open.digest(&key);
+            open.window().learn_forever(digest);
+        }
+        progress.end(&open);
+        Ok(open)
+    }
+
+    fn decode(&self, open: &Open, row: &PackRow) -> Result<Pack> {
+        Pack::decode(row).map_err(|it| damaged(&self.holding.row.id, open, &it))
+    }
+
+    /// Also learns what was written under another layout; for as long as it is not out of date.
+    async fn widen(
+        &self,
+        open: &Open,
+        held: &Held,
+        loaded: &mut [PackRow],
+        foreign: &[Foreign],
+        progress: &mut Progress<'_>,
+    ) -> Result<()> {
+        let store = &self.lane.group.store;
+        let count: u64 = foreign.iter().map(|it| it.count).sum();
+        tracing::info!(
+            scope = self.id.scope,
+            lane = %self.holding.row.id,
+            digests = count,
+            "the windows of a former layout are loaded, too"
+        );
+        let mut after = 0;
+        loop {
+            let rows = store.foreign_packs(&self.id, self.partitions, after, PAGE).await?;
+            let Some(last) = rows.last() else { return Ok(()) };
+            after = last.id;
+            for row in &rows {
+                let pack = self.decode(open, row)?;
+                open.window().load(&pack, row, false);
+                progress.loaded(u64::from(row.count));
+            }
+            cool(store, held, open, loaded).await?;
+            if open.window().is_over_budget() {
+                return Err(Error::new(
+                    ErrorKind::Config,
+                    format!(
+                        "{}, scope {}: the windows of all partitions of before have {count} \
+                         markers, which do not fit into `packed_memory`: raise it until the change \
+                         has aged out",
+                        self.holding.row.id, self.id.scope
+                    ),
+                ));
+            }
+        }
+    }
+
+    /// What a lane stops with whose keys may have been seen elsewhere.
+    fn changed(&self, was: &Foreign) -> Error {
+        let Foreign { id, partitions, slices, count, .. } = was;
+        let now = self.id.slice.map_or(0, |slice| slice.of);
+        let (what, before, after) = if *partitions == self.partitions {
+            ("slices of the lane", i32::from(*slices), i32::from(now))
+        } else {
+            ("partitions of the topic", *partitions, self.partitions)
+        };
+        Error::new(
+            ErrorKind::LayoutChanged,
+            format!(
+                "{}, scope {}: the number of {what} was {before} and is {after}, and packed markers \
+                 find a key only where it was seen: {count} of partition {} may be of keys that come \
+                 here now. Put the number back; or go on with \
+                 `.layout_changed(LayoutChanged::Widen)`, which loads the markers of all of them until \
+                 they have aged out",
+                self.holding.row.id, self.id.scope, id.partition
+            ),
+        )
+    }
+}
+
+/// Says how far the loading is.
+struct Progress<'a> {
+    lane: &'a crate::lane::LaneId,
+    scope: &'a str,
+    loaded: u64,
+    began: Instant,
+    said: Instant,
+}
+
+impl<'a> Progress<'a> {
+    fn new<S: Store>(loading: &'a Loading<'_, S>) -> Self {
+        let began = Instant::now();
+        let (lane, scope) = (&loading.holding.row.id, loading.id.scope);
+        Self { lane, scope, loaded: 0, began, said: began }
+    }
+
+    fn loaded(&mut self, count: u64) {
+        self.loaded += count;
+        if self.said.elapsed() < PROGRESS {
+            return;
+        }
+        self.said = Instant::now();
+        tracing::info!(
+            scope = self.scope,
+            topic = %self.lane.topic,
+            partition = self.lane.partition,
+            digests = self.loaded,
+            "packed markers are being loaded"
+        );
+    }
+
+    fn end(&self, open: &Open) {
+        let window = open.window();
+        tracing::info!(
+            scope = self.scope,
+            topic = %self.lane.topic,
+            partition = self.lane.partition,
+            digests = self.loaded,
+            bytes = window.bytes(),
+            took_ms = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX),
+            "packed markers are loaded"
+        );
+    }
+}
+
+/// The time of whatever is older than this, now.
+pub(crate) fn before(now: SystemTime, age: Duration) -> SystemTime {
+    now.checked_sub(age).unwrap_or(SystemTime::UNIX_EPOCH)
+}
