@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use idem::postgres::Postgres;
 use idem::{
-    Broadcast, Builder, DatabaseLost, Idem, IsolationLevel, Kafka, LogChanged, OnFailure, Policy,
-    Retry, Start, Unmatched,
+    Broadcast, Builder, DatabaseLost, Idem, IsolationLevel, Kafka, LayoutChanged, LogChanged, Markers,
+    OnFailure, Policy, Retry, Start, Unmatched,
 };
 use serde::{Deserialize, Serialize};
 use sqlx::postgres::{PgConnectOptions, PgPool};
@@ -54,6 +54,10 @@ pub struct Settings {
     pub lock_timeout_ms: u64,
     /// The bytes of waiting events.
     pub queue_bytes: usize,
+    /// How markers are kept by handlers that can keep them so: `rows` or `packed`.
+    pub markers: String,
+    /// Whether the windows of a former layout are loaded, where that changed.
+    pub widen: bool,
     /// What all handlers do when they fail, and the like.
     pub policy: Said,
     /// A topic for dead letters.
@@ -157,6 +161,15 @@ impl Settings {
             .await
     }
 
+    /// The policy of a handler that can keep its markers in either form.
+    fn in_form(&self, policy: Policy) -> Policy {
+        policy.markers(match self.markers.as_str() {
+            "rows" => Markers::Rows,
+            "packed" => Markers::Packed,
+            other => panic!("no form of markers {other}"),
+        })
+    }
+
     /// The handlers, ready to run.
     ///
     /// # Errors
@@ -196,6 +209,10 @@ impl Settings {
             builder = builder.dead_letter_topic(topic);
         }
         let policy = self.policy.policy();
+        let formed = self.in_form(policy);
+        if self.widen {
+            builder = builder.layout_changed(LayoutChanged::Widen);
+        }
         if let Some(start) = &self.start {
             builder = builder.start(start_of(start));
         }
@@ -210,17 +227,17 @@ impl Settings {
         }
         for handler in &self.handlers {
             builder = match handler.as_str() {
-                "bill" => builder.handler_with::<bill>(policy),
-                "bill_many" => builder.handler_with::<bill_many>(policy),
+                "bill" => builder.handler_with::<bill>(formed),
+                "bill_many" => builder.handler_with::<bill_many>(formed),
                 "bill_by_offset" => builder.handler_with::<bill_by_offset>(policy),
-                "bill_by_header" => builder.handler_with::<bill_by_header>(policy),
+                "bill_by_header" => builder.handler_with::<bill_by_header>(formed),
                 "bill_checked" => builder.handler_with::<bill_checked>(policy),
                 "charge_probed" => builder.handler_with::<charge_probed>(policy),
                 "charge_never_twice" => builder.handler_with::<charge_never_twice>(policy),
-                "bill_orders" => builder.handler_with::<bill_orders>(policy),
-                "bill_west" => builder.handler_with::<bill_west>(policy),
-                "bill_enum" => builder.handler_with::<bill_enum>(policy),
-                "bill_regions" => builder.handler_with::<bill_regions>(policy),
+                "bill_orders" => builder.handler_with::<bill_orders>(formed),
+                "bill_west" => builder.handler_with::<bill_west>(formed),
+                "bill_enum" => builder.handler_with::<bill_enum>(formed),
+                "bill_regions" => builder.handler_with::<bill_regions>(formed),
                 other => panic!("no handler {other}"),
             };
         }

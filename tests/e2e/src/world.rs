@@ -110,6 +110,8 @@ impl World {
             max_batch: 500,
             lock_timeout_ms: 30_000,
             queue_bytes: 32 << 20,
+            markers: std::env::var("IDEM_TEST_MARKERS").unwrap_or_else(|_| "rows".into()),
+            widen: false,
             policy: Said::default(),
             dead_letter_topic: None,
             keep_unmatched: false,
@@ -215,9 +217,13 @@ impl World {
         (0..self.partitions).map(|it| self.kafka.bounds(&self.topic, it).1).sum()
     }
 
-    /// How many markers there are.
+    /// How many markers there are, in either form.
     pub async fn processed(&self) -> i64 {
-        let sql = format!("select count(*) from {}.markers", self.settings.schema);
+        let schema = &self.settings.schema;
+        let sql = format!(
+            "select (select count(*) from {schema}.markers)
+                  + (select coalesce(sum(count), 0)::bigint from {schema}.packs)"
+        );
         sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(&self.db).await.unwrap_or(-1)
     }
 

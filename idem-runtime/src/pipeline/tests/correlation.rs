@@ -7,7 +7,7 @@ use crate::Store as _;
 use crate::dead_letter::LetterFilter;
 use crate::event::Event;
 use crate::key::Key;
-use crate::policy::{Policy, Retry};
+use crate::policy::{Markers, Policy, Retry};
 use crate::routing::{Correlation, Rules};
 
 fn event(id: &str, headers: &[(&'static str, &'static str)]) -> Event {
@@ -15,6 +15,11 @@ fn event(id: &str, headers: &[(&'static str, &'static str)]) -> Event {
     let mut event = Event::new(TOPIC.into(), 0, 0, payload);
     event.headers = headers.iter().map(|(name, value)| (*name, Some(*value))).collect();
     event
+}
+
+/// Markers in rows: a packed one has no ids.
+fn world() -> World {
+    World::with(Policy::new().markers(Markers::Rows))
 }
 
 /// The correlation and the causation id in the marker of `bill`.
@@ -29,7 +34,7 @@ fn some(text: &str) -> Option<String> {
 
 #[tokio::test(start_paused = true)]
 async fn a_marker_says_which_chain_its_event_belongs_to() {
-    let world = World::new();
+    let world = world();
     let events = [
         event("e0", &[("correlation-id", "c1"), ("causation-id", "e-1")]),
         event("e1", &[("correlation-id", "c1"), ("correlation-id", "c2")]),
@@ -46,7 +51,7 @@ async fn a_marker_says_which_chain_its_event_belongs_to() {
 
 #[tokio::test(start_paused = true)]
 async fn the_group_says_which_headers_they_are() {
-    let mut world = World::new();
+    let mut world = world();
     let correlation = Arc::new(Correlation::headers("x-request", "x-cause"));
     world.set_rules(Rules { correlation, ..Rules::default() });
     let headers = [("x-request", "r1"), ("x-cause", "e-1"), ("correlation-id", "c1")];

@@ -6,7 +6,7 @@ use crate::error::{Error, ErrorKind};
 use crate::group::Registered;
 use crate::marker::MarkerState;
 use crate::memory::Point;
-use crate::policy::{OnFailure, Policy, Retry};
+use crate::policy::{Markers, OnFailure, Policy, Retry};
 
 /// Three attempts, and a dead letter.
 fn three() -> World {
@@ -87,6 +87,7 @@ async fn whatever_fails_while_a_dead_letter_is_written_each_event_is_one_thing()
     let points = [
         Point::Begin,
         Point::Claim,
+        Point::Pack,
         Point::GivenUp,
         Point::GiveUp,
         Point::ForgetAttempts,
@@ -202,7 +203,8 @@ async fn a_dead_event_that_is_read_again_is_a_duplicate() {
 #[tokio::test(start_paused = true)]
 async fn a_dead_event_of_another_partition_is_a_duplicate() {
     let mut bill = Registered::of::<Bill>();
-    bill.policy = Policy::new().retry(Retry::never());
+    // Only rows are known to all partitions.
+    bill.policy = Policy::new().retry(Retry::never()).markers(Markers::Rows);
     let world = World::of(vec![bill], 2);
     world.script.always("bill", "e1", Do::Fail);
     world.broker.produce(0, ids(3));

@@ -1,6 +1,11 @@
 use super::handlers::{Audit, Bill, Do, Gate};
-use super::harness::{World, ids, until};
+use super::harness::{World, ids, in_rows, until};
 use crate::group::Registered;
+
+/// Two partitions that share their markers, as only rows are shared.
+fn in_rows_of_two() -> World {
+    World::of(vec![in_rows(Registered::of::<Bill>())], 2)
+}
 
 #[tokio::test(start_paused = true)]
 async fn of_equal_keys_in_a_batch_the_first_decides() {
@@ -25,7 +30,7 @@ async fn a_duplicate_does_not_overtake_a_first_that_failed() {
 
 #[tokio::test(start_paused = true)]
 async fn a_key_is_processed_once_across_batches_partitions_and_restarts() {
-    let mut world = World::of(vec![Registered::of::<Bill>()], 2);
+    let mut world = in_rows_of_two();
     world.settings.max_batch = 2;
     world.broker.produce(0, ["a", "b", "c", "a"]);
     world.broker.produce(1, ["c", "d"]);
@@ -48,7 +53,7 @@ async fn two_scopes_do_not_take_each_other_s_keys_for_duplicates() {
 
 #[tokio::test(start_paused = true)]
 async fn a_concurrent_duplicate_waits_and_loses() {
-    let world = World::of(vec![Registered::of::<Bill>()], 2);
+    let world = in_rows_of_two();
     let gate = Gate::new();
     world.script.on("a", [Do::Wait(gate.clone())]);
     world.broker.produce(0, ["a"]);
@@ -68,7 +73,7 @@ async fn a_concurrent_duplicate_waits_and_loses() {
 
 #[tokio::test(start_paused = true)]
 async fn a_concurrent_duplicate_wins_when_the_first_fails() {
-    let world = World::of(vec![Registered::of::<Bill>()], 2);
+    let world = in_rows_of_two();
     let gate = Gate::new();
     world.script.on("a", [Do::WaitThenFail(gate.clone())]);
     world.broker.produce(0, ["a"]);
@@ -88,7 +93,7 @@ async fn a_concurrent_duplicate_wins_when_the_first_fails() {
 
 #[tokio::test(start_paused = true)]
 async fn lanes_that_share_keys_in_opposite_orders_do_not_deadlock() {
-    let world = World::of(vec![Registered::of::<Bill>()], 2);
+    let world = in_rows_of_two();
     let (first, second) = (Gate::new(), Gate::new());
     world.script.on("e0", [Do::Wait(first.clone())]);
     world.script.on("e9", [Do::Wait(second.clone())]);
@@ -112,7 +117,7 @@ async fn a_forgotten_key_is_processed_again_after_a_rewind() {
     let world = World::new();
     world.broker.produce(0, ids(4));
     world.drain(0).await;
-    assert!(world.store.forget("bill", "e2"));
+    assert!(world.forget("e2").await);
     world.broker.reset(0, 0);
     let lane = world.start(0);
     until(|| world.bills().len() == 5).await;

@@ -33,8 +33,8 @@ async fn a_late_owner_with_an_open_transaction_is_fenced_at_the_seal() {
     let old = world.start(0);
     gate.reached().await;
     let new = world.start_on("b", 0, &Client::new(&world.broker));
-    // It takes the lane while the old owner's transaction is open; only its claim has to wait.
-    world.store.wait_for(|view| view.waiting() == 1).await;
+    // It takes the lane while the old owner's transaction is open; only a claim of rows has to wait.
+    world.held_up(&new).await;
     gate.open();
     world.worked(0, 3).await;
     until(|| world.counts().fenced == 1).await;
@@ -90,7 +90,7 @@ async fn an_owner_that_gives_up_its_transaction_lets_the_new_one_go_on() {
     let old = world.start(0);
     gate.reached().await;
     let new = world.start_on("b", 0, &Client::new(&world.broker));
-    world.store.wait_for(|view| view.waiting() == 1).await;
+    world.held_up(&new).await;
     old.ask(Stop::Abandon);
     old.ended().await;
     world.worked(0, 2).await;

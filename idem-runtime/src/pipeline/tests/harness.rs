@@ -10,11 +10,12 @@ use uuid::Uuid;
 use crate::dead_letter::{DeadLetter, FailureClass, LetterState};
 use crate::error::Error;
 use crate::group::{Group, Registered};
+use crate::key::Key;
 use crate::lane::{LaneId, LaneRow, Owner};
 use crate::letters::DeadLetters;
 use crate::marker::MarkerState;
-use crate::memory::Memory;
-use crate::packed::Budget;
+use crate::memory::{Memory, Point};
+use crate::packed::{Budget, Pack};
 use crate::pipeline::care::Care;
 use crate::pipeline::lane::{Lane, LaneEnd};
 use crate::pipeline::policy::LaneSettings;
@@ -29,6 +30,7 @@ use crate::policy::{Markers, Policy};
 use crate::replay::Replay;
 use crate::routing::{Rules, Told};
 use crate::state::States;
+use crate::store::Store as _;
 
 /// Virtual time after which a test has waited in vain.
 pub(super) const DEADLINE: Duration = Duration::from_secs(300);
@@ -205,15 +207,48 @@ impl World {
     /// The keys that `bill` has marked, in order: of those that there are events of, when they are
     /// packed.
     pub(super) fn marked(&self) -> Vec<String> {
-        let mut keys = self.store.look(|view| view.keys("bill"));
+        self.marked_in("bill")
+    }
+
+    pub(super) fn marked_in(&self, scope: &str) -> Vec<String> {
+        let mut keys = self.store.look(|view| view.keys(scope));
         let logs = i32::try_from(self.broker.state().logs.len()).unwrap();
         let events = (0..logs).flat_map(|partition| self.broker.events(partition));
         let ids = events.filter_map(|event| Some(id_of(event.payload.as_deref()?)));
-        let is_marked = |id: &String| self.store.look(|view| view.marker("bill", id).is_some());
+        let is_marked = |id: &String| self.store.look(|view| view.marker(scope, id).is_some());
         keys.extend(ids.filter(is_marked));
         keys.sort();
         keys.dedup();
         keys
+    }
+
+    /// How many keys `bill` has marked, in whatever form.
+    pub(super) fn markers(&self) -> usize {
+        let packs = self.store.packs("bill");
+        let packs = packs.iter().flat_map(|row| Pack::decode(row).unwrap().entries);
+        let packed: BTreeSet<_> = packs.map(|(_, digest)| digest).collect();
+        // What was given up on is in both.
+        if packed.is_empty() {
+            self.store.look(|view| view.keys("bill").len())
+        } else {
+            packed.len()
+        }
+    }
+
+    /// Forgets a key of `bill`, as an operator does to have its event processed again. Answers whether
+    /// it was known.
+    pub(super) async fn forget(&self, key: &str) -> bool {
+        self.store.forget_marker("bill", &Key::new(key).unwrap()).await.unwrap()
+    }
+
+    /// Waits until the lane that took another one's place gets no further for that one's open
+    /// transaction: the claim of a row waits for whoever has claimed it. Packed, only the lane's own
+    /// row stands in the way of two owners, so that nobody is held up by one that has not sealed.
+    pub(super) async fn held_up(&self, new: &Running) {
+        match is_packed() {
+            true => until(|| new.seat.held().is_some()).await,
+            false => self.store.wait_for(|view| view.waiting() == 1).await,
+        }
     }
 
     /// All dead letters and waiting events: scope, id of the event (what it is, if it does not
@@ -305,6 +340,17 @@ impl World {
 /// Whether these tests are run with packed markers, where a handler does not say.
 pub(super) fn is_packed() -> bool {
     std::env::var("IDEM_TEST_MARKERS").is_ok_and(|markers| markers == "packed")
+}
+
+/// Where a lane claims.
+pub(super) fn claim() -> Point {
+    if is_packed() { Point::Pack } else { Point::Claim }
+}
+
+/// The handler with its markers in rows, whatever form is tested: the test is of what only rows do.
+pub(super) fn in_rows(mut handler: Registered<Memory>) -> Registered<Memory> {
+    handler.policy.markers = Some(Markers::Rows);
+    handler
 }
 
 /// The handler with its markers in the form that is tested, if it does not say and can have it.

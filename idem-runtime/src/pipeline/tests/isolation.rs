@@ -116,7 +116,7 @@ async fn when_one_of_two_handlers_fails_neither_keeps_anything_of_the_event() {
     assert_eq!(world.position(0), 1);
     for scope in ["bill", "audit"] {
         assert_eq!(world.store.rows(scope), ids(1));
-        assert_eq!(world.store.look(|view| view.keys(scope)), ids(1));
+        assert_eq!(world.marked_in(scope), ids(1));
     }
     world.script.mend();
     world.worked(0, 3).await;

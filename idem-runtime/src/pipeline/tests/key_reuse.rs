@@ -1,5 +1,5 @@
 use super::handlers::{Audit, Bill, Do};
-use super::harness::{World, until};
+use super::harness::{World, in_rows, until};
 use crate::dead_letter::{FailureClass, LetterFilter};
 use crate::group::Registered;
 use crate::policy::{OnFailure, PayloadCheck, Policy, Retry};
@@ -7,7 +7,8 @@ use crate::policy::{OnFailure, PayloadCheck, Policy, Retry};
 fn world(check: PayloadCheck) -> World {
     let mut bill = Registered::of::<Bill>();
     bill.policy = Policy::new().retry(Retry::never()).payload_check(check);
-    World::of(vec![bill, Registered::of::<Audit>()], 2)
+    // One that compares payloads has rows, and the other keeps up with it over partitions.
+    World::of(vec![bill, in_rows(Registered::of::<Audit>())], 2)
 }
 
 /// An event with this id; `cents` makes its payload another one.

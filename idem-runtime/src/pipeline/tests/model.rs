@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::broker::Call;
 use super::client::Client;
 use super::handlers::{Bill, Count, Do};
-use super::harness::{Running, World, until};
+use super::harness::{Running, World, claim, until};
 use crate::error::ErrorKind;
 use crate::event::Event;
 use crate::group::Registered;
@@ -98,7 +98,7 @@ impl Model {
         match step {
             0..=5 => self.produce(),
             6 | 7 => {
-                let points = [Point::Begin, Point::Claim, Point::Seal, Point::Commit, Point::Read];
+                let points = [Point::Begin, claim(), Point::Seal, Point::Commit, Point::Read];
                 let kinds = [ErrorKind::Transient, ErrorKind::Connection];
                 faults.fail(self.random.pick(&points), self.random.pick(&kinds));
             }

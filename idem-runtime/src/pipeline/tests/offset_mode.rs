@@ -93,7 +93,7 @@ async fn beside_a_handler_with_markers_each_keeps_its_own_memory() {
     world.drain(0).await;
     assert_eq!(world.bills(), ["a", "b"]);
     assert_eq!(world.store.rows("count"), places(0..3));
-    assert!(world.store.forget("bill", "b"));
+    assert!(world.forget("b").await);
     world.broker.reset(0, 0);
     world.drain(0).await;
     assert_eq!(world.bills(), ["a", "b", "b"]);

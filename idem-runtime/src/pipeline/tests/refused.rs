@@ -1,5 +1,7 @@
 use super::harness::{World, ids};
+use crate::Store as _;
 use crate::error::ErrorKind;
+use crate::key::Key;
 use crate::policy::{OnFailure, Policy};
 
 /// The lane stops at offset 3 of six, with an error of this kind that says this.
@@ -45,8 +47,11 @@ async fn a_long_key_is_hashed_and_stops_nothing() {
     let long = "x".repeat(300);
     world.broker.produce(0, [&long, &long]);
     world.drain(0).await;
+    let key = Key::new(long.as_str()).unwrap();
+    assert!(key.as_str().starts_with("sha256:"));
+    assert!(world.store.find_marker("bill", &key).await.unwrap().is_some());
+    assert_eq!((world.markers(), world.counts().duplicates), (1, 1));
     assert_eq!(world.bills(), [long]);
-    assert!(world.marked()[0].starts_with("sha256:"));
 }
 
 #[tokio::test(start_paused = true)]

@@ -147,6 +147,7 @@ async fn whatever_fails_while_keys_are_parked_and_released_each_event_is_one_thi
         Point::Begin,
         Point::Parked,
         Point::Claim,
+        Point::Pack,
         Point::GiveUp,
         Point::Released,
         Point::Unpark,

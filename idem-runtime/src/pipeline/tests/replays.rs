@@ -3,18 +3,22 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::handlers::{Bill, Bulk, Count, Do, Gate, Order};
-use super::harness::{World, ids, until};
+use super::harness::{World, ids, is_packed, until};
 use crate::dead_letter::{LetterAction, LetterFilter, LetterState};
 use crate::error::{Error, ErrorKind};
 use crate::group::Registered;
 use crate::memory::Point;
-use crate::policy::{OnFailure, Policy, Retry};
+use crate::policy::{Markers, OnFailure, Policy, Retry};
 use crate::replay::Replay;
 use crate::{Processor, Store as _};
 
 /// A world in which `e1` of three is a dead letter, and its handler works now.
 async fn dead() -> World {
-    let world = World::with(Policy::new().retry(Retry::never()));
+    dead_with(Policy::new()).await
+}
+
+async fn dead_with(policy: Policy) -> World {
+    let world = World::with(policy.retry(Retry::never()));
     world.script.always("bill", "e1", Do::Fail);
     world.broker.produce(0, ids(3));
     world.drain(0).await;
@@ -71,8 +75,12 @@ async fn a_replay_while_the_event_is_delivered_again_has_one_effect() {
     gate.reached().await;
     world.broker.reset(0, 0);
     let lane = world.start(0);
-    // The lane waits at the claim for the replay.
-    world.store.wait_for(|view| view.waiting() == 1).await;
+    match is_packed() {
+        // The lane knows by itself that it has seen the key, whatever becomes of the replay.
+        true => world.worked(0, 3).await,
+        // The lane waits at the claim for the replay.
+        false => world.store.wait_for(|view| view.waiting() == 1).await,
+    }
     gate.open();
     assert_eq!(running.await.unwrap().unwrap().processed, 1);
     until(|| lane.resolved() == Some(3)).await;
@@ -177,8 +185,10 @@ async fn passing_failures_are_tried_again_and_lost_answers_resolved() {
 
 #[tokio::test(start_paused = true)]
 async fn a_letter_whose_key_was_processed_by_another_event_is_superseded() {
-    let world = dead().await;
-    world.store.forget("bill", "e1");
+    // Somebody deletes the row of the marker by hand; whoever asks idem to forget a key that has an
+    // open letter is refused.
+    let world = dead_with(Policy::new().markers(Markers::Rows)).await;
+    assert!(world.store.forget("bill", "e1"));
     world.broker.produce(0, ["e1"]);
     world.drain(0).await;
     let report = world.replay().run(&all()).await.unwrap();
@@ -279,7 +289,8 @@ async fn one_letter_is_replayed_by_a_batch_handler_too() {
 
 #[tokio::test(start_paused = true)]
 async fn a_call_without_kafka_says_that_the_key_was_given_up() {
-    let world = dead().await;
+    // Calls without Kafka see rows alone.
+    let world = dead_with(Policy::new().markers(Markers::Rows)).await;
     let processor = Processor::new(world.store.clone()).state(world.script.clone());
     let call = async |id: &str| processor.process::<Bill>(Order::new(id)).await;
     let error = call("e1").await.unwrap_err();

@@ -13,7 +13,7 @@ use crate::group::Registered;
 use crate::handler::{Call, EventOf, Handler, One, Param, Subscriber};
 use crate::key::{Key, KeyError};
 use crate::memory::{Memory, MemoryConnection};
-use crate::policy::{Policy, Retry};
+use crate::policy::{Markers, Policy, Retry};
 use crate::process::Processor;
 use crate::state::{Needs, State};
 use crate::store::Store as _;
@@ -63,7 +63,8 @@ impl Answers for Tally {
 
 fn world() -> World {
     let mut count = Registered::of::<Tally>();
-    count.policy = Policy::new().retry(Retry::new().max(2));
+    // Results are kept beside markers, which are rows then.
+    count.policy = Policy::new().retry(Retry::new().max(2)).markers(Markers::Rows);
     World::of(vec![count], 1)
 }
 

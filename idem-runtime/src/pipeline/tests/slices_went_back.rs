@@ -4,6 +4,7 @@ use super::handlers::{Bill, Do};
 use super::harness::{World, ids, quiet, until};
 use super::slices::{SLICES, assert_in_order, key, produce, sliced, world};
 use crate::group::Registered;
+use crate::pipeline::policy::LayoutChanged;
 use crate::policy::{Policy, Retry};
 
 #[tokio::test(start_paused = true)]
@@ -87,6 +88,7 @@ async fn a_lane_that_leaves_a_database_that_went_back_skips_nothing() {
 #[tokio::test(start_paused = true)]
 async fn a_database_that_went_back_to_before_it_was_divided_is_read_again() {
     let mut world = sliced(1);
+    world.settings.policies.layout_changed = LayoutChanged::Widen;
     produce(&world, 0, 4);
     world.drain(0).await;
     let earlier = world.store.snapshot();

@@ -5,7 +5,7 @@ use tokio::time::Instant;
 use super::broker::Call;
 use super::client::Client;
 use super::handlers::{Do, Gate};
-use super::harness::{World, ids, quiet, until};
+use super::harness::{World, claim, ids, quiet, until};
 use crate::error::ErrorKind;
 use crate::memory::Point;
 use crate::pipeline::stop::Stop;
@@ -128,7 +128,7 @@ async fn a_release_that_hangs_does_not_hold_up_the_leave_for_long() {
 
 #[tokio::test(start_paused = true)]
 async fn a_process_that_dies_anywhere_leaves_all_or_nothing() {
-    for point in [Point::Take, Point::Begin, Point::Claim, Point::Seal, Point::Commit] {
+    for point in [Point::Take, Point::Begin, claim(), Point::Seal, Point::Commit] {
         let world = World::new();
         world.broker.produce(0, ids(4));
         world.drain(0).await;

@@ -1,13 +1,13 @@
 use std::time::Duration;
 
 use super::handlers::Do;
-use super::harness::{World, ids, quiet, until};
+use super::harness::{World, claim, ids, quiet, until};
 use crate::error::{Error, ErrorKind};
 use crate::memory::Point;
 
 #[tokio::test(start_paused = true)]
 async fn what_passes_by_itself_is_tried_again_and_is_nobodys_attempt() {
-    for point in [Point::Take, Point::Begin, Point::Claim, Point::Seal, Point::Commit] {
+    for point in [Point::Take, Point::Begin, claim(), Point::Seal, Point::Commit] {
         let world = World::new();
         for _ in 0..3 {
             world.store.faults().fail(point, ErrorKind::Transient);
@@ -83,7 +83,7 @@ async fn a_database_that_is_away_for_a_minute_is_waited_for() {
 #[tokio::test(start_paused = true)]
 async fn a_connection_that_is_lost_in_the_middle_is_tried_again() {
     let world = World::new();
-    for point in [Point::Claim, Point::Seal] {
+    for point in [claim(), Point::Seal] {
         let pause = world.store.faults().pause(point);
         let end = world.broker.produce(0, [format!("{point:?}")]);
         let lane = world.start(0);
@@ -94,14 +94,14 @@ async fn a_connection_that_is_lost_in_the_middle_is_tried_again() {
         world.worked(0, end).await;
         lane.finish().await;
     }
-    assert_eq!(world.bills(), ["Claim", "Seal"]);
+    assert_eq!(world.bills(), [format!("{:?}", claim()), "Seal".to_owned()]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_store_that_refuses_is_asked_again_and_nothing_is_skipped() {
     let world = World::new();
     for _ in 0..5 {
-        world.store.faults().fail(Point::Claim, ErrorKind::Migration);
+        world.store.faults().fail(claim(), ErrorKind::Migration);
     }
     world.broker.produce(0, ids(2));
     let lane = world.start(0);

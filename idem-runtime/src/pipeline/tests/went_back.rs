@@ -5,6 +5,7 @@ use super::handlers::{Do, Gate};
 use super::harness::{World, ids, quiet, until};
 use crate::error::ErrorKind;
 use crate::pipeline::policy::{DatabaseLost, Start};
+use crate::policy::{Markers, Policy};
 
 #[tokio::test(start_paused = true)]
 async fn a_database_that_went_back_under_an_idle_lane_is_noticed_by_the_watch() {
@@ -133,7 +134,8 @@ async fn a_lane_whose_row_is_gone_stops_and_skips_nothing() {
 
 #[tokio::test(start_paused = true)]
 async fn a_lane_whose_row_is_gone_starts_where_the_policy_says() {
-    let mut world = World::new();
+    // Packed markers are the lane's, and gone with it.
+    let mut world = World::with(Policy::new().markers(Markers::Rows));
     world.settings.policies.database_lost = DatabaseLost::StartAt(Start::Earliest);
     let lane = world.start(0);
     world.broker.produce(0, ids(2));
