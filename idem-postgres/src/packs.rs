@@ -15,6 +15,9 @@ use crate::{Inner, Tx};
 /// Rows as [`Selected`] reads them.
 macro_rules! select_packs {
     ($before:literal, $from:literal) => {
+        select_packs!($before, "pack.data", $from)
+    };
+    ($before:literal, $data:literal, $from:literal) => {
         concat!(
             "select ",
             $before,
@@ -22,7 +25,9 @@ macro_rules! select_packs {
                 pack.first_offset, pack.last_offset, pack.digests,
                 (extract(epoch from pack.first_at) * 1000000)::bigint as first_us,
                 (extract(epoch from pack.last_at) * 1000000)::bigint as last_us,
-                pack.run_id, pack.data ",
+                pack.run_id, ",
+            $data,
+            " ",
             $from
         )
     };
@@ -69,7 +74,8 @@ select (extract(epoch from now()) * 1000000)::bigint, null::text, null::text fro
 pub(crate) const WINDOW: &str = "
 select coalesce(lane.log, 0), coalesce(known.floor, 0),
        (extract(epoch from clock_timestamp() - owned.switched_at) * 1000000)::bigint,
-       (extract(epoch from clock_timestamp()) * 1000000)::bigint
+       (extract(epoch from clock_timestamp()) * 1000000)::bigint,
+       coalesce(owned.mode = 'packed', false)
 from (select $1::bigint as lane_id, $2::text as scope) as asked
 left join {schema}.lanes lane using (lane_id)
 left join {schema}.windows known
@@ -84,6 +90,21 @@ pub(crate) const OF_WINDOW: &str = select_packs!(
        and (pack.slices is null or (pack.slices = $4 and pack.slice = $5))
      order by pack.pack_id
      limit $6"
+);
+
+pub(crate) const HEADS: &str = select_packs!(
+    "",
+    "''::bytea as data",
+    "from {schema}.packs pack
+     where pack.lane_id = $1 and pack.scope = $2 and pack.pack_id > $3
+       and (pack.slices is null or (pack.slices = $4 and pack.slice = $5))
+     order by pack.pack_id
+     limit $6"
+);
+
+pub(crate) const OF_NUMBERS: &str = select_packs!(
+    "",
+    "from {schema}.packs pack where pack.pack_id = any($1::bigint[]) order by pack.pack_id"
 );
 
 pub(crate) const GIVEN_UP_KEYS: &str = "
@@ -297,27 +318,29 @@ pub(crate) async fn pack(
 pub(crate) async fn window(store: &Inner, window: &WindowId<'_>) -> Result<WindowRow> {
     const DOING: &str = "reading a window";
     let mut session = store.pools.read().await?;
-    let known = sqlx::query_as::<_, (i32, i64, Option<i64>, i64)>(store.sql.window.clone())
+    let known = sqlx::query_as::<_, (i32, i64, Option<i64>, i64, bool)>(store.sql.window.clone())
         .bind(window.lane)
         .bind(window.scope);
     let known = session.optional(known).await.map_err(|error| failed(DOING, error))?;
     session.finish(DOING).await?;
-    let (log, floor, switched, now) = known
+    let (log, floor, switched, now, is_packed) = known
         .ok_or_else(|| Error::new(ErrorKind::Store, format!("{DOING}: the database was silent")))?;
     // A clock that went back makes it no time at all.
     let switched = switched.map(|micros| micros.max(0).unsigned_abs());
     let switched = switched.map(std::time::Duration::from_micros);
-    Ok(WindowRow { log, floor, switched, now: from_micros(now) })
+    Ok(WindowRow { log, floor, switched, now: from_micros(now), is_packed })
 }
 
+/// With their contents, those that are in no run; or all, without.
 pub(crate) async fn of_window(
     store: &Inner,
     window: &WindowId<'_>,
-    after: i64,
-    limit: u32,
+    (after, limit): (i64, u32),
+    contents: bool,
 ) -> Result<Vec<PackRow>> {
     let (slices, slice) = columns(window.slice);
-    let packs = sqlx::query_as::<_, Selected>(store.sql.packs_of_window.clone())
+    let sql = if contents { &store.sql.packs_of_window } else { &store.sql.pack_heads };
+    let packs = sqlx::query_as::<_, Selected>(sql.clone())
         .bind(window.lane)
         .bind(window.scope)
         .bind(after)
@@ -326,6 +349,15 @@ pub(crate) async fn of_window(
         .bind(i64::from(limit));
     const DOING: &str = "reading packed markers";
     let mut session = store.pools.read().await?;
+    let rows = session.all(packs).await.map_err(|error| failed(DOING, error))?;
+    session.finish(DOING).await?;
+    Ok(rows.into_iter().map(|row| row.0).collect())
+}
+
+pub(crate) async fn of_numbers(store: &Inner, rows: &[i64]) -> Result<Vec<PackRow>> {
+    const DOING: &str = "reading packed markers";
+    let mut session = store.pools.read().await?;
+    let packs = sqlx::query_as::<_, Selected>(store.sql.packs_of_numbers.clone()).bind(rows);
     let rows = session.all(packs).await.map_err(|error| failed(DOING, error))?;
     session.finish(DOING).await?;
     Ok(rows.into_iter().map(|row| row.0).collect())

@@ -88,6 +88,8 @@ statements! {
     pack_guarded: packs::PACK_GUARDED,
     window: packs::WINDOW,
     packs_of_window: packs::OF_WINDOW,
+    pack_heads: packs::HEADS,
+    packs_of_numbers: packs::OF_NUMBERS,
     given_up_keys: packs::GIVEN_UP_KEYS,
     repack: packs::REPACK,
     forget_packs: packs::FORGET,

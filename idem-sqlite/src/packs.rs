@@ -19,13 +19,17 @@ use crate::tx::Tx;
 /// Rows as [`Selected`] reads them.
 macro_rules! select_packs {
     ($before:literal, $from:literal) => {
+        select_packs!($before, "pack.data", $from)
+    };
+    ($before:literal, $data:literal, $from:literal) => {
         concat!(
             "select ",
             $before,
             "pack.pack_id, pack.lane_id, pack.slices, pack.slice, pack.partitions, pack.log,
                 pack.first_offset, pack.last_offset, pack.digests, pack.first_at, pack.last_at,
-                pack.run_id, pack.data
-             from {schema}packs pack ",
+                pack.run_id, ",
+            $data,
+            " from {schema}packs pack ",
             $from
         )
     };
@@ -47,7 +51,8 @@ values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)
 pub(crate) const WINDOW: &str = concat!(
     "select coalesce(lane.log, 0), coalesce(known.floor, 0), owned.switched_at, ",
     now!(),
-    " from (select ?1 as lane_id, ?2 as scope) as asked
+    ", coalesce(owned.mode = 'packed', false)
+     from (select ?1 as lane_id, ?2 as scope) as asked
      left join {schema}lanes lane on lane.lane_id = asked.lane_id
      left join {schema}windows known
        on known.lane_id = lane.lane_id and known.scope = asked.scope and known.log = lane.log
@@ -60,6 +65,20 @@ pub(crate) const OF_WINDOW: &str = select_packs!(
        and (pack.slices is null or (pack.slices = ?4 and pack.slice = ?5))
      order by pack.pack_id
      limit ?6"
+);
+
+pub(crate) const HEADS: &str = select_packs!(
+    "",
+    "x'' as data",
+    "where pack.lane_id = ?1 and pack.scope = ?2 and pack.pack_id > ?3
+       and (pack.slices is null or (pack.slices = ?4 and pack.slice = ?5))
+     order by pack.pack_id
+     limit ?6"
+);
+
+pub(crate) const OF_NUMBERS: &str = select_packs!(
+    "",
+    "where pack.pack_id in (select value from json_each(?1)) order by pack.pack_id"
 );
 
 /// Rows for every slice have no partitions.
@@ -255,7 +274,7 @@ fn new_row(pack: &NewPack<'_>, lane: i64, log: i32, now: SystemTime) -> PackRow 
 }
 
 pub(crate) async fn window(store: &Inner, window: &WindowId<'_>) -> Result<WindowRow> {
-    let (log, floor, switched, now): (i32, i64, Option<i64>, i64) =
+    let (log, floor, switched, now, is_packed): (i32, i64, Option<i64>, i64, bool) =
         sqlx::query_as(store.sql.window.clone())
             .bind(window.lane)
             .bind(window.scope)
@@ -265,23 +284,34 @@ pub(crate) async fn window(store: &Inner, window: &WindowId<'_>) -> Result<Windo
     // A clock that went back makes it no time at all.
     let switched =
         switched.map(|at| Duration::from_millis(now.saturating_sub(at).max(0).unsigned_abs()));
-    Ok(WindowRow { log, floor, switched, now: from_millis(now) })
+    Ok(WindowRow { log, floor, switched, now: from_millis(now), is_packed })
 }
 
+/// With their contents, those that are in no run; or all, without.
 pub(crate) async fn of_window(
     store: &Inner,
     window: &WindowId<'_>,
-    after: i64,
-    limit: u32,
+    (after, limit): (i64, u32),
+    contents: bool,
 ) -> Result<Vec<PackRow>> {
     let (slices, slice) = columns(window.slice);
-    let rows: Vec<Selected> = sqlx::query_as(store.sql.packs_of_window.clone())
+    let sql = if contents { &store.sql.packs_of_window } else { &store.sql.pack_heads };
+    let rows: Vec<Selected> = sqlx::query_as(sql.clone())
         .bind(window.lane)
         .bind(window.scope)
         .bind(after)
         .bind(slices)
         .bind(slice)
         .bind(limit)
+        .fetch_all(&store.readers)
+        .await
+        .map_err(|error| failed("reading packed markers", error))?;
+    Ok(rows.into_iter().map(|row| row.0).collect())
+}
+
+pub(crate) async fn of_numbers(store: &Inner, rows: &[i64]) -> Result<Vec<PackRow>> {
+    let rows: Vec<Selected> = sqlx::query_as(store.sql.packs_of_numbers.clone())
+        .bind(numbers(rows)?)
         .fetch_all(&store.readers)
         .await
         .map_err(|error| failed("reading packed markers", error))?;

@@ -103,6 +103,8 @@ statements! {
     insert_pack: packs::INSERT,
     window: packs::WINDOW,
     packs_of_window: packs::OF_WINDOW,
+    pack_heads: packs::HEADS,
+    packs_of_numbers: packs::OF_NUMBERS,
     foreign: packs::FOREIGN,
     foreign_packs: packs::FOREIGN_PACKS,
     keys_given_up: packs::GIVEN_UP_KEYS,

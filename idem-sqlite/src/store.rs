@@ -208,7 +208,20 @@ impl Store for Sqlite {
     }
 
     async fn packs(&self, window: &WindowId<'_>, after: i64, limit: u32) -> Result<Vec<PackRow>> {
-        packs::of_window(&self.inner, window, after, limit).await
+        packs::of_window(&self.inner, window, (after, limit), true).await
+    }
+
+    async fn pack_heads(
+        &self,
+        window: &WindowId<'_>,
+        after: i64,
+        limit: u32,
+    ) -> Result<Vec<PackRow>> {
+        packs::of_window(&self.inner, window, (after, limit), false).await
+    }
+
+    async fn packs_of(&self, rows: &[i64]) -> Result<Vec<PackRow>> {
+        packs::of_numbers(&self.inner, rows).await
     }
 
     async fn runs(&self, window: &WindowId<'_>) -> Result<Vec<Run>> {

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use idem::postgres::Postgres;
 use idem::{
-    Broadcast, Builder, DatabaseLost, Idem, IsolationLevel, Kafka, LayoutChanged, LogChanged, Markers,
-    OnFailure, Policy, Retry, Start, Unmatched,
+    Broadcast, Builder, DatabaseLost, Idem, IsolationLevel, Kafka, LayoutChanged, LogChanged,
+    Markers, OnFailure, Policy, Retry, Start, Unmatched,
 };
 use serde::{Deserialize, Serialize};
 use sqlx::postgres::{PgConnectOptions, PgPool};
