@@ -11,6 +11,7 @@ use crate::effects::{self, UnknownEnd};
 use crate::errors::Errors;
 use crate::format::{self, Format};
 use crate::key::{self, Key, Source};
+use crate::markers::{self, Markers};
 use crate::policy::{self, Isolation, MissingKey, OnFailure, PayloadCheck};
 use crate::retry::{self, Retry};
 use crate::time::Time;
@@ -42,6 +43,7 @@ const WORDS: Words = Words {
         ("types", "types = \"order.*\""),
         ("type_from", "type_from = header(\"event-type\")"),
         ("format", "format = \"avro\""),
+        ("markers", "markers = \"packed\""),
     ],
     other: &[
         ("max", "it is a part of `retry`: `retry(max = 5)`"),
@@ -80,6 +82,17 @@ const WORDS: Words = Words {
             "it is the group's: `.correlation(Correlation::headers(..))` on the builder",
         ),
         ("broadcast", "it is the group's: `.broadcast(..)` on the builder"),
+        ("window", "it is a part of `markers`: `markers = packed(window = \"7d\")`"),
+        ("events", "it is a part of `markers`: `markers = packed(events = 10_000_000)`"),
+        ("packed", "write `markers = \"packed\"`"),
+        ("rows", "write `markers = \"rows\"`"),
+        ("retention", "write `markers = packed(window = \"7d\")`"),
+        ("ttl", "write `markers = packed(window = \"7d\")`"),
+        ("stale", "it is the group's: `.stale(Stale::DeadLetter)` on the builder"),
+        (
+            "layout_changed",
+            "it is the group's: `.layout_changed(LayoutChanged::Widen)` on the builder",
+        ),
         ("codec", "did you mean `format`?"),
         ("encoding", "did you mean `format`?"),
         (
@@ -114,6 +127,7 @@ pub(crate) struct Attr {
     pub(crate) types: Word<Types>,
     pub(crate) type_from: Word<TypeFrom>,
     pub(crate) format: Word<Format>,
+    pub(crate) markers: Word<(Markers, Span)>,
 }
 
 impl Attr {
@@ -139,6 +153,7 @@ impl Attr {
             types: Word::Absent,
             type_from: Word::Absent,
             format: Word::Absent,
+            markers: Word::Absent,
         };
         let parser = |input: ParseStream<'_>| {
             WORDS.read(input, errors, |entry| attr.word(entry));
@@ -182,7 +197,8 @@ impl Attr {
             "payload_check" => self.payload_check = entry.value(policy::payload_check),
             "types" => self.types = entry.value(types::types),
             "type_from" => self.type_from = entry.value(types::type_from),
-            _ => self.format = entry.value(format::format),
+            "format" => self.format = entry.value(format::format),
+            _ => self.markers = entry.value(markers::markers),
         }
     }
 }

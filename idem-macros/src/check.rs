@@ -3,6 +3,7 @@
 //!
 //! Not here: the function's own rules (`signature.rs`).
 
+mod marked;
 mod reading;
 
 use proc_macro2::Span;
@@ -46,6 +47,7 @@ pub(crate) fn check(
     reading::content_of_format(&attr, &mut errors);
     reading::content_of_types(&attr, &mut errors);
     beside(&attr, input.as_ref(), output.as_ref(), &mut errors);
+    marked::markers(&attr, &mut errors);
     reading::types(&attr, &mut errors);
     reading::types_of_format(&attr, &mut errors);
     let Attr { key, store, topics, format, retry, .. } = attr;
@@ -68,6 +70,7 @@ pub(crate) fn check(
                 slices,
                 missing_key: missing_key.map(|(answer, _)| answer),
                 payload_check: attr.payload_check.given().map(|(check, _)| check),
+                markers: attr.markers.given().map(|(markers, _)| markers),
             };
             let (topics, format) = (topics.given(), format.given());
             let permanent = permanent.given();

@@ -179,13 +179,13 @@ fn answers(model: &Model) -> Option<TokenStream> {
 
 /// What makes the handler usable without Kafka.
 ///
-/// Where the key is not in the event, `process` exists all the same, with a condition that is not
+/// Where the key is not in the event, or markers are packed, `process` exists all the same, with a condition that is not
 /// met: so the compiler says why it cannot be called, instead of that there is no such function.
 fn direct(model: &Model) -> TokenStream {
     let event = &model.input.event;
     let (vis, name) = (&model.function.vis, type_name(&model.function));
     let cfgs: Vec<_> = model.function.cfgs().collect();
-    let (keyed, condition) = match key::needs_message(&model.key) {
+    let (keyed, condition) = match key::needs_message(&model.key) || model.is_packed() {
         false => {
             let keyed = quote_spanned! {here()=>
                 #(#cfgs)*

@@ -1,5 +1,8 @@
 //! The forms that values have, whatever they mean: a literal, a name, a number, one of several.
 
+use std::num::ParseIntError;
+use std::str::FromStr;
+
 use proc_macro2::Span;
 use syn::ext::IdentExt as _;
 use syn::parse::ParseStream;
@@ -49,6 +52,15 @@ pub(crate) fn choice<T: Copy>(name: &Name, word: &str, values: &[(&str, T)]) -> 
 
 /// A whole number without a sign or a suffix; an error when it is too large.
 pub(crate) fn number(expr: &Expr) -> Option<syn::Result<u32>> {
+    int(expr)
+}
+
+/// As [`number`], for more than a `u32` can count.
+pub(crate) fn count(expr: &Expr) -> Option<syn::Result<u64>> {
+    int(expr)
+}
+
+fn int<N: FromStr<Err = ParseIntError>>(expr: &Expr) -> Option<syn::Result<N>> {
     match ungroup(expr) {
         Expr::Lit(ExprLit { lit: Lit::Int(number), attrs }) if attrs.is_empty() => {
             number.suffix().is_empty().then(|| number.base10_parse())

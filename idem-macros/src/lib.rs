@@ -20,6 +20,7 @@ mod forms;
 mod function;
 mod key;
 mod lint;
+mod markers;
 mod model;
 mod nearest;
 mod policy;

@@ -9,6 +9,7 @@ use crate::effects::UnknownEnd;
 use crate::format::Format;
 use crate::function::Function;
 use crate::key::Key;
+use crate::markers::Markers;
 use crate::policy::{Isolation, MissingKey, OnFailure, PayloadCheck};
 use crate::retry::Retry;
 use crate::time::Time;
@@ -51,6 +52,11 @@ pub(crate) struct Input {
 }
 
 impl Model {
+    /// Whether its markers are packed, which only its lanes know.
+    pub(crate) fn is_packed(&self) -> bool {
+        matches!(self.policy.markers, Some(Markers::Packed(_)))
+    }
+
     /// Whether the payload is JSON, whose content has one form to compare.
     pub(crate) fn is_json(&self) -> bool {
         self.format.as_ref().is_none_or(Format::is_json)
@@ -69,7 +75,7 @@ impl Input {
     }
 }
 
-/// What is said of failure, time and order.
+/// What is said of failure, time, order and markers.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Policy {
     pub(crate) retry: Option<Retry>,
@@ -79,6 +85,7 @@ pub(crate) struct Policy {
     pub(crate) slices: Option<u16>,
     pub(crate) missing_key: Option<MissingKey>,
     pub(crate) payload_check: Option<PayloadCheck>,
+    pub(crate) markers: Option<Markers>,
 }
 
 /// What is known of a handler that has mistakes.

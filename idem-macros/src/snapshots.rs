@@ -194,6 +194,24 @@ fn what_is_said_of_failure_time_and_order_is_a_constant() {
 }
 
 #[test]
+fn markers_that_are_packed_put_a_condition_on_process() {
+    snapshot(
+        "markers_that_are_packed_put_a_condition_on_process",
+        quote!(
+            key = "event_id",
+            store = "postgres",
+            topic = "orders",
+            markers = packed(events = 10_000_000, window = "14d"),
+        ),
+        quote! {
+            async fn bill(event: OrderPlaced) -> Result<(), Error> {
+                insert(event).await
+            }
+        },
+    );
+}
+
+#[test]
 fn an_order_without_a_number_has_four_slices() {
     snapshot(
         "an_order_without_a_number_has_four_slices",

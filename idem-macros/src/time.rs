@@ -18,12 +18,14 @@ const UNITS: &[(&str, u64, &[&str])] = &[
     ("s", 1_000_000_000, &["sec", "secs", "second", "seconds"]),
     ("m", 60_000_000_000, &["min", "mins", "minute", "minutes"]),
     ("h", 3_600_000_000_000, &["hr", "hrs", "hour", "hours"]),
+    ("d", 86_400_000_000_000, &["day", "days"]),
 ];
 
-/// A longer time is a slip: nobody waits so long for one event.
-const LONGEST: Duration = Duration::from_secs(8760 * 3600);
+/// A longer time is a slip: nobody waits so long for an event.
+const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
 
-const FORM: &str = "a time is a number and `ms`, `s`, `m` or `h`, such as \"200ms\" or \"1.5s\"";
+const FORM: &str =
+    "a time is a number and `ms`, `s`, `m`, `h` or `d`, such as \"200ms\" or \"1.5s\"";
 
 /// Reads `"30s"`. A time of nothing is a mistake, for which `zero` is the advice.
 pub(crate) fn time(input: ParseStream<'_>, zero: &str) -> syn::Result<Time> {
@@ -95,7 +97,7 @@ fn parse(text: &str, form: &str, zero: &str) -> Result<Time, String> {
     match exactly(whole, fraction, *nanos) {
         Some(Duration::ZERO) => Err(format!("\"{text}\" is no time at all; {zero}")),
         Some(time) if time <= LONGEST => Ok(Time(time)),
-        _ => Err(format!("\"{text}\" is too long; a time is at most a year, \"8760h\"")),
+        _ => Err(format!("\"{text}\" is too long; a time is at most a year, \"365d\"")),
     }
 }
 
@@ -140,6 +142,7 @@ mod tests {
             ("1.5s", 1_500),
             ("10m", 600_000),
             ("0.25h", 900_000),
+            ("7d", 604_800_000),
             ("8760h", 31_536_000_000),
         ] {
             assert_eq!(millis(text), Duration::from_millis(millis_), "{text}");
@@ -155,14 +158,15 @@ mod tests {
             ("30", "\"30s\" for seconds"),
             ("30 s", "did you mean \"30s\"?"),
             ("5 Minutes", "did you mean \"5m\"?"),
-            ("1d", "`ms`, `s`, `m` or `h`"),
+            ("1w", "`ms`, `s`, `m`, `h` or `d`"),
+            ("7 days", "did you mean \"7d\"?"),
             ("-1s", "is not a time"),
             (".5s", "is not a time"),
             ("1.s", "is not a time"),
             ("1.2.3s", "is not a time"),
             ("0s", "no time at all"),
             ("0.0ms", "no time at all"),
-            ("8761h", "too long"),
+            ("366d", "too long"),
             ("99999999999999999999h", "too long"),
             ("999999999999999999ms", "too long"),
         ] {

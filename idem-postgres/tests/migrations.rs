@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{Fixture, batch, on_schema, take, url};
+use common::{Fixture, batch, key, on_schema, take, url};
 use idem_postgres::Postgres;
 use idem_runtime::{ErrorKind, Outcome, Store};
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
@@ -119,6 +119,9 @@ async fn what_the_first_release_has_written_is_kept() {
         let slices = "select sum(position)::bigint from {schema}.lane_slices where revision = 0";
         assert_eq!(fixture.number(slices).await, 8);
         assert!(store.is_processed("bill", "3").await.unwrap());
+        let digests = store.digest_key().await.unwrap();
+        let again = fixture.store().await.digest_key().await.unwrap();
+        assert_eq!(digests.digest(&key("3")), again.digest(&key("3")));
         let mut held = take(&store, 0).await;
         assert_eq!(batch(&store, &mut held, &["3", "9"]).await.unwrap(), [false, true]);
         assert_eq!(store.read(&held).await.unwrap().unwrap().revision, 6);

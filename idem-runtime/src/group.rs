@@ -117,10 +117,12 @@ pub(crate) struct Registered<S: Store> {
     pub(crate) needs: Needs,
     /// Finds the schema of an event, if its format needs one.
     pub(crate) schema: Option<SchemaOf>,
-    /// What its attribute says, and once its group is built, all of it.
+    /// What its attribute says, and once its group is closed, all of it.
     pub(crate) policy: Policy,
     /// Whether it takes all new events of a batch in one call.
     pub(crate) is_batch: bool,
+    /// Whether what it returns is stored beside the marker.
+    pub(crate) stores_result: bool,
     /// An empty batch for the handler, under this scope.
     pub(crate) work: fn(&'static str) -> Box<dyn Work<S>>,
 }
@@ -136,6 +138,7 @@ impl<S: Store> Clone for Registered<S> {
             schema: self.schema,
             policy: self.policy,
             is_batch: self.is_batch,
+            stores_result: self.stores_result,
             work: self.work,
         }
     }
@@ -157,6 +160,7 @@ impl<S: Store> Registered<S> {
             schema: H::SCHEMA,
             policy: H::POLICY,
             is_batch: <H::Input as crate::handler::Input>::IS_BATCH,
+            stores_result: H::STORES_RESULT,
             work: |scope| Box::new(Typed::<H>::new(scope)),
         }
     }

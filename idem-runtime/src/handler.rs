@@ -141,11 +141,15 @@ pub trait Subscriber: Handler {
     }
 }
 
-/// A handler whose key is in its event, so that it can run without Kafka.
+/// A handler whose key is in its event, and whose markers are not packed, so that it can run without
+/// Kafka.
 #[diagnostic::on_unimplemented(
-    message = "the key of `{Self}` is not in its event, so it cannot be processed without Kafka",
+    message = "`{Self}` cannot be processed without Kafka: its key is not in its event, or its markers \
+               are packed",
     note = "only a handler whose key is made of fields, or by a function of the event, can: a header, \
-            the message key, a content hash and the offset need a message"
+            the message key, a content hash and the offset need a message",
+    note = "packed markers are known to the lane that reads the partition, and to nobody else: with \
+            `markers = \"rows\"` a duplicate is found wherever it comes from"
 )]
 pub trait KeyedByEvent: Handler {}
 

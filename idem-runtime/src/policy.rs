@@ -198,7 +198,7 @@ pub enum Markers {
 
 /// How long packed markers are kept: a marker is forgotten when it is older than this time, or when
 /// so many are newer in its partition, whichever comes first; but none whose event Kafka could still
-/// deliver, unless the group says what becomes of a delivery that is [stale](Stale).
+/// deliver, unless the group says what becomes of a delivery that is [stale](crate::Stale).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Window {

@@ -40,14 +40,27 @@ struct Shared {
     process: Process,
 }
 
+/// How many bytes packed markers have in memory, unless it is said.
+pub(crate) const PACKED_MEMORY: usize = 256 << 20;
+
 /// What all groups of a process have in common.
-#[derive(Default)]
 pub(crate) struct Process {
     pub(crate) stats: Arc<Stats>,
     pub(crate) stopped: Stopped,
     pub(crate) care: Arc<Care>,
-    /// The memory of packed markers.
+    /// The memory of the windows of packed markers, of all groups together.
     pub(crate) budget: Arc<Budget>,
+}
+
+impl Process {
+    fn new(packed_memory: usize) -> Self {
+        Self {
+            stats: Arc::default(),
+            stopped: Stopped::default(),
+            care: Arc::default(),
+            budget: Budget::new(packed_memory),
+        }
+    }
 }
 
 /// The lanes that stand still, each with the error it stopped with.
@@ -79,14 +92,20 @@ impl Shared {
 }
 
 impl Idem {
-    pub(crate) fn new(runners: Vec<Box<dyn Runner>>) -> Self {
-        let shared = Shared { stop: watch::channel(false).0, process: Process::default() };
+    pub(crate) fn new(runners: Vec<Box<dyn Runner>>, packed_memory: usize) -> Self {
+        let process = Process::new(packed_memory);
+        let shared = Shared { stop: watch::channel(false).0, process };
         Self { runners, shared: Arc::new(shared) }
     }
 
     /// A hand on the run, to be taken before [`run`](Self::run).
     pub fn handle(&self) -> RunHandle {
         RunHandle(Arc::clone(&self.shared))
+    }
+
+    #[cfg(test)]
+    pub(crate) fn process(&self) -> &Process {
+        &self.shared.process
     }
 
     /// Works until SIGTERM, SIGINT or [`RunHandle::shutdown`]; then finishes running transactions,

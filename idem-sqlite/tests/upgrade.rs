@@ -56,6 +56,8 @@ async fn a_file_of_the_first_release_keeps_what_it_has() {
     assert_eq!(marker.state, MarkerState::Processed);
     assert_eq!(marker.origin.unwrap().offset, 41);
     assert!(store.is_processed("bill", "b").await.unwrap());
+    store.digest_key().await.unwrap();
+    assert_eq!(fixture.number("select length(digest_key) from idem_store").await, 16);
 
     let rows = store.lanes("billing", "orders").await.unwrap();
     let [row] = rows.as_slice() else { panic!("{rows:?}") };

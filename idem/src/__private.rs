@@ -7,9 +7,9 @@ pub use std::time::Duration;
 
 pub use idem_runtime::{
     Answer, Answers, Begun, Call, Content, Event, EventType, EventTypes, Failure, Handler,
-    IsolationLevel, Key, KeyError, KeyPart, KeySource, KeyedByEvent, Many, MaybePart, MissingKey,
-    Needs, OnFailure, One, Param, PayloadCheck, Policy, Retry, Single, Subscriber, UnknownEnd,
-    answer, process,
+    IsolationLevel, Key, KeyError, KeyPart, KeySource, KeyedByEvent, Many, Markers, MaybePart,
+    MissingKey, Needs, OnFailure, One, Param, PayloadCheck, Policy, Retry, Single, Subscriber,
+    UnknownEnd, Window, answer, process,
 };
 pub mod formats;
 pub mod stores;

@@ -75,10 +75,10 @@ pub use idem_runtime::{
     DeadLetters, DecodeError, Encoded, Error, ErrorKind, Event, EventOf, EventType, EventTypes,
     Failure, FailureClass, Fingerprint, Format, Handler, Headers, IntoKey, IsolationLevel, Key,
     KeyError, KeyPart, KeySource, KeyedByEvent, LetterAction, LetterFilter, LetterNote,
-    LetterState, Many, Marker, MarkerMode, MarkerState, MissingKey, OnFailure, One, Origin,
-    Outcome, PayloadCheck, Permanent, Policy, Probed, Processor, Replay, ReplayReport, Result,
-    Retry, SchemaOf, Schemas, Serves, State, Store, Subscriber, TimestampKind, UnknownEnd,
-    decode_json, permanent,
+    LetterState, Many, Marker, MarkerMode, MarkerState, Markers, MissingKey, OnFailure, One,
+    Origin, Outcome, PayloadCheck, Permanent, Policy, Probed, Processor, Replay, ReplayReport,
+    Result, Retry, SchemaOf, Schemas, Serves, State, Store, Subscriber, TimestampKind, UnknownEnd,
+    Window, decode_json, permanent,
 };
 #[cfg(feature = "avro")]
 #[doc(inline)]
@@ -90,7 +90,8 @@ pub use idem_runtime::{decode_protobuf, decode_protobuf_registry};
 #[cfg(feature = "kafka")]
 #[doc(inline)]
 pub use idem_runtime::{
-    Broadcast, Builder, Counts, DatabaseLost, Idem, Kafka, LogChanged, RunHandle, Start, Unmatched,
+    Broadcast, Builder, Counts, DatabaseLost, Idem, Kafka, LayoutChanged, LogChanged, RunHandle,
+    Stale, Start, Unmatched,
 };
 
 #[doc(hidden)]

@@ -1,4 +1,4 @@
-//! What the attribute says of failure, time and order, as a constant.
+//! What the attribute says of failure, time, order and markers, as a constant.
 
 use proc_macro2::TokenStream;
 use quote::quote_spanned;
@@ -6,6 +6,7 @@ use syn::Ident;
 
 use super::here;
 use crate::effects::UnknownEnd;
+use crate::markers::{Markers, Window};
 use crate::model::Policy;
 use crate::policy::OnFailure;
 use crate::retry::{Max, Retry};
@@ -44,10 +45,11 @@ pub(super) fn policy(policy: &Policy, effects: Option<&UnknownEnd>) -> Option<To
         let check = Ident::new(it.0, here());
         call("payload_check", &quote_spanned!(here()=> ::idem::__private::PayloadCheck::#check))
     });
+    let markers = policy.markers.map(markers);
     Some(quote_spanned! {here()=>
         const POLICY: ::idem::__private::Policy =
             ::idem::__private::Policy::new() #retry #on_failure #isolation #timeout #slices #missing_key
-            #payload_check #effects;
+            #payload_check #effects #markers;
     })
 }
 
@@ -81,6 +83,26 @@ fn on_failure(on_failure: OnFailure) -> TokenStream {
     quote_spanned!(here()=> ::idem::__private::OnFailure::#variant)
 }
 
+fn markers(markers: Markers) -> TokenStream {
+    let (variant, window) = match markers {
+        Markers::Rows => ("Rows", None),
+        Markers::Packed(window) => ("Packed", window),
+    };
+    let variant = Ident::new(variant, here());
+    let kept = call("markers", &quote_spanned!(here()=> ::idem::__private::Markers::#variant));
+    let window = window.map(|it| call("window", &window_of(it)));
+    quote_spanned!(here()=> #kept #window)
+}
+
+fn window_of(window: Window) -> TokenStream {
+    let long = match window.time {
+        Some(it) => call_of("time", &time(it)),
+        None => quote_spanned!(here()=> DEFAULT),
+    };
+    let events = window.events.map(|it| call("events", &quote_spanned!(here()=> #it)));
+    quote_spanned!(here()=> ::idem::__private::Window::#long #events)
+}
+
 fn time(time: Time) -> TokenStream {
     let (from, number) = time.in_largest_unit();
     let from = Ident::new(from, here());
@@ -88,6 +110,11 @@ fn time(time: Time) -> TokenStream {
 }
 
 fn call(name: &str, arguments: &TokenStream) -> TokenStream {
+    let call = call_of(name, arguments);
+    quote_spanned!(here()=> .#call)
+}
+
+fn call_of(name: &str, arguments: &TokenStream) -> TokenStream {
     let name = Ident::new(name, here());
-    quote_spanned!(here()=> .#name(#arguments))
+    quote_spanned!(here()=> #name(#arguments))
 }

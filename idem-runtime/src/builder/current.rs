@@ -7,9 +7,7 @@ use crate::builder::Open;
 use crate::builder::facts::{Facts, HandlerFacts};
 use crate::group::{Group, Handlers, lasting, slices};
 use crate::kafka::Kafka;
-use crate::marker::MarkerMode;
 use crate::pipeline::policy::DatabaseLost;
-use crate::policy::OnFailure;
 use crate::registry::SchemaRegistry;
 use crate::routing::{Told, Topic};
 use crate::run::{GroupRunner, Runner};
@@ -81,6 +79,9 @@ impl<S: Store> Current for With<S> {
     fn close(&mut self, open: Open) -> Option<Box<dyn Closed>> {
         let mut open = open;
         let mut handlers = std::mem::take(&mut self.handlers);
+        for handler in &mut handlers.0 {
+            handler.policy = handler.policy.or(open.policy);
+        }
         if let Some(broadcast) = &open.broadcast {
             for handler in &mut handlers.0 {
                 handler.scope = lasting(broadcast.scope(handler.scope));
@@ -122,9 +123,10 @@ impl<S: Store> Closed for Finished<S> {
             described: self.open.name.clone().unwrap_or_default(),
             broadcast: self.open.broadcast.as_ref(),
             check_interval: self.open.runner.check_interval,
-            has_start: self.open.lanes.policies.start.is_some(),
             topics: self.open.topics.as_deref(),
             slices: slices(&self.handlers.0),
+            policy: &self.open.policy,
+            policies: &self.open.lanes.policies,
             rules: &self.open.rules,
             handlers: self
                 .handlers
@@ -134,13 +136,10 @@ impl<S: Store> Closed for Finished<S> {
                     scope: handler.scope,
                     topics: &handler.topics,
                     needs: &handler.needs.states,
-                    by_offset: handler.mode() == MarkerMode::Offset,
+                    mode: handler.mode(),
+                    policy: &handler.policy,
                     needs_schemas: handler.schema.is_some(),
-                    outside: handler.policy.or(self.open.policy).unknown_end.is_some(),
-                    parks: matches!(
-                        handler.policy.or(self.open.policy).on_failure,
-                        Some(OnFailure::ParkKey { .. })
-                    ),
+                    stores_result: handler.stores_result,
                     mistakes: handler.mistakes(&self.open.rules.event_type).collect(),
                 })
                 .collect(),
@@ -154,8 +153,7 @@ impl<S: Store> Closed for Finished<S> {
         registry: Option<&SchemaRegistry>,
     ) -> Box<dyn Runner> {
         let name = self.open.group_name();
-        let Open { name: described, mut lanes, policy, runner, rules, adopt, retire, .. } =
-            self.open;
+        let Open { name: described, mut lanes, runner, rules, adopt, retire, .. } = self.open;
         let heart = self.open.broadcast.map(|it| Heart::new(&it, &described.unwrap_or_default()));
         let policies = &mut lanes.policies;
         if let (Some(_), Some(start), DatabaseLost::Refuse) =
@@ -164,10 +162,7 @@ impl<S: Store> Closed for Finished<S> {
             // One that was forgotten is in the same case as one whose database was lost.
             policies.database_lost = DatabaseLost::StartAt(start);
         }
-        let mut handlers = self.handlers.0;
-        for handler in &mut handlers {
-            handler.policy = handler.policy.or(policy);
-        }
+        let handlers = self.handlers.0;
         Box::new(GroupRunner {
             group: Arc::new(Group {
                 name: name.into(),

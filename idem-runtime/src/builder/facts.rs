@@ -1,6 +1,9 @@
 //! What can be found wrong before anything is started.
 
 use crate::broadcast::Broadcast;
+use crate::marker::MarkerMode;
+use crate::pipeline::policy::{LayoutChanged, Policies};
+use crate::policy::{OnFailure, Policy, Window};
 use crate::routing::{Rules, Topic, Unmatched, unmatched_scope};
 use crate::scope::{MAX_SCOPE_LEN, check_scope};
 use crate::state::{Need, States};
@@ -12,12 +15,12 @@ pub(super) struct HandlerFacts<'a> {
     pub(super) scope: &'static str,
     pub(super) topics: &'a [Topic],
     pub(super) needs: &'a [Need],
-    pub(super) by_offset: bool,
+    pub(super) mode: MarkerMode,
+    /// What its attribute says, and its group where that is silent.
+    pub(super) policy: &'a Policy,
     /// Whether its events are read with schemas of a registry.
     pub(super) needs_schemas: bool,
-    /// Whether its effects are outside of the database.
-    pub(super) outside: bool,
-    pub(super) parks: bool,
+    pub(super) stores_result: bool,
     /// What is wrong with its topics and types.
     pub(super) mistakes: Vec<String>,
 }
@@ -29,9 +32,11 @@ pub(super) struct Facts<'a> {
     pub(super) described: String,
     pub(super) broadcast: Option<&'a Broadcast>,
     pub(super) check_interval: Duration,
-    pub(super) has_start: bool,
     pub(super) topics: Option<&'a [String]>,
     pub(super) slices: u16,
+    /// What the group says for handlers that do not.
+    pub(super) policy: &'a Policy,
+    pub(super) policies: &'a Policies,
     pub(super) rules: &'a Rules,
     pub(super) handlers: Vec<HandlerFacts<'a>>,
 }
@@ -53,10 +58,12 @@ impl Facts<'_> {
         );
         mistakes.extend(self.broadcast_mistakes());
         mistakes.extend(self.unmatched_scope_mistake());
+        mistakes.extend(self.window_mistakes());
         for it in &self.handlers {
             mistakes.extend(self.handler_mistakes(it, has_registry));
-            let HandlerFacts { scope, topics, needs, by_offset, .. } = it;
-            if *by_offset && self.slices > 1 {
+            mistakes.extend(self.packed_mistakes(it));
+            let HandlerFacts { scope, topics, needs, mode, .. } = it;
+            if *mode == MarkerMode::Offset && self.slices > 1 {
                 mistakes.push(format!(
                     "the handler `{scope}` has `key = offset`, and group `{group}` is worked in \
                      slices (`order_by`): a slice has no one position that could be its marker. Put \
@@ -104,7 +111,7 @@ impl Facts<'_> {
     fn broadcast_mistakes(&self) -> Vec<String> {
         let Some(broadcast) = self.broadcast else { return Vec::new() };
         let mut mistakes = broadcast.mistakes(&self.described, self.check_interval);
-        if !self.has_start {
+        if self.policies.start.is_none() {
             mistakes.push(format!(
                 "group `{}` is a broadcast, in which every new instance has to start somewhere: add \
                  `.start(Start::Latest)` for what comes from then on, or `.start(Start::Earliest)` for \
@@ -126,20 +133,76 @@ impl Facts<'_> {
                  `.schema_registry(SchemaRegistry::new(\"http://host:8081\"))`"
             ));
         }
-        if it.outside && self.handlers.len() > 1 {
+        let outside = it.policy.unknown_end.is_some();
+        if outside && self.handlers.len() > 1 {
             mistakes.push(format!(
                 "the handler `{scope}` has effects outside of the database, and shares group \
                  `{group}` with others, whose failures would undo its transaction and repeat those \
                  effects: put it into a group of its own"
             ));
         }
-        if it.outside && it.parks {
+        if outside && matches!(it.policy.on_failure, Some(OnFailure::ParkKey { .. })) {
             mistakes.push(format!(
                 "the handler `{scope}` has effects outside of the database, and its events are \
                  parked (`on_failure`): what waits behind a parked event is worked in batches, \
                  which such events are not; choose a dead letter or stop"
             ));
         }
+        mistakes
+    }
+
+    /// What is wrong with what the group says of packed markers.
+    fn window_mistakes(&self) -> Vec<String> {
+        let group = &self.name;
+        let wrong = self.policy.window.and_then(nothing_in);
+        let mut mistakes: Vec<_> =
+            wrong.map(|wrong| format!("group `{group}`: {wrong}")).into_iter().collect();
+        // Where the group says how markers are kept, the rest waits for its word to be another one.
+        let packs = self.handlers.iter().any(|it| it.mode == MarkerMode::Packed);
+        if packs || self.policy.markers.is_some() {
+            return mistakes;
+        }
+        let said = [
+            (self.policy.window.is_some(), "window"),
+            (self.policies.layout_changed != LayoutChanged::default(), "layout_changed"),
+            (self.policies.stale.is_some(), "stale"),
+        ];
+        mistakes.extend(said.iter().filter(|(said, _)| *said).map(|(_, word)| {
+            format!(
+                "group `{group}`: `.{word}(..)` is about packed markers, and none of its handlers \
+                 has them: add `.markers(Markers::Packed)`, or `markers = \"packed\"` in a handler's \
+                 attribute, or remove it"
+            )
+        }));
+        mistakes
+    }
+
+    /// What a handler with packed markers asks for that they cannot do.
+    fn packed_mistakes(&self, it: &HandlerFacts<'_>) -> Vec<String> {
+        if it.mode != MarkerMode::Packed {
+            return Vec::new();
+        }
+        let scope = it.scope;
+        let asks = [
+            (it.policy.payload_check.is_some(), "compares payloads (`payload_check`)"),
+            (it.stores_result, "stores its results (`store_result`)"),
+            (it.policy.unknown_end.is_some(), "has effects outside of the database"),
+        ];
+        let mut mistakes: Vec<_> = asks
+            .iter()
+            .filter(|(asks, _)| *asks)
+            .map(|(_, what)| {
+                format!(
+                    "the handler `{scope}` {what}, which needs a row for each marker, and its \
+                     markers are packed: write `markers = \"rows\"` in its attribute (or in the \
+                     policy that it is registered with)"
+                )
+            })
+            .collect();
+        // The group's own window is named once.
+        let own = it.policy.window.filter(|_| it.policy.window != self.policy.window);
+        let wrong = own.and_then(nothing_in);
+        mistakes.extend(wrong.map(|wrong| format!("the handler `{scope}`: {wrong}")));
         mistakes
     }
 
@@ -165,4 +228,18 @@ impl Facts<'_> {
             )
         })
     }
+}
+
+/// What is wrong with a window that remembers nothing.
+fn nothing_in(window: Window) -> Option<&'static str> {
+    if window.time.is_zero() {
+        return Some(
+            "a window of no time finds no duplicate: give it one, such as \
+             `Window::time(Duration::from_secs(7 * 24 * 60 * 60))`",
+        );
+    }
+    (window.events == Some(0)).then_some(
+        "a window of no events (`.events(0)`) finds no duplicate: give it a number, or none for as \
+         many as there are",
+    )
 }

@@ -3,6 +3,8 @@
 mod current;
 mod facts;
 #[cfg(test)]
+mod packed_tests;
+#[cfg(test)]
 mod routing_tests;
 
 use std::collections::BTreeMap;
@@ -13,11 +15,13 @@ use crate::broadcast::Broadcast;
 use crate::error::{Error, ErrorKind, Result};
 use crate::handler::{Serves, Subscriber};
 use crate::kafka::Kafka;
-use crate::pipeline::policy::{DatabaseLost, LaneSettings, LogChanged, Start};
-use crate::policy::{OnFailure, Policy, Retry};
+use crate::pipeline::policy::{
+    DatabaseLost, LaneSettings, LayoutChanged, LogChanged, Stale, Start,
+};
+use crate::policy::{Markers, OnFailure, Policy, Retry, Window};
 use crate::registry::SchemaRegistry;
 use crate::routing::{Correlation, EventType, Rules, Unmatched};
-use crate::run::{Idem, RunnerSettings};
+use crate::run::{Idem, PACKED_MEMORY, RunnerSettings};
 use crate::state::States;
 use crate::store::Store;
 
@@ -49,6 +53,7 @@ pub struct Builder<C = NoStore> {
     kafka: Option<Kafka>,
     states: States,
     registry: Option<SchemaRegistry>,
+    packed_memory: usize,
     closed: Vec<Box<dyn Closed>>,
     mistakes: Vec<String>,
     open: Open,
@@ -91,6 +96,7 @@ impl Builder {
             kafka: None,
             states: States::default(),
             registry: None,
+            packed_memory: PACKED_MEMORY,
             closed: Vec::new(),
             mistakes: Vec::new(),
             open: Open::default(),
@@ -133,9 +139,9 @@ impl<C: Current> Builder<C> {
             self.close();
             self.open = Open::default();
         }
-        let Self { kafka, states, registry, closed, mistakes, open, .. } = self;
+        let Self { kafka, states, registry, packed_memory, closed, mistakes, open, .. } = self;
         let current = With::new(store);
-        Builder { kafka, states, registry, closed, mistakes, open, current }
+        Builder { kafka, states, registry, packed_memory, closed, mistakes, open, current }
     }
 
     /// Where the group starts in a topic it has no position in. Default: at the oldest event; but
@@ -261,6 +267,55 @@ impl<C: Current> Builder<C> {
         self
     }
 
+    /// How markers are kept, of handlers whose attribute does not say. Default: [`Markers::Rows`].
+    ///
+    /// A handler with `key = offset` has no markers, and stays as it is. One that compares payloads,
+    /// stores its results or has effects outside of the database needs rows, and has to say so. A handler
+    /// whose markers are packed by this word cannot run without Kafka either, which the compiler does not
+    /// know then: `process` fails with [`ErrorKind::Scope`].
+    pub fn markers(mut self, markers: Markers) -> Self {
+        self.open.policy.markers = Some(markers);
+        self
+    }
+
+    /// How long packed markers are kept, of handlers whose attribute does not say. Default:
+    /// [`Window::DEFAULT`], seven days, however many events that are.
+    pub fn window(mut self, window: Window) -> Self {
+        self.open.policy.window = Some(window);
+        self
+    }
+
+    /// What to do when a topic has another number of partitions than when packed markers were written,
+    /// or a lane another number of slices. Default: stop the lane.
+    pub fn layout_changed(mut self, policy: LayoutChanged) -> Self {
+        self.open.lanes.policies.layout_changed = policy;
+        self
+    }
+
+    /// What becomes of an event that Kafka delivers after its packed marker may have been forgotten; and
+    /// that it may be forgotten before Kafka has deleted the event. Default: there is no such event,
+    /// because a marker outlives its window for as long as the topic still has what it was written for.
+    pub fn stale(mut self, policy: Stale) -> Self {
+        self.open.lanes.policies.stale = Some(policy);
+        self
+    }
+
+    /// How many bytes of memory the windows of packed markers have, all lanes of all groups of this
+    /// process together. Where they are used up, the oldest markers are looked for in the database, so
+    /// that fewer bytes cost time and not the guarantee. One for all groups; at least 1 MiB. Default:
+    /// 256 MiB.
+    pub fn packed_memory(mut self, bytes: usize) -> Self {
+        const LEAST: usize = 1 << 20;
+        if bytes < LEAST {
+            self.mistakes.push(format!(
+                "`.packed_memory({bytes})` is in bytes, and has to be 1 MiB at least: write \
+                 `.packed_memory(256 << 20)` for 256 MiB"
+            ));
+        }
+        self.packed_memory = bytes;
+        self
+    }
+
     /// How many processes an event may kill before it is given up on, as its handlers' `on_failure`
     /// says. Default: 3. Only deaths with the event alone in flight are counted, which is how a lane
     /// works after two owners have died in a row.
@@ -347,7 +402,7 @@ impl<C: Current> Builder<C> {
         let registry = self.registry.as_ref();
         let groups = self.closed.into_iter();
         let runners = groups.map(|group| group.runner(&kafka, &states, registry)).collect();
-        Ok(Idem::new(runners))
+        Ok(Idem::new(runners, self.packed_memory))
     }
 
     fn close(&mut self) {

@@ -25,6 +25,8 @@ mod failures;
 #[doc(hidden)]
 pub mod fences;
 #[doc(hidden)]
+pub mod forgetting;
+#[doc(hidden)]
 pub mod forwarding;
 mod harness;
 #[doc(hidden)]
@@ -39,6 +41,9 @@ pub mod listing;
 pub mod markers;
 #[doc(hidden)]
 pub mod misbehaviour;
+mod packing;
+#[doc(hidden)]
+pub mod packs;
 #[doc(hidden)]
 pub mod parking;
 #[doc(hidden)]
@@ -47,6 +52,8 @@ pub mod releasing;
 pub mod replay;
 #[doc(hidden)]
 pub mod restart;
+#[doc(hidden)]
+pub mod runs;
 #[doc(hidden)]
 pub mod scopes;
 #[doc(hidden)]
@@ -287,6 +294,47 @@ macro_rules! conformance {
         forwarding::letters_of_other_lanes_are_not_forwarded
         forwarding::settled_letters_are_not_forwarded
         forwarding::an_event_that_waited_is_forwarded_when_it_is_given_up
+        packs::a_pack_is_kept_with_its_batch_and_gone_with_its_rollback
+        packs::a_pack_with_another_token_is_fenced_and_writes_nothing
+        packs::a_handler_that_commits_after_a_pack_keeps_nothing
+        packs::packs_and_claims_are_one_transaction
+        packs::several_scopes_are_packed_at_once
+        packs::a_window_is_read_page_by_page_in_order
+        packs::a_slice_sees_its_own_packs_and_those_for_every_slice
+        packs::rows_are_merged_into_one
+        packs::rows_that_are_not_all_there_are_not_merged
+        packs::who_merges_rows_and_a_batch_do_not_wait_for_each_other
+        packs::what_is_forgotten_raises_the_floor
+        packs::a_new_log_has_a_number_and_a_floor_of_its_own
+        packs::packs_of_another_number_of_partitions_are_foreign
+        packs::packs_of_another_number_of_slices_are_foreign
+        packs::a_packed_key_is_found_with_its_origin_and_time
+        packs::keys_that_were_given_up_on_are_listed
+        packs::digests_are_the_same_for_ever_and_another_stores_are_others
+        packs::a_scope_switches_its_form_and_says_when
+        packs::a_packed_scope_is_not_adopted
+        packs::a_call_without_kafka_cannot_use_a_packed_scope
+        runs::a_run_tells_exactly_what_is_in_it
+        runs::two_neighbours_in_a_run_are_not_taken_for_a_third
+        runs::several_runs_are_asked_at_once
+        runs::a_run_is_listed_and_its_rows_are_not_loaded_any_more
+        runs::a_run_of_rows_that_are_not_all_there_is_not_written
+        runs::a_run_goes_with_the_last_of_its_rows
+        runs::a_run_of_a_slice_is_its_own
+        runs::a_run_is_asked_in_the_transaction_of_the_batch
+        forgetting::a_marker_that_is_forgotten_is_new_again
+        forgetting::a_packed_key_that_is_forgotten_is_in_no_row_any_more
+        forgetting::slices_of_a_forgotten_key_are_taken_again
+        forgetting::a_key_is_forgotten_in_its_run
+        forgetting::a_run_goes_with_the_last_key_of_its_last_row
+        forgetting::a_key_that_lanes_keep_in_two_forms_is_forgotten_in_both
+        forgetting::a_key_with_an_open_letter_is_not_forgotten
+        forgetting::a_settled_letter_is_opened_again_when_its_key_was_forgotten
+        forgetting::an_event_that_comes_again_can_wait_again
+        forgetting::what_was_not_new_opens_no_letter_again
+        forgetting::a_key_from_outside_is_packed_and_its_lane_taken_again
+        forgetting::a_key_from_outside_waits_for_the_batch_that_is_sealed
+        forgetting::a_key_from_outside_is_guarded
         restart::a_process_that_starts_later_finds_everything
     } };
     (@cases $harness:ty: $($group:ident :: $case:ident)*) => { $(
@@ -314,6 +362,7 @@ mod tests {
             ("dead_letters", include_str!("dead_letters.rs")),
             ("direct", include_str!("direct.rs")),
             ("fences", include_str!("fences.rs")),
+            ("forgetting", include_str!("forgetting.rs")),
             ("forwarding", include_str!("forwarding.rs")),
             ("instances", include_str!("instances.rs")),
             ("keys", include_str!("keys.rs")),
@@ -321,10 +370,12 @@ mod tests {
             ("listing", include_str!("listing.rs")),
             ("markers", include_str!("markers.rs")),
             ("misbehaviour", include_str!("misbehaviour.rs")),
+            ("packs", include_str!("packs.rs")),
             ("parking", include_str!("parking.rs")),
             ("releasing", include_str!("releasing.rs")),
             ("replay", include_str!("replay.rs")),
             ("restart", include_str!("restart.rs")),
+            ("runs", include_str!("runs.rs")),
             ("scopes", include_str!("scopes.rs")),
             ("settling", include_str!("settling.rs")),
             ("slice_seals", include_str!("slice_seals.rs")),

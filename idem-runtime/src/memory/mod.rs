@@ -157,6 +157,16 @@ impl Memory {
         self.shared.change(|state| state.data.markers.remove(&(scope.to_owned(), key)).is_some())
     }
 
+    /// Spoils the committed rows of packed markers of a scope, as a disk does; spoiled again they are
+    /// whole. Answers how many there are.
+    pub fn spoil_packs(&self, scope: &str) -> usize {
+        self.shared.change(|state| {
+            let rows = state.data.packs.rows.values_mut().filter(|(of, _)| of == scope);
+            let spoiled = rows.filter_map(|(_, row)| row.data.last_mut());
+            spoiled.map(|byte| *byte ^= 1).count()
+        })
+    }
+
     /// Makes every heartbeat of owners so much older: those that were heard of before are dead for
     /// whoever waits no longer than this.
     pub fn age_heartbeats(&self, by: Duration) {

@@ -277,9 +277,10 @@ impl Packs {
 impl Lane {
     /// Whoever owns it commits nothing before it has taken it again.
     pub(super) fn unsettle(&mut self) {
-        self.row.revision += 1;
+        // By two, so that it is not taken for a commit of the owner's whose answer was lost.
+        self.row.revision += 2;
         for slice in &mut self.slices {
-            slice.revision += 1;
+            slice.revision += 2;
         }
     }
 }

@@ -132,6 +132,13 @@ impl Shared {
     }
 }
 
+/// The time, to the microsecond as databases have it.
+fn moment() -> SystemTime {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let micros = u64::try_from(since.as_micros()).unwrap_or(u64::MAX);
+    SystemTime::UNIX_EPOCH + std::time::Duration::from_micros(micros)
+}
+
 impl State {
     pub(super) fn begin(&mut self, terms: &Terms) -> u64 {
         self.version += 1;
@@ -139,7 +146,7 @@ impl State {
         self.terms.push(*terms);
         self.next_tx += 1;
         let open = Open {
-            began: SystemTime::now(),
+            began: moment(),
             health: Health::Sound,
             staged: Staged::default(),
             sealed: false,

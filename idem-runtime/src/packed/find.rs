@@ -34,33 +34,11 @@ pub fn without(row: &PackRow, digest: Digest) -> Result<Option<Option<PackRow>>>
     if !has(row, digest)? {
         return Ok(None);
     }
-    let pack = read(row)?;
-    let mut left = Pack::default();
-    let mut entries = pack.entries.iter();
-    for &(count, time) in &pack.spans {
-        let span = entries.by_ref().take(usize::try_from(count).unwrap_or(usize::MAX));
-        let before = left.entries.len();
-        left.entries.extend(span.filter(|(_, it)| *it != digest));
-        if let Ok(count @ 1..) = u32::try_from(left.entries.len() - before) {
-            left.spans.push((count, time));
-        }
-    }
-    left.entries.extend(entries.filter(|(_, it)| *it != digest));
-    let offsets = || left.entries.iter().map(|(offset, _)| *offset);
-    let (Some(first_offset), Some(last_offset)) = (offsets().min(), offsets().max()) else {
-        return Ok(Some(None));
-    };
+    let left = read(row)?.without(digest);
+    let Some((first_offset, last_offset)) = left.offsets() else { return Ok(Some(None)) };
     let count = u32::try_from(left.entries.len()).unwrap_or(u32::MAX);
-    let times = || left.spans.iter().map(|(_, time)| *time);
-    Ok(Some(Some(PackRow {
-        first_offset,
-        last_offset,
-        count,
-        first_at: times().min().unwrap_or(row.first_at),
-        last_at: times().max().unwrap_or(row.last_at),
-        data: left.encode(),
-        ..row.clone()
-    })))
+    let data = left.encode();
+    Ok(Some(Some(PackRow { first_offset, last_offset, count, data, ..row.clone() })))
 }
 
 /// Why a call without Kafka cannot use a scope whose markers are packed.
@@ -124,15 +102,7 @@ fn marker(lane: &LaneId, offset: i64, time: SystemTime) -> Marker {
 
 /// The offset and the time of a digest in a row.
 fn locate(row: &PackRow, digest: Digest) -> Result<Option<(i64, SystemTime)>> {
-    let pack = read(row)?;
-    let place = pack.entries.iter().position(|(_, it)| *it == digest);
-    let Some(place) = place else { return Ok(None) };
-    let mut before = 0;
-    let span = pack.spans.iter().find(|(count, _)| {
-        before += usize::try_from(*count).unwrap_or(usize::MAX);
-        place < before
-    });
-    Ok(Some((pack.entries[place].0, span.map_or(row.last_at, |(_, time)| *time))))
+    Ok(read(row)?.locate(digest, row.last_at))
 }
 
 fn read(row: &PackRow) -> Result<Pack> {

@@ -4,8 +4,16 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-#[derive(Debug, Default)]
-pub(crate) struct Budget;
+#[derive(Debug)]
+pub(crate) struct Budget(usize);
+impl Budget {
+    pub(crate) fn new(limit: usize) -> Arc<Self> {
+        Arc::new(Self(limit))
+    }
+    pub(crate) fn limit(&self) -> usize {
+        self.0
+    }
+}
 #[derive(Debug)]
 pub(crate) enum Look {
     Known,

@@ -13,7 +13,7 @@ use crate::packed::Digest;
 use crate::pipeline::attempt::{Done, Ended, Trial};
 use crate::pipeline::batch::{Batch, Kind, Task};
 use crate::pipeline::outside::Outside;
-use crate::pipeline::packing::{Packing, digested, known};
+use crate::pipeline::packing::{Packing, digested, known, stale};
 use crate::pipeline::plan::{Intent, asked, intents};
 use crate::pipeline::reuse::reused;
 use crate::policy::OnFailure;
@@ -159,7 +159,10 @@ pub(crate) async fn claim<S: Store>(
     }
     let packing = Packing::look(trial, (all, &batch.events), tx, done, packed).await?;
     keyed.extend(packing.rows(done));
-    let former = seen_before(trial, tx, &former).await?;
+    let seen = seen_before(trial, tx, &former).await?;
+    former.retain(|(index, _)| !seen.contains(index));
+    below_floor(trial, (all, &batch.events), tx, done, &former).await?;
+    keyed.retain(|(index, _)| done.decisions[*index] != Decision::Stale);
     // Sorted, so that two batches that share keys take them in the same order and cannot deadlock.
     // The sort is stable: of equal keys the first in offset order leads.
     keyed.sort_by(|(a, left), (b, right)| (scope(*a), left).cmp(&(scope(*b), right)));
@@ -182,7 +185,7 @@ pub(crate) async fn claim<S: Store>(
                 offset: Some(event.offset),
                 correlation: group.rules.correlation.correlation_of(event),
                 causation: group.rules.correlation.causation_of(event),
-                state: match former.contains(&index) {
+                state: match seen.contains(&index) {
                     true => MarkerState::Processed,
                     false => state(done.intents[index]),
                 },
@@ -202,7 +205,7 @@ pub(crate) async fn claim<S: Store>(
             Claimed::Keys(new) => new,
         };
         for (&(index, _), new) in keyed.iter().zip(new) {
-            if !new || former.contains(&index) {
+            if !new || seen.contains(&index) {
                 done.decisions[index] = Decision::Duplicate;
             }
         }
@@ -236,6 +239,38 @@ async fn seen_before<S: Store>(
     let known = known(trial, tx, &digests).await?;
     let known = sorted.into_iter().zip(known).filter(|(_, known)| *known);
     Ok(known.map(|((index, _), _)| index).collect())
+}
+
+/// Decides of events whose handlers kept packed markers before, and which the former windows do not know,
+/// whether that can be because they have forgotten them.
+async fn below_floor<S: Store>(
+    trial: &Trial<'_, S>,
+    (tasks, events): (&[Task], &[Event]),
+    tx: &mut S::Tx,
+    done: &mut Done,
+    unknown: &[(usize, (usize, Digest))],
+) -> Result<(), Ended> {
+    let open = |handler: usize| trial.holding.windows.of(handler);
+    let is_below = |index: usize, handler: usize| {
+        open(handler).is_some_and(|open| events[tasks[index].event].offset < open.floor)
+    };
+    let below = unknown.iter().filter(|(index, (handler, _))| is_below(*index, *handler));
+    let below: Vec<_> = below
+        .filter_map(|(index, (handler, _))| Some((*index, *handler, tasks[*index].key()?)))
+        .collect();
+    if below.is_empty() {
+        return Ok(());
+    }
+    let scope = |handler: usize| trial.group.handlers[handler].scope;
+    let keys: Vec<_> = below.iter().map(|(_, handler, key)| (scope(*handler), *key)).collect();
+    let markers = trial.group.store.known(tx, &keys).await.map_err(Ended::Claim)?;
+    for ((index, handler, _), marker) in below.into_iter().zip(markers) {
+        // One that has a row is decided by the claim.
+        if let Some(open) = open(handler).filter(|_| marker.is_none()) {
+            stale(open, (tasks, events), index, done)?;
+        }
+    }
+    Ok(())
 }
 
 /// Finds events that came under the key of a dead letter with another payload than its own: somebody

@@ -295,6 +295,7 @@ impl<S: Store> Lane<S> {
             held: holding.held(),
             windows,
             early: self.settings.policies.stale.is_some(),
+            seat: Arc::clone(&self.seat),
             interval: self.settings.tend_interval,
         };
         tending.begin()

@@ -14,7 +14,7 @@ use crate::pipeline::attempt::{Done, Ended, Trial};
 use crate::pipeline::batch::{Task, stopping};
 use crate::pipeline::plan::Intent;
 use crate::pipeline::policy::Stale;
-use crate::pipeline::windows::Windows;
+use crate::pipeline::windows::{Open, Windows};
 use crate::store::Store;
 
 /// What a window learns when the attempt is committed.
@@ -37,6 +37,8 @@ pub(crate) struct Digested<'a> {
     pub(crate) handler: usize,
     pub(crate) key: &'a Key,
     pub(crate) digest: Digest,
+    /// The last task of the attempt with the same key.
+    last: Option<usize>,
     /// Whether the window knows it.
     known: bool,
     /// Whether somebody must ask what is known of it: it was given up on, or is in a row.
@@ -62,7 +64,8 @@ pub(crate) fn digested<'a>(
         return Err(Ended::Claim(Error::new(ErrorKind::Config, message)));
     };
     let digest = open.digest(key);
-    Ok(Digested { index, handler: task.handler, key, digest, known: false, asked: false })
+    let handler = task.handler;
+    Ok(Digested { index, handler, key, digest, last: None, known: false, asked: false })
 }
 
 /// Whether the windows know these, each of the handler that is named; what they cannot tell is asked of
@@ -119,6 +122,7 @@ impl<'a> Packing<'a> {
             if same {
                 done.decisions[later.index] = Decision::Duplicate;
                 twins.push((first.index, later.index));
+                first.last = Some(later.index);
             }
             same
         });
@@ -137,9 +141,12 @@ impl<'a> Packing<'a> {
                 it.asked |= open.window().was_given_up(it.digest);
                 continue;
             }
-            let event = &events[tasks[it.index].event];
-            if event.offset < open.floor && done.intents[it.index] == Intent::Handle {
-                stale(open.scope, open.stale, (it.index, tasks[it.index].event), event, done)?;
+            while stale(open, (tasks, events), it.index, done)? {
+                // It passes, so that the next one with its key is no duplicate of it.
+                if !it.is_followed(&mut packing.twins) {
+                    break;
+                }
+                done.decisions[it.index] = done.intents[it.index].decision();
             }
         }
         Ok(packing)
@@ -207,7 +214,8 @@ impl<'a> Packing<'a> {
             let mut entries: Vec<(&Digested<'_>, i64)> = run
                 .iter()
                 .filter(|it| done.decisions[it.index] != Decision::Stale)
-                .map(|it| (it, events[tasks[it.index].event].offset))
+                .flat_map(|it| std::iter::once(it.index).chain(it.last).map(move |at| (it, at)))
+                .map(|(it, index)| (it, events[tasks[index].event].offset))
                 // A duplicate at a place of its own keeps its key for as long as that one.
                 .filter(|(it, offset)| !it.known || seen_to.is_none_or(|to| *offset > to))
                 .collect();
@@ -253,23 +261,45 @@ impl<'a> Packing<'a> {
     }
 }
 
-/// What becomes of an event that may have been processed, and of which nobody knows any more.
-fn stale(
-    scope: &str,
-    policy: Stale,
-    (index, number): (usize, usize),
-    event: &Event,
+impl Digested<'_> {
+    /// Puts the next task with its key in its place; answers whether there is one.
+    fn is_followed(&mut self, twins: &mut Vec<(usize, usize)>) -> bool {
+        let Some(at) = twins.iter().position(|(first, _)| *first == self.index) else {
+            return false;
+        };
+        let (before, next) = twins.remove(at);
+        for (first, _) in twins.iter_mut().filter(|(first, _)| *first == before) {
+            *first = next;
+        }
+        self.index = next;
+        self.last = self.last.filter(|last| *last != next);
+        true
+    }
+}
+
+/// Decides what becomes of a new event, should it be one that may have been processed, and of which
+/// nobody knows any more; answers whether it passes.
+pub(crate) fn stale(
+    open: &Open,
+    (tasks, events): (&[Task], &[Event]),
+    index: usize,
     done: &mut Done,
-) -> Result<(), Ended> {
+) -> Result<bool, Ended> {
+    let number = tasks[index].event;
+    let event = &events[number];
+    // What waits is handled later, by a transaction that asks no window.
+    if event.offset >= open.floor || !matches!(done.intents[index], Intent::Handle | Intent::Wait) {
+        return Ok(false);
+    }
     let why = "it lies below the floor of the window of packed markers: whether it was processed is \
                not known any more";
-    match policy {
+    match open.stale {
         Stale::Stop => {
             let why = format!(
-                "{why}. Move the group's offset above it, or say with `.stale(..)` what becomes of such \
-                 events"
+                "{why}. Say with `.stale(Stale::Skip)` or `.stale(Stale::DeadLetter)` what becomes of \
+                 such events"
             );
-            return Err(Ended::Stop(number, stopping(event, scope, &why, ErrorKind::Stopped)));
+            return Err(Ended::Stop(number, stopping(event, open.scope, &why, ErrorKind::Stopped)));
         }
         Stale::Skip => done.decisions[index] = Decision::Stale,
         Stale::DeadLetter => {
@@ -285,5 +315,5 @@ fn stale(
             done.stale.push((index, cause));
         }
     }
-    Ok(())
+    Ok(done.decisions[index] == Decision::Stale)
 }

@@ -3,6 +3,7 @@
 use std::ops::Range;
 use std::sync::atomic::Ordering::Relaxed;
 
+use crate::dead_letter::Cause;
 use crate::outcome::Decision;
 use crate::pipeline::attempt::Done;
 use crate::pipeline::batch::{Batch, Kind, Task};
@@ -45,9 +46,12 @@ impl<S: Store> Lane<S> {
             return;
         }
         let tasks = &batch.tasks[batch.tasks_of(&range)];
-        for (task, decision) in tasks.iter().zip(&done.decisions) {
-            if matches!(decision, Decision::DeadLettered | Decision::Parked) {
-                self.say_given_up(batch, task, *decision);
+        for (index, (task, decision)) in tasks.iter().zip(&done.decisions).enumerate() {
+            let stale = done.stale.iter().find(|(it, _)| *it == index).map(|(_, cause)| cause);
+            if matches!(decision, Decision::DeadLettered | Decision::Parked)
+                && let Some(cause) = task.given_up.as_deref().or(stale)
+            {
+                self.say_given_up(batch, task, cause, *decision);
             }
             if debug {
                 self.say_decided(batch, task, *decision);
@@ -147,8 +151,7 @@ impl<S: Store> Lane<S> {
     }
 
     /// Somebody should look at it. One that waits behind another is no news.
-    fn say_given_up(&self, batch: &Batch<S>, task: &Task, decision: Decision) {
-        let Some(cause) = &task.given_up else { return };
+    fn say_given_up(&self, batch: &Batch<S>, task: &Task, cause: &Cause, decision: Decision) {
         let event = &batch.events[task.event];
         tracing::error!(
             scope = self.group.handlers[task.handler].scope,

@@ -15,7 +15,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::group::Group;
 use crate::lane::{Held, LaneId};
 use crate::packed::{Damaged, Digest, Filter, NewRun, Pack, PackRow, Repack};
-use crate::pipeline::source::Source;
+use crate::pipeline::source::{Seat, Source};
 use crate::pipeline::take::survey;
 use crate::pipeline::windows::{Open, Windows, before, lock};
 use crate::store::Store;
@@ -55,6 +55,8 @@ pub(crate) struct Tending<S: Store> {
     pub(crate) windows: Vec<Windows>,
     /// Whether what Kafka could still deliver may be forgotten.
     pub(crate) early: bool,
+    /// Tells how far the lane is.
+    pub(crate) seat: Arc<Seat>,
     pub(crate) interval: Duration,
 }
 
@@ -98,15 +100,44 @@ impl<S: Store> Tending<S> {
     /// Reads which rows there are since the last time.
     async fn read_rows(&self, open: &Open) -> Result<()> {
         let id = open.id(self.held.number);
+        let is_first = lock(&open.rows).is_empty();
         loop {
             let after = lock(&open.rows).iter().map(|row| row.id).max().unwrap_or(0);
             let rows = self.group.store.pack_heads(&id, after, PAGE).await?;
             let last = rows.len() < PAGE as usize;
             lock(&open.rows).extend(rows);
             if last {
-                return Ok(());
+                break;
             }
         }
+        match is_first && open.is_wide {
+            true => self.read_left_over(open).await,
+            false => Ok(()),
+        }
+    }
+
+    /// Reads which rows the lane has from when it was divided in another way: the first slice tends to
+    /// them, or the lane itself.
+    async fn read_left_over(&self, open: &Open) -> Result<()> {
+        if open.slice.is_some_and(|slice| slice.index > 0) {
+            return Ok(());
+        }
+        let id = open.id(self.held.number);
+        let is_left_over = |row: &PackRow| {
+            row.lane == self.held.number
+                && row.slice.map(|slice| slice.of) != open.slice.map(|slice| slice.of)
+        };
+        let (mut left_over, mut after) = (Vec::new(), 0);
+        loop {
+            let limit = u32::try_from(CONTENTS).unwrap_or(u32::MAX);
+            let rows = self.group.store.foreign_packs(&id, open.partitions, after, limit).await?;
+            let Some(last) = rows.last() else { break };
+            after = last.id;
+            let rows = rows.into_iter().filter(is_left_over);
+            left_over.extend(rows.map(|row| PackRow { data: Vec::new(), ..row }));
+        }
+        lock(&open.rows).extend(left_over);
+        Ok(())
     }
 
     /// Joins small rows, oldest first.
@@ -178,11 +209,11 @@ impl<S: Store> Tending<S> {
         if old.is_empty() {
             return Ok(());
         }
-        // What is still to be worked, or again, is above the lane's position, in slices too.
-        let Some(lane) = store.read(&self.held).await? else { return Err(self.changed()) };
+        // What is read again before the lane is where it was is to be known.
+        let Some(position) = self.position() else { return Ok(()) };
         let low = match self.early {
-            true => lane.position.offset,
-            false => survey(&*self.source, &self.held.id).await?.low.min(lane.position.offset),
+            true => position,
+            false => position.min(survey(&*self.source, &self.held.id).await?.low),
         };
         let gone =
             |row: &&PackRow| old.contains(&row.id) && (row.log < open.log || row.last_offset < low);
@@ -228,6 +259,12 @@ impl<S: Store> Tending<S> {
         Ok(())
     }
 
+    /// The lane's committed position, as long as this one is its owner.
+    fn position(&self) -> Option<i64> {
+        let (held, _) = self.seat.held()?;
+        (held.token == self.held.token).then_some(held.position.offset)
+    }
+
     fn changed(&self) -> Error {
         Error::new(
             ErrorKind::Fenced,
@@ -247,8 +284,12 @@ pub(crate) async fn cool<S: Store>(
     while open.window().is_over_budget() {
         rows.sort_by_key(|row| (row.last_at, row.id));
         let mut count = 0_u64;
-        let own =
-            |row: &&mut PackRow| row.run.is_none() && !row.every_slice && row.lane == held.number;
+        let own = |row: &&mut PackRow| {
+            row.run.is_none()
+                && !row.every_slice
+                && row.lane == held.number
+                && row.slice == open.slice
+        };
         let mut cooled: Vec<&mut PackRow> = Vec::new();
         for row in rows.iter_mut().filter(own) {
             if count >= RUN {

@@ -48,6 +48,8 @@ pub(crate) struct Open {
     /// Below it, what was seen may be forgotten; what becomes of an event from there.
     pub(crate) floor: i64,
     pub(crate) stale: Stale,
+    /// Whether what was written under another layout was loaded, too.
+    pub(crate) is_wide: bool,
     /// Whether the scope kept its markers in rows a while ago, which are asked, too.
     pub(crate) had_rows: bool,
     /// How long it keeps what it has.
@@ -130,10 +132,7 @@ impl<S: Store> Lane<S> {
             let window =
                 WindowId { lane: holding.row.number, scope: handler.scope, slice: holding.slice };
             // One that keeps rows has a window for as long as there is something packed.
-            if mode == MarkerMode::Rows
-                && self.group.store.packs(&window, 0, 1).await?.is_empty()
-                && self.group.store.runs(&window).await?.is_empty()
-            {
+            if mode == MarkerMode::Rows && !self.had_packs(&window).await? {
                 windows.push(None);
                 continue;
             }
@@ -146,6 +145,23 @@ impl<S: Store> Lane<S> {
         }
         self.seat.counts_on(partitions.unwrap_or(0));
         Ok(Windows(windows))
+    }
+
+    /// Whether something is packed, or was, and was forgotten while Kafka could still deliver it.
+    async fn had_packs(&self, window: &WindowId<'_>) -> Result<bool> {
+        let store = &self.group.store;
+        if !store.packs(window, 0, 1).await?.is_empty() || !store.runs(window).await?.is_empty() {
+            return Ok(true);
+        }
+        if self.settings.policies.stale.is_none() {
+            return Ok(false);
+        }
+        match store.window(window).await {
+            Ok(row) => Ok(row.floor > 0),
+            // A store that keeps no packed markers has forgotten none.
+            Err(error) if error.kind() == ErrorKind::Config => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 }
 
@@ -179,6 +195,7 @@ impl<S: Store> Loading<'_, S> {
             log: row.log,
             floor: row.floor,
             stale: policies.stale.unwrap_or(Stale::Stop),
+            is_wide: !foreign.is_empty(),
             // Twice, because those who still kept rows then may have done so for a while.
             had_rows: self.handler.mode() == MarkerMode::Packed
                 && row.switched.is_some_and(|since| since < length.time.saturating_mul(2)),

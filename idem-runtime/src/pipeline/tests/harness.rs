@@ -29,6 +29,7 @@ use crate::pipeline::watch::watch;
 use crate::policy::{Markers, Policy};
 use crate::replay::Replay;
 use crate::routing::{Rules, Told};
+use crate::scope::Registration;
 use crate::state::States;
 use crate::store::Store as _;
 
@@ -87,7 +88,7 @@ impl World {
             settings: LaneSettings::default(),
             stats: Arc::default(),
             care: Arc::default(),
-            budget: Arc::default(),
+            budget: Budget::new(256 << 20),
             group: Arc::new(group),
         }
     }
@@ -233,6 +234,23 @@ impl World {
         } else {
             packed.len()
         }
+    }
+
+    /// Records the scopes of the handlers, with the form of their markers.
+    pub(super) async fn register(&self) {
+        let handlers = self.group.handlers.iter();
+        let scopes: Vec<_> = handlers.map(|handler| (handler.scope, handler.mode())).collect();
+        let registration = Registration { group: "g", scopes: &scopes, adopt: &[], retire: &[] };
+        self.store.register(&registration).await.unwrap();
+    }
+
+    /// Puts the lane of a partition to work on its log from this offset on, until it has done all
+    /// there is.
+    pub(super) async fn again_from(&self, partition: i32, offset: i64) {
+        self.broker.reset(partition, offset);
+        let lane = self.start(partition);
+        until(|| lane.resolved() == Some(self.end(partition))).await;
+        lane.finish().await;
     }
 
     /// Forgets a key of `bill`, as an operator does to have its event processed again. Answers whether

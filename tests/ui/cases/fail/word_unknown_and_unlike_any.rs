@@ -7,7 +7,7 @@ struct OrderPlaced {
     event_id: String,
 }
 
-#[idempotent(key = "event_id", store = Stub, retention = "7d")]
+#[idempotent(key = "event_id", store = Stub, cluster = "eu")]
 async fn bill(event: OrderPlaced, tx: &mut StubConnection) -> Result<(), std::io::Error> {
     tx.execute(&event.event_id).await
 }

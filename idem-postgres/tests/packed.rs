@@ -1,0 +1,393 @@
+//! Packed markers: what PostgreSQL locks, sees and stores.
+
+#![expect(clippy::expect_used, reason = "what is missing fails the test")]
+
+mod common;
+
+use std::time::Duration;
+
+use common::{Fixture, batch, claim, finish, key, lend, on_store, owner, seal_at, take};
+use idem_postgres::Postgres;
+use idem_runtime::lane::{Held, LaneId, LogIdentity, Position, Slice};
+use idem_runtime::packed::{Digest, NewPack, NewRun, Pack, PackRow, Repack, WindowId};
+use idem_runtime::store::{Claimed, Instance, Opening, Sealed, Terms, Writer};
+use idem_runtime::{ErrorKind, IsolationLevel, MarkerMode, Registration, Result, Store};
+use sqlx::{AssertSqlSafe, Executor as _};
+
+const STRICTER: [IsolationLevel; 2] =
+    [IsolationLevel::RepeatableRead, IsolationLevel::Serializable];
+
+type Tx = <Postgres as Store>::Tx;
+
+fn digest(n: i64) -> Digest {
+    Digest(u128::from(n.unsigned_abs() + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835))
+}
+
+/// Packs these, each with the offset that its digest is of.
+async fn pack(store: &Postgres, tx: &mut Tx, held: &Held, offsets: &[i64]) -> Result<bool> {
+    let entries = offsets.iter().map(|offset| (*offset, digest(*offset))).collect();
+    pack_entries(store, tx, held, entries).await
+}
+
+async fn pack_entries(
+    store: &Postgres,
+    tx: &mut Tx,
+    held: &Held,
+    entries: Vec<(i64, Digest)>,
+) -> Result<bool> {
+    let pack = Pack { entries, spans: Vec::new() };
+    let (first_offset, last_offset) = pack.offsets().expect("there is something in it");
+    let data = pack.encode();
+    let pack = NewPack {
+        scope: "bill",
+        partitions: 4,
+        first_offset,
+        last_offset,
+        count: u32::try_from(pack.entries.len()).expect("few"),
+        data: &data,
+    };
+    Ok(store.pack(tx, held, &[pack]).await?.is_some())
+}
+
+async fn packed_batch(store: &Postgres, held: &mut Held, offsets: &[i64]) {
+    let mut tx = store.begin(&Writer::Lane(held), &Terms::default()).await.expect("begins");
+    assert!(pack(store, &mut tx, held, offsets).await.expect("packs"));
+    finish(store, tx, held).await.expect("commits");
+}
+
+fn window(held: &Held) -> WindowId<'static> {
+    WindowId { lane: held.number, scope: "bill", slice: held.slice }
+}
+
+async fn rows(store: &Postgres, held: &Held) -> Vec<PackRow> {
+    store.packs(&window(held), 0, 10_000).await.expect("reads")
+}
+
+async fn add_run(store: &Postgres, held: &Held, row: i64, digests: &[i64]) -> i64 {
+    let mut digests: Vec<Digest> = digests.iter().map(|n| digest(*n)).collect();
+    digests.sort_unstable();
+    let bytes: Vec<u8> = digests.iter().flat_map(|it| it.to_bytes()).collect();
+    let run = NewRun {
+        window: window(held),
+        count: u64::try_from(digests.len()).expect("few"),
+        filter: &[],
+        digests: &bytes,
+    };
+    store.add_run(held, &[row], &run).await.expect("writes").expect("the row is there")
+}
+
+#[tokio::test]
+async fn a_packed_batch_is_two_statements_that_read_no_table_but_the_lanes() {
+    on_store(async |fixture: Fixture, _store: Postgres| {
+        let store = fixture.builder().max_connections(1).connect().await.unwrap();
+        let mut held = fixture.lane(&store, 0).await;
+        for offset in 1..4 {
+            packed_batch(&store, &mut held, &[offset]).await;
+        }
+        let mut tx = store.begin(&Writer::Lane(&held), &Terms::default()).await.unwrap();
+        assert!(pack(&store, &mut tx, &held, &[5]).await.unwrap());
+        let statements: Vec<String> = sqlx::query_scalar(
+            "select statement from pg_prepared_statements
+             where statement not like '%pg_prepared_statements%'
+               and statement not like '%client_connection%'
+             order by prepare_time",
+        )
+        .persistent(false)
+        .fetch_all(lend(&mut tx))
+        .await
+        .unwrap();
+        assert_eq!(statements.len(), 2, "{statements:#?}");
+        assert!(statements[0].contains(".packs") && !statements[0].contains("markers"));
+        assert!(!statements[0].contains("for "), "nothing is locked: {}", statements[0]);
+        store.rollback(tx).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn taking_a_lane_does_not_wait_for_a_batch_that_has_packed() {
+    on_store(async |fixture: Fixture, store: Postgres| {
+        let held = fixture.lane(&store, 0).await;
+        let mut tx = store.begin(&Writer::Lane(&held), &Terms::default()).await.unwrap();
+        assert!(pack(&store, &mut tx, &held, &[1]).await.unwrap());
+        // A foreign key to the lane would make it wait until the lock's time is over.
+        let now = take(&store, 0).await;
+        let late = store.seal(&mut tx, &Writer::Lane(&held), Some(&seal_at(2))).await;
+        assert_eq!(late.unwrap(), Sealed::No);
+        store.rollback(tx).await;
+        assert!(rows(&store, &now).await.is_empty());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn batches_that_see_less_of_others_pack_as_well() {
+    on_store(async |fixture: Fixture, store: Postgres| {
+        let mut lanes = [fixture.lane(&store, 0).await, fixture.lane(&store, 1).await];
+        let mut offset = 0;
+        for isolation in STRICTER {
+            let terms = Terms { isolation, ..Terms::default() };
+            for claims in [false, true] {
+                offset += 1;
+                let mut open = Vec::new();
+                // Both at once: they have nothing in common.
+                for held in &lanes {
+                    let writer = Writer::Lane(held);
+                    let mut tx = store.begin(&writer, &terms).await.unwrap();
+                    if claims {
+                        let name = format!("{isolation:?} {}", held.number);
+                        let new = claim(&store, &mut tx, &writer, &[&name]).await.unwrap();
+                        assert_eq!(new, Claimed::Keys(vec![true]));
+                    }
+                    assert!(pack(&store, &mut tx, held, &[offset]).await.unwrap());
+                    let effect = fixture.sql("insert into {schema}.effects values (1)");
+                    lend(&mut tx).execute(AssertSqlSafe(effect)).await.unwrap();
+                    open.push(tx);
+                }
+                for (tx, held) in open.into_iter().zip(&mut lanes) {
+                    finish(&store, tx, held).await.unwrap();
+                }
+            }
+            let mut tx = store.begin(&Writer::Lane(&lanes[0]), &terms).await.unwrap();
+            assert!(pack(&store, &mut tx, &lanes[0], &[99]).await.unwrap());
+            lend(&mut tx).execute("commit").await.unwrap_err();
+            let late = store.seal(&mut tx, &Writer::Lane(&lanes[0]), Some(&seal_at(99))).await;
+            assert_eq!(late.unwrap_err().kind(), ErrorKind::HandlerBroke, "{isolation:?}");
+            store.rollback(tx).await;
+        }
+        assert_eq!(fixture.effects().await, 8);
+        assert_eq!(fixture.number("select count(*) from {schema}.packs").await, 8);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_run_that_a_snapshot_is_too_old_for_is_never_an_answer() {
+    on_store(async |fixture: Fixture, store: Postgres| {
+        let mut held = fixture.lane(&store, 0).await;
+        packed_batch(&store, &mut held, &[1]).await;
+        packed_batch(&store, &mut held, &[2]).await;
+        let all = rows(&store, &held).await;
+        for (isolation, row) in STRICTER.into_iter().zip(all) {
+            let terms = Terms { isolation, ..Terms::default() };
+            let writer = Writer::Lane(&held);
+            let mut tx = store.begin(&writer, &terms).await.unwrap();
+            lend(&mut tx).execute("select 1").await.unwrap();
+            // The owner has put its digests out of its memory, and asks for them here.
+            let run = add_run(&store, &held, row.id, &[row.first_offset]).await;
+            let asked = [digest(row.first_offset)];
+            let early = store.in_runs(&mut tx, &[run], &asked).await.unwrap_err();
+            assert_eq!(early.kind(), ErrorKind::Transient, "{isolation:?}");
+            store.rollback(tx).await;
+            let mut tx = store.begin(&writer, &terms).await.unwrap();
+            assert_eq!(store.in_runs(&mut tx, &[run], &asked).await.unwrap(), [true]);
+            store.rollback(tx).await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_key_from_outside_waits_for_the_slice_that_is_sealed() {
+    on_store(async |fixture: Fixture, store: Postgres| {
+        let held = fixture.lane(&store, 0).await;
+        store.cut(&held, 2).await.unwrap().unwrap();
+        let slice = Some(Slice { index: 1, of: 2 });
+        let slice = Held { slice, revision: 0, ..held.clone() };
+        let mut tx = store.begin(&Writer::Lane(&slice), &Terms::default()).await.unwrap();
+        assert!(pack(&store, &mut tx, &slice, &[7]).await.unwrap());
+        let sealed = store.seal(&mut tx, &Writer::Lane(&slice), Some(&seal_at(8))).await;
+        assert_eq!(sealed.unwrap(), Sealed::Yes);
+
+        let outside = tokio::spawn({
+            let (store, number) = (store.clone(), held.number);
+            async move {
+                let writer = Writer::Direct { attempt: uuid::Uuid::new_v4() };
+                let mut tx = store.begin(&writer, &Terms::default()).await.unwrap();
+                let pack = Pack { entries: vec![(7, digest(7))], spans: Vec::new() };
+                let data = pack.encode();
+                let pack = NewPack {
+                    scope: "bill",
+                    partitions: 0,
+                    first_offset: 7,
+                    last_offset: 7,
+                    count: 1,
+                    data: &data,
+                };
+                let new = store.pack_direct(&mut tx, number, 7, &pack, digest(7)).await.unwrap();
+                assert_eq!(store.seal(&mut tx, &writer, None).await.unwrap(), Sealed::Yes);
+                store.commit(tx).await.unwrap();
+                new
+            }
+        });
+        let waits = "select count(*) from pg_stat_activity
+                     where wait_event_type = 'Lock' and query like '%{schema}.lane_slices%'";
+        fixture.until("it waits for the slice", waits, 1).await;
+        store.commit(tx).await.unwrap();
+        assert!(!outside.await.unwrap(), "the slice had packed it");
+        let late = Held { revision: 1, ..slice };
+        let mut tx = store.begin(&Writer::Lane(&late), &Terms::default()).await.unwrap();
+        let sealed = store.seal(&mut tx, &Writer::Lane(&late), Some(&seal_at(9))).await;
+        assert_eq!(sealed.unwrap(), Sealed::No, "the slice is ahead");
+        store.rollback(tx).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn keys_are_forgotten_while_their_rows_are_merged_and_written() {
+    on_store(async |fixture: Fixture, store: Postgres| {
+        const KEYS: i64 = 60;
+        let mut held = fixture.lane(&store, 0).await;
+        let digests = store.digest_key().await.unwrap();
+        let of = |n: i64| digests.digest(&key(&format!("k{n}")));
+        for n in 0..KEYS {
+            let mut tx = store.begin(&Writer::Lane(&held), &Terms::default()).await.unwrap();
+            let packed = pack_entries(&store, &mut tx, &held, vec![(n, of(n))]).await;
+            assert!(packed.unwrap());
+            finish(&store, tx, &mut held).await.unwrap();
+        }
+        let merger = tokio::spawn({
+            let (store, held) = (store.clone(), held.clone());
+            async move {
+                let (mut done, mut in_vain) = (0, 0);
+                loop {
+                    let all = rows(&store, &held).await;
+                    let [one, two, ..] = &all[..] else { return (done, in_vain) };
+                    let parts = [one, two].map(|row| (row.last_at, Pack::decode(row).unwrap()));
+                    let pack = Pack::merge(parts);
+                    let (first_offset, last_offset) = pack.offsets().unwrap();
+                    let row = PackRow {
+                        first_offset,
+                        last_offset,
+                        count: one.count + two.count,
+                        last_at: two.last_at.max(one.last_at),
+                        first_at: two.first_at.min(one.first_at),
+                        data: pack.encode(),
+                        ..one.clone()
+                    };
+                    let new = Repack { row: &row, scope: "bill" };
+                    match store.repack(&held, &[one.id, two.id], &new).await.unwrap() {
+                        true => done += 1,
+                        false => in_vain += 1,
+                    }
+                }
+            }
+        });
+        for n in (0..KEYS).step_by(3) {
+            assert!(store.forget_marker("bill", &key(&format!("k{n}"))).await.unwrap(), "{n}");
+        }
+        merger.await.unwrap();
+        let left: Vec<(i64, Digest)> = rows(&store, &held)
+            .await
+            .iter()
+            .flat_map(|row| Pack::decode(row).unwrap().entries)
+            .collect();
+        let mut left: Vec<i64> = left.iter().map(|(offset, _)| *offset).collect();
+        left.sort_unstable();
+        assert_eq!(left, (0..KEYS).filter(|n| n % 3 != 0).collect::<Vec<_>>());
+        let revision = store.read(&held).await.unwrap().unwrap().revision;
+        assert_eq!(revision, held.revision + KEYS / 3);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn forgetting_a_key_waits_for_the_batch_that_packs_it() {
+    on_store(async |fixture: Fixture, store: Postgres| {
+        let mut held = fixture.lane(&store, 0).await;
+        let digests = store.digest_key().await.unwrap();
+        // It was packed before, so that its lane is known to have it.
+        for offset in [1, 2] {
+            let mut tx = store.begin(&Writer::Lane(&held), &Terms::default()).await.unwrap();
+            let entries = vec![(offset, digests.digest(&key("a")))];
+            assert!(pack_entries(&store, &mut tx, &held, entries).await.unwrap());
+            if offset == 1 {
+                finish(&store, tx, &mut held).await.unwrap();
+                continue;
+            }
+            let sealed = store.seal(&mut tx, &Writer::Lane(&held), Some(&seal_at(9))).await;
+            assert_eq!(sealed.unwrap(), Sealed::Yes);
+            let forget = tokio::spawn({
+                let store = store.clone();
+                async move { store.forget_marker("bill", &key("a")).await }
+            });
+            let waits = "select count(*) from pg_stat_activity
+                         where wait_event_type = 'Lock' and query like '%{schema}.lanes%for update%'";
+            fixture.until("it waits for the lane", waits, 1).await;
+            store.commit(tx).await.unwrap();
+            assert!(forget.await.unwrap().unwrap());
+        }
+        assert!(rows(&store, &held).await.is_empty());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_forgotten_instance_leaves_no_packed_markers() {
+    on_store(async |fixture: Fixture, store: Postgres| {
+        let group = "fleet.a";
+        let seen = Instance { broadcast: "fleet", group, forget_after: None };
+        store.keep_instance(&seen).await.unwrap();
+        let scopes = [("bill", MarkerMode::Packed)];
+        let registration = Registration { group, scopes: &scopes, adopt: &[], retire: &[] };
+        store.register(&registration).await.unwrap();
+        let lanes = [(0, Position::at(0))];
+        let identity = LogIdentity::default();
+        let opening = Opening { group, topic: "orders", identity: &identity, lanes: &lanes };
+        store.open_topic(&opening).await.unwrap();
+        let id = LaneId { group: group.into(), topic: "orders".into(), partition: 0 };
+        let mut held = store.take(&id, &owner("a")).await.unwrap().unwrap().held();
+        for offset in 1..4 {
+            packed_batch(&store, &mut held, &[offset]).await;
+        }
+        let row = rows(&store, &held).await[0].id;
+        add_run(&store, &held, row, &[1]).await;
+        assert!(store.forget_packs(&held, "bill", &[], Some(1)).await.unwrap());
+        // Another group's stay.
+        let mut other = fixture.lane(&store, 0).await;
+        let mut tx = store.begin(&Writer::Lane(&other), &Terms::default()).await.unwrap();
+        let data = Pack { entries: vec![(1, digest(1))], spans: Vec::new() }.encode();
+        let pack = NewPack {
+            scope: "another",
+            partitions: 1,
+            first_offset: 1,
+            last_offset: 1,
+            count: 1,
+            data: &data,
+        };
+        assert!(store.pack(&mut tx, &other, &[pack]).await.unwrap().is_some());
+        finish(&store, tx, &mut other).await.unwrap();
+
+        fixture.run("update {schema}.instances set seen_at = now() - interval '1 hour'").await;
+        let after = Some(Duration::from_secs(60));
+        let look = Instance { broadcast: "fleet", group: "fleet.b", forget_after: after };
+        assert_eq!(store.keep_instance(&look).await.unwrap(), [group]);
+        assert_eq!(fixture.number("select count(*) from {schema}.packs").await, 1);
+        for table in ["runs", "run_blocks", "windows"] {
+            let left = format!("select count(*) from {{schema}}.{table}");
+            assert_eq!(fixture.number(&left).await, 0, "{table}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn digests_are_stored_as_they_are_and_read_by_people() {
+    on_store(async |fixture: Fixture, store: Postgres| {
+        let mut held = fixture.lane(&store, 0).await;
+        let offsets: Vec<i64> = (0..2000).collect();
+        packed_batch(&store, &mut held, &offsets).await;
+        let plain = "select (pg_column_size(data) = octet_length(data))::int::bigint
+                     from {schema}.packs";
+        assert_eq!(fixture.number(plain).await, 1);
+        let known = format!(
+            "select count(*) from {{schema}}.packs where position('\\x{:032x}'::bytea in data) > 0",
+            digest(1234).0
+        );
+        assert_eq!(fixture.number(&known).await, 1);
+        // And a batch of rows beside it is another thing.
+        assert_eq!(batch(&store, &mut held, &["a"]).await.unwrap(), [true]);
+    })
+    .await;
+}

@@ -1,0 +1,64 @@
+//! Packed markers: what stays in the file.
+
+#![expect(clippy::unwrap_used, reason = "what is missing fails the test")]
+
+mod common;
+
+use std::time::Duration;
+
+use common::{Fixture, lane, owner};
+use idem_runtime::lane::{LogIdentity, Position};
+use idem_runtime::packed::{Digest, NewPack, NewRun, Pack, WindowId};
+use idem_runtime::store::{Instance, Opening, Seal, Sealed, Terms, Writer};
+use idem_runtime::{MarkerMode, Registration, Store as _};
+
+#[tokio::test]
+async fn a_forgotten_instance_leaves_no_packed_markers() {
+    let (fixture, store) = Fixture::with_store().await;
+    let id = lane();
+    let seen = Instance { broadcast: "fleet", group: &id.group, forget_after: None };
+    store.keep_instance(&seen).await.unwrap();
+    let scopes = [("bill", MarkerMode::Packed)];
+    let registration = Registration { group: &id.group, scopes: &scopes, adopt: &[], retire: &[] };
+    store.register(&registration).await.unwrap();
+    let lanes = [(0, Position::at(0))];
+    let identity = LogIdentity::default();
+    let opening =
+        Opening { group: &id.group, topic: &id.topic, identity: &identity, lanes: &lanes };
+    store.open_topic(&opening).await.unwrap();
+    let held = store.take(&id, &owner("a")).await.unwrap().unwrap().held();
+    let writer = Writer::Lane(&held);
+    let mut tx = store.begin(&writer, &Terms::default()).await.unwrap();
+    let digest = Digest(7 << 100);
+    let data = Pack { entries: vec![(1, digest)], spans: Vec::new() }.encode();
+    let packs = ["bill", "another"].map(|scope| NewPack {
+        scope,
+        partitions: 1,
+        first_offset: 1,
+        last_offset: 1,
+        count: 1,
+        data: &data,
+    });
+    assert!(store.pack(&mut tx, &held, &packs).await.unwrap().is_some());
+    let seal = Seal { position: Position::at(2), offset_scopes: &[] };
+    assert_eq!(store.seal(&mut tx, &writer, Some(&seal)).await.unwrap(), Sealed::Yes);
+    store.commit(tx).await.unwrap();
+    let window = WindowId { lane: held.number, scope: "bill", slice: None };
+    let row = store.packs(&window, 0, 9).await.unwrap()[0].id;
+    let run = NewRun { window, count: 1, filter: &[], digests: &digest.to_bytes() };
+    assert!(store.add_run(&held, &[row], &run).await.unwrap().is_some());
+    assert!(store.forget_packs(&held, "bill", &[], Some(1)).await.unwrap());
+
+    fixture.run("update idem_instances set seen_at = 0").await;
+    let after = Some(Duration::from_secs(60));
+    let look = Instance { broadcast: "fleet", group: "fleet.b", forget_after: after };
+    assert_eq!(store.keep_instance(&look).await.unwrap(), [&*id.group]);
+    assert_eq!(fixture.number("select count(*) from idem_packs").await, 1, "another scope's");
+    for table in ["runs", "run_blocks", "windows"] {
+        assert_eq!(
+            fixture.number(&format!("select count(*) from idem_{table}")).await,
+            0,
+            "{table}"
+        );
+    }
+}

@@ -1,0 +1,9 @@
+use idem::idempotent;
+use idem_ui_tests::{OrderPlaced, Stub};
+
+#[idempotent(key = "event_id", store = Stub, topic = "orders", window = "7d", events = 5)]
+async fn bill(_event: OrderPlaced) -> Result<(), std::io::Error> {
+    Ok(())
+}
+
+fn main() {}
