@@ -15,6 +15,8 @@ use rdkafka::{Offset, TopicPartitionList};
 use crate::data::{self, Message, PARTITIONS};
 
 const TIMEOUT: Duration = Duration::from_secs(60);
+/// Of all messages of a topic: a machine that others use takes its time.
+const TO_LOAD: Duration = Duration::from_secs(300);
 
 /// A broker.
 #[derive(Debug, Clone)]
@@ -62,7 +64,7 @@ impl Kafka {
         for message in data::messages(messages) {
             send(&producer, topic, &message)?;
         }
-        producer.flush(TIMEOUT)?;
+        producer.flush(TO_LOAD)?;
         let consumer: BaseConsumer = self.config().create()?;
         let mut there = 0;
         for partition in 0..PARTITIONS {

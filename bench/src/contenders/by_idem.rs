@@ -178,11 +178,7 @@ where
     Postgres: Serves<H>,
 {
     let store = store(&task).await?;
-    let mut builder = Builder::new().kafka(Kafka::new(&task.bootstrap));
-    if let Some(bytes) = memory {
-        builder = builder.packed_memory(bytes);
-    }
-    let app = builder
+    let app = begin(&task, memory)
         .group(&task.group)
         .store(store)
         .handler::<H>()
@@ -202,6 +198,14 @@ where
     handle.shutdown();
     running.await??;
     Ok(())
+}
+
+fn begin(task: &Task, memory: Option<usize>) -> Builder {
+    let builder = Builder::new().kafka(Kafka::new(&task.bootstrap));
+    match memory {
+        Some(bytes) => builder.packed_memory(bytes),
+        None => builder,
+    }
 }
 
 fn delivered(handle: &RunHandle) -> impl Fn() -> u64 + Send + Sync + use<> {
