@@ -91,11 +91,13 @@ impl Effects {
 }
 
 impl Contender {
-    /// Whether its markers can be many before it begins.
+    /// Whether it has a table of markers, which can be many before it begins. What many packed markers
+    /// cost is measured by their windows.
     pub(crate) fn has_markers(&self) -> bool {
         matches!(self.effects, Effects::Distinct)
             && self.kind != Kind::Limit
             && self.size != Size::Small
+            && !self.name.ends_with("-packed")
     }
 
     /// The contender of this name.
@@ -177,6 +179,16 @@ pub(crate) const ALL: &[Contender] = &[
         work: |task, gauge| Box::pin(by_idem::plain(task, gauge)),
     },
     Contender {
+        name: "idem-plain-packed",
+        what: "idem, a handler of one event, packed markers",
+        kind: Kind::Idem,
+        size: Size::Middle,
+        effects: Effects::Distinct,
+        replay: false,
+        latency: true,
+        work: |task, gauge| Box::pin(by_idem::plain_packed(task, gauge)),
+    },
+    Contender {
         name: "idem-offset",
         what: "idem, a handler of one event, key = offset",
         kind: Kind::Idem,
@@ -215,6 +227,16 @@ pub(crate) const ALL: &[Contender] = &[
         replay: true,
         latency: true,
         work: |task, gauge| Box::pin(by_idem::many(task, gauge)),
+    },
+    Contender {
+        name: "idem-batch-packed",
+        what: "idem, a handler of a batch, packed markers",
+        kind: Kind::Idem,
+        size: Size::Full,
+        effects: Effects::Distinct,
+        replay: true,
+        latency: true,
+        work: |task, gauge| Box::pin(by_idem::many_packed(task, gauge)),
     },
     Contender {
         name: "idem-batch-dead",
@@ -265,6 +287,16 @@ pub(crate) const ALL: &[Contender] = &[
         replay: false,
         latency: false,
         work: |task, gauge| Box::pin(bare_idem::rows(task, gauge)),
+    },
+    Contender {
+        name: "bare-idem-packed",
+        what: "the same, packed markers",
+        kind: Kind::Limit,
+        size: Size::Full,
+        effects: Effects::Distinct,
+        replay: false,
+        latency: false,
+        work: |task, gauge| Box::pin(bare_idem::packed(task, gauge)),
     },
     Contender {
         name: "bare-idem-offset",

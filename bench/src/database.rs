@@ -8,7 +8,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions as _, Executor as _};
 
 use crate::catalog::Kind;
 use crate::contenders::by_idem;
-use crate::task::Task;
+use crate::task::{Extent, Task};
 use crate::usage;
 
 type Result<T> = std::result::Result<T, BoxError>;
@@ -80,6 +80,70 @@ impl Database {
         ))
         .await?;
         self.run(format!("vacuum (analyze) {table}")).await
+    }
+
+    /// Says that the log of every lane was made anew.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub(crate) async fn begin_log(&self, task: &Task) -> Result<()> {
+        self.run(format!("update {}.lanes set log = log + 1", task.idem_schema())).await
+    }
+
+    /// Adds rows of packed markers of the log before to the one lane there is: the first offset, how many
+    /// digests, and these.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub(crate) async fn add_packs(
+        &self,
+        task: &Task,
+        scope: &str,
+        rows: &[(i64, i64, Vec<u8>)],
+    ) -> Result<()> {
+        let schema = task.idem_schema();
+        let sql = format!(
+            "insert into {schema}.packs (lane_id, log, slices, slice, scope, partitions,
+                                         first_offset, last_offset, digests, data)
+             select lane_id, log - 1, 0, 0, $1, 1, it.first, it.first + it.digests - 1, it.digests,
+                    it.data
+             from {schema}.lanes
+             cross join unnest($2::bigint[], $3::bigint[], $4::bytea[]) as it (first, digests, data)"
+        );
+        let first: Vec<i64> = rows.iter().map(|row| row.0).collect();
+        let digests: Vec<i64> = rows.iter().map(|row| row.1).collect();
+        let data: Vec<&[u8]> = rows.iter().map(|row| &*row.2).collect();
+        let add = sqlx::query(AssertSqlSafe(sql)).bind(scope).bind(first).bind(digests).bind(data);
+        add.execute(&self.pool).await?;
+        Ok(())
+    }
+
+    /// Makes the table of packed markers as it is after some time.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub(crate) async fn vacuum_packs(&self, task: &Task) -> Result<()> {
+        self.run(format!("vacuum (analyze) {}.packs", task.idem_schema())).await
+    }
+
+    /// How large the tables of markers are, and how far the log of changes is.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub(crate) async fn extent(&self, task: &Task) -> Result<Extent> {
+        let (tables, wal) = sqlx::query_as(
+            "select (select coalesce(sum(pg_total_relation_size(oid)), 0)
+                     from pg_class
+                     where relkind = 'r' and (relnamespace = $1::regnamespace
+                           or relnamespace = $2::regnamespace and relname = 'processed_events')
+                    )::bigint,
+                    (pg_current_wal_lsn() - '0/0'::pg_lsn)::bigint",
+        )
+        .bind(task.idem_schema())
+        .bind(&task.schema)
+        .fetch_one(&self.pool)
+        .await?;
+        Ok(Extent { tables, wal })
     }
 
     /// How many effects there are, and for how many different events.

@@ -117,6 +117,7 @@ impl Sample {
             postgres_cpu_seconds: between(self.postgres, first.postgres),
             others: others / (seconds.max(1e-6) * cores as f64),
             peak_rss_bytes: usage::peak_rss(),
+            began: Some(first.at),
         }
     }
 }

@@ -25,6 +25,7 @@ mod targets;
 mod task;
 mod topic;
 mod usage;
+mod windows;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -41,6 +42,7 @@ async fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let done = match words.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         ["contender", name] => contend(name).await,
+        ["window"] => windows::work().await,
         ["help" | "--help" | "-h"] => {
             println!("{USAGE}");
             Ok(true)
@@ -86,6 +88,9 @@ async fn bench(options: &Options) -> Result<bool, BoxError> {
     let report = run::run(options, &endpoints.kafka_bootstrap, &endpoints.database_url).await?;
     println!("\n{}\n", report.machine.describe());
     println!("{}", table::render(&report));
+    if !report.takeovers.is_empty() {
+        println!("{}", table::of_takeovers(&report.takeovers));
+    }
     if report.rows.iter().any(results::Row::is_disturbed) {
         println!("(!) others used the machine in every round: worse than it is\n");
     }

@@ -12,6 +12,8 @@ usage: idem-bench [OPTIONS]
   --quick           a smoke run: little data, one round
   --events N        messages for the set-based contenders; others read a part (1000000)
   --markers N       measure marker tables with N rows in them, too (0: do not)
+  --windows A,B     measure how lanes with so many packed markers are taken over: 10 is 10 million,
+                    10k ten thousand (0: do not)
   --rounds N        how often everything is done; medians are shown (3)
   --latency N       seconds at 2000 events a second (10; 0: do not)
   --wait N          seconds to wait, before each measurement, until others leave the machine
@@ -27,6 +29,8 @@ a PostgreSQL with track_commit_timestamp = on; `cargo xtask bench` starts one.";
 pub(crate) struct Options {
     pub(crate) events: u64,
     pub(crate) markers: u64,
+    /// How many packed markers the windows have.
+    pub(crate) windows: Vec<u64>,
     pub(crate) rounds: usize,
     pub(crate) latency_seconds: u64,
     pub(crate) wait: Duration,
@@ -39,6 +43,7 @@ impl Options {
         Self {
             events: 1_000_000,
             markers: 0,
+            windows: Vec::new(),
             rounds: 3,
             latency_seconds: 10,
             wait: Duration::ZERO,
@@ -48,7 +53,14 @@ impl Options {
     }
 
     fn quick() -> Self {
-        Self { events: 20_000, markers: 1_000, rounds: 1, latency_seconds: 1, ..Self::full() }
+        Self {
+            events: 20_000,
+            markers: 1_000,
+            windows: vec![10_000],
+            rounds: 1,
+            latency_seconds: 1,
+            ..Self::full()
+        }
     }
 
     /// # Errors
@@ -65,6 +77,7 @@ impl Options {
             match word.as_str() {
                 "--events" => options.events = number(word, value()?)?.max(1_000),
                 "--markers" => options.markers = number(word, value()?)?,
+                "--windows" => options.windows = windows(word, value()?)?,
                 "--rounds" => {
                     let rounds = number(word, value()?)?.max(1);
                     options.rounds = usize::try_from(rounds).map_err(|it| it.to_string())?;
@@ -82,6 +95,16 @@ impl Options {
 
 fn number(word: &str, value: &str) -> Result<u64, String> {
     value.replace('_', "").parse().map_err(|_| format!("`{word}` needs a number, not `{value}`"))
+}
+
+/// Sizes of windows: in millions, or in thousands with a `k`.
+fn windows(word: &str, list: &str) -> Result<Vec<u64>, String> {
+    let size = |size: &str| match size.strip_suffix('k') {
+        Some(thousands) => Ok(number(word, thousands)?.saturating_mul(1_000)),
+        None => Ok(number(word, size)?.saturating_mul(1_000_000)),
+    };
+    let sizes: Result<Vec<u64>, String> = list.split(',').map(str::trim).map(size).collect();
+    Ok(sizes?.into_iter().filter(|size| *size > 0).collect())
 }
 
 fn named(list: &str) -> Result<Vec<&'static Contender>, String> {
@@ -109,6 +132,14 @@ mod tests {
             let options = parsed(line).unwrap();
             assert_eq!((options.events, options.rounds), (3_000, 1), "{line}");
         }
+    }
+
+    #[test]
+    fn windows_are_given_in_millions_or_thousands() {
+        let windows = |line: &str| parsed(line).unwrap().windows;
+        assert_eq!(windows("--windows 1,10k"), [1_000_000, 10_000]);
+        assert_eq!(windows("--quick --windows 0"), [0; 0]);
+        assert!(parsed("--windows some").unwrap_err().contains("`some`"));
     }
 
     #[test]

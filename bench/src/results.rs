@@ -5,7 +5,8 @@ use serde::Serialize;
 use crate::catalog::{Contender, Kind};
 use crate::latency::Latency;
 use crate::machine::Machine;
-use crate::task::Measured;
+use crate::task::{Measured, Written};
+use crate::windows::Takeover;
 
 /// Everything that was measured.
 #[derive(Debug, Serialize)]
@@ -15,6 +16,8 @@ pub(crate) struct Report {
     pub(crate) events: u64,
     pub(crate) rounds: usize,
     pub(crate) rows: Vec<Row>,
+    /// Lanes with large windows that were taken over.
+    pub(crate) takeovers: Vec<Takeover>,
     /// What must not be: effects lost or repeated, contenders that failed.
     pub(crate) wrong: Vec<String>,
 }
@@ -37,6 +40,8 @@ pub(crate) struct Row {
     pub(crate) kind: Kind,
     /// One for each round.
     pub(crate) measured: Vec<Measured>,
+    /// One for each round.
+    pub(crate) written: Vec<Written>,
     /// One for each round, if it was of interest.
     pub(crate) latencies: Vec<Latency>,
 }
@@ -109,6 +114,16 @@ impl Row {
         Spread::of(self.measured.iter().map(|it| it.peak_rss_bytes as f64 / 1e6))
     }
 
+    /// Bytes of the tables of markers for a message.
+    pub(crate) fn table_bytes(&self) -> Option<Spread> {
+        Spread::of(self.written.iter().map(|it| each(it.table_bytes, it)))
+    }
+
+    /// Bytes of the log of changes for a message.
+    pub(crate) fn wal_bytes(&self) -> Option<Spread> {
+        Spread::of(self.written.iter().map(|it| each(it.wal_bytes, it)))
+    }
+
     /// Milliseconds.
     pub(crate) fn p50(&self) -> Option<Spread> {
         Spread::of(self.timed().map(|it| it.p50))
@@ -118,6 +133,10 @@ impl Row {
     pub(crate) fn p99(&self) -> Option<Spread> {
         Spread::of(self.timed().map(|it| it.p99))
     }
+}
+
+fn each(bytes: i64, written: &Written) -> f64 {
+    bytes as f64 / (written.messages.max(1) as f64)
 }
 
 fn per_million(seconds: f64, measured: &Measured) -> f64 {
@@ -143,6 +162,7 @@ impl Report {
                 what: variant.what(contender.what),
                 kind: contender.kind,
                 measured: Vec::new(),
+                written: Vec::new(),
                 latencies: Vec::new(),
             });
             self.rows.len() - 1
@@ -171,7 +191,7 @@ impl Variant {
 }
 
 /// A round number as people write it.
-fn short(number: u64) -> String {
+pub(crate) fn short(number: u64) -> String {
     match number {
         0..1_000 => number.to_string(),
         1_000..1_000_000 => format!("{}k", number / 1_000),

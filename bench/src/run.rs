@@ -7,16 +7,18 @@ use idem::BoxError;
 use uuid::Uuid;
 
 use crate::calm;
-use crate::catalog::{Contender, Effects, Size};
+use crate::catalog::{Contender, Effects, Kind, Size};
 use crate::child;
+use crate::data::PARTITIONS;
 use crate::database::Database;
 use crate::latency;
 use crate::machine::Machine;
 use crate::options::Options;
 use crate::results::{Report, Variant};
 use crate::say;
-use crate::task::{Company, Measured, Task};
+use crate::task::{Company, Measured, Task, Written};
 use crate::topic::Kafka;
+use crate::windows;
 
 type Result<T> = std::result::Result<T, BoxError>;
 
@@ -68,6 +70,7 @@ pub(crate) async fn run(options: &Options, bootstrap: &str, database_url: &str) 
             events: options.events,
             rounds: options.rounds,
             rows: Vec::new(),
+            takeovers: Vec::new(),
             wrong: Vec::new(),
         },
     };
@@ -81,6 +84,7 @@ pub(crate) async fn run(options: &Options, bootstrap: &str, database_url: &str) 
             bench.contend(round, contender).await?;
         }
     }
+    bench.windows().await?;
     let topics: Vec<&str> = bench.topics.values().map(String::as_str).collect();
     bench.kafka.delete(&topics).await?;
     Ok(bench.report)
@@ -121,6 +125,38 @@ impl Bench<'_> {
         Ok(())
     }
 
+    /// Lanes with large windows, once.
+    async fn windows(&mut self) -> Result<()> {
+        for &digests in &self.options.windows {
+            let id = Uuid::new_v4().simple().to_string();
+            let task = Task {
+                bootstrap: self.kafka.bootstrap.clone(),
+                database_url: self.database.url.clone(),
+                schema: format!("b_window_{}", &id[..8]),
+                topic: format!("idem-bench-{id}"),
+                group: format!("window_{}", &id[..8]),
+                messages: 0,
+                company: self.company.clone(),
+            };
+            self.database.prepare(&task, Kind::Idem, 0).await?;
+            let measuring = windows::Measuring {
+                task: &task,
+                kafka: &self.kafka,
+                database: &self.database,
+                patience: self.options.wait,
+            };
+            match measuring.measure(digests).await {
+                Ok(takeovers) => self.report.takeovers.extend(takeovers),
+                Err(error) => {
+                    self.wrong(format!("a window of {digests} packed markers: {error}"));
+                }
+            }
+            self.kafka.delete(&[&task.topic]).await?;
+            self.database.clear(&task).await?;
+        }
+        Ok(())
+    }
+
     async fn contend(&mut self, round: usize, contender: &Contender) -> Result<()> {
         self.first_and_replay(round, contender).await?;
         if contender.has_markers() && self.options.markers > 0 {
@@ -152,11 +188,13 @@ impl Bench<'_> {
     }
 
     /// Has the contender handle all messages, and counts the effects.
-    async fn pass(&self, contender: &Contender, task: &Task) -> Result<Measured> {
+    async fn pass(&self, contender: &Contender, task: &Task) -> Result<(Measured, Written)> {
         calm::wait(&self.company, self.options.wait).await;
+        let before = self.database.extent(task).await?;
         let measured = child::start(contender, task)?.measured().await?;
+        let written = self.database.extent(task).await?.since(before, task.messages);
         self.check(contender.effects, task).await?;
-        Ok(measured)
+        Ok((measured, written))
     }
 
     async fn time(&mut self, round: usize, contender: &Contender) -> Result<()> {
@@ -164,7 +202,7 @@ impl Bench<'_> {
         task.topic = format!("idem-bench-{}", Uuid::new_v4().simple());
         task.messages = latency::messages(self.latency_seconds);
         self.database.prepare(&task, contender.kind, 0).await?;
-        self.kafka.create(&task.topic).await?;
+        self.kafka.create(&task.topic, PARTITIONS).await?;
         calm::wait(&self.company, self.options.wait).await;
         let timed = latency::time(contender, &task, &self.kafka, &self.database).await;
         let checked = match timed {
@@ -222,18 +260,20 @@ impl Bench<'_> {
         round: usize,
         contender: &Contender,
         variant: Variant,
-        measured: Result<Measured>,
+        measured: Result<(Measured, Written)>,
     ) {
         let progress = self.progress(round, &variant.name_of(contender.name));
         match measured {
-            Ok(measured) => {
+            Ok((measured, written)) => {
                 let rate = measured.events as f64 / measured.seconds.max(1e-6);
                 let (seconds, cpu) = (measured.seconds, measured.cpu_seconds);
                 let others = measured.others * 100.0;
                 say(&format!(
                     "{progress} {rate:.0}/s ({seconds:.1} s, its CPU {cpu:.1} s, others {others:.0} %)"
                 ));
-                self.report.row_of(contender, variant).measured.push(measured);
+                let row = self.report.row_of(contender, variant);
+                row.measured.push(measured);
+                row.written.push(written);
             }
             Err(error) => self.wrong(format!("{progress} {error}")),
         }

@@ -1,5 +1,7 @@
 //! What one run of a contender is told, and what it tells at its end.
 
+use std::time::Instant;
+
 use serde::{Deserialize, Serialize};
 
 /// The environment variable that hands a task to a contender's process: an argument would show the
@@ -38,6 +40,36 @@ pub(crate) struct Company {
     pub(crate) bench: Option<i32>,
 }
 
+/// What a pass over the messages has left behind in the database, from before it began until after its
+/// end.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub(crate) struct Written {
+    pub(crate) messages: u64,
+    /// By how much the tables of markers have grown, with their indexes: all of idem's, or the one of
+    /// markers kept by hand.
+    pub(crate) table_bytes: i64,
+    /// What was written to the log of changes: markers, effects and all.
+    pub(crate) wal_bytes: i64,
+}
+
+/// How large the tables of markers are, and how far the log of changes is, in bytes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Extent {
+    pub(crate) tables: i64,
+    pub(crate) wal: i64,
+}
+
+impl Extent {
+    /// What was written since an earlier time, for so many messages.
+    pub(crate) fn since(self, before: Self, messages: u64) -> Written {
+        Written {
+            messages,
+            table_bytes: self.tables - before.tables,
+            wal_bytes: self.wal - before.wal,
+        }
+    }
+}
+
 /// What was measured between the first events that were handled and the last.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Measured {
@@ -52,4 +84,7 @@ pub(crate) struct Measured {
     pub(crate) others: f64,
     /// The most memory the contender's process ever had.
     pub(crate) peak_rss_bytes: u64,
+    /// When the first events were handled, for whoever is in the same process.
+    #[serde(skip)]
+    pub(crate) began: Option<Instant>,
 }

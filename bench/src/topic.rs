@@ -15,6 +15,8 @@ use rdkafka::{Offset, TopicPartitionList};
 use crate::data::{self, Message, PARTITIONS};
 
 const TIMEOUT: Duration = Duration::from_secs(60);
+/// Of all messages of a topic: a machine that others use takes its time.
+const TO_LOAD: Duration = Duration::from_secs(300);
 
 /// A broker.
 #[derive(Debug, Clone)]
@@ -29,13 +31,13 @@ impl Kafka {
         config
     }
 
-    /// Makes an empty topic.
+    /// Makes an empty topic with so many partitions.
     ///
     /// # Errors
     /// When the broker refuses.
-    pub(crate) async fn create(&self, topic: &str) -> Result<(), BoxError> {
+    pub(crate) async fn create(&self, topic: &str, partitions: i32) -> Result<(), BoxError> {
         let admin: AdminClient<DefaultClientContext> = self.config().create()?;
-        let new = NewTopic::new(topic, PARTITIONS, TopicReplication::Fixed(1));
+        let new = NewTopic::new(topic, partitions, TopicReplication::Fixed(1));
         for created in admin.create_topics([&new], &AdminOptions::new()).await? {
             created.map_err(|(topic, code)| format!("topic {topic} cannot be made: {code}"))?;
         }
@@ -57,12 +59,12 @@ impl Kafka {
     /// # Errors
     /// When they are not all there in the end.
     pub(crate) async fn load(&self, topic: &str, messages: u64) -> Result<(), BoxError> {
-        self.create(topic).await?;
+        self.create(topic, PARTITIONS).await?;
         let producer = self.producer(20)?;
         for message in data::messages(messages) {
             send(&producer, topic, &message)?;
         }
-        producer.flush(TIMEOUT)?;
+        producer.flush(TO_LOAD)?;
         let consumer: BaseConsumer = self.config().create()?;
         let mut there = 0;
         for partition in 0..PARTITIONS {

@@ -22,10 +22,26 @@ fn every_contender_of_a_quick_run_has_the_effects_it_must_have() {
     assert_eq!(report["wrong"].as_array().map(Vec::len), Some(0), "{said}");
     let names: Vec<&str> =
         report["rows"].as_array().unwrap().iter().filter_map(|row| row["name"].as_str()).collect();
-    for name in ["hand-batch", "idem-plain", "idem-slices", "idem-batch", "idem-batch-offset"] {
+    for name in [
+        "hand-batch",
+        "idem-plain",
+        "idem-plain-packed",
+        "idem-slices",
+        "idem-batch",
+        "idem-batch-packed",
+        "idem-batch-offset",
+        "bare-idem-packed",
+    ] {
         assert!(names.contains(&name) && table.contains(name), "{name} is not in {names:?}");
     }
     assert!(names.contains(&"idem-plain replay"), "{names:?}");
+    assert!(names.contains(&"idem-batch-packed replay"), "{names:?}");
+    let written = &report["rows"][0]["written"][0];
+    assert!(written["table_bytes"].as_i64() > Some(0) && written["wal_bytes"].as_i64() > Some(0));
+    let takeovers = report["takeovers"].as_array().unwrap();
+    let sizes: Vec<_> = takeovers.iter().filter_map(|it| it["digests"].as_u64()).collect();
+    assert_eq!(sizes, [0, 10_000, 10_000, 10_000]);
+    assert!(table.contains("room for all"), "{table}");
     let plot = std::fs::read_to_string(out.path().join("latest.svg")).unwrap();
     assert!(plot.starts_with("<svg") && plot.contains("idem-batch"));
 }

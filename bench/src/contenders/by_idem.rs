@@ -14,6 +14,8 @@ use crate::task::Task;
 
 /// The scope of the handlers whose markers are rows.
 pub(crate) const SCOPE: &str = "bench.bill";
+/// The scope of the handler whose window is filled before.
+pub(crate) const PACKED_SCOPE: &str = "bench.bill_packed";
 
 /// A statement for each event.
 #[idempotent(key = "event_id", store = "postgres", topic = "orders", scope = "bench.bill")]
@@ -49,6 +51,30 @@ async fn bill_many(orders: Vec<Order>, db: &mut PgConnection) -> Result<(), sqlx
 /// The same; the place of an event in Kafka is its key.
 #[idempotent(key = offset, store = "postgres", topic = "orders", scope = "bench.many_by_offset")]
 async fn bill_many_by_offset(orders: Vec<Order>, db: &mut PgConnection) -> Result<(), sqlx::Error> {
+    insert_all(&orders, db).await
+}
+
+/// The same as `bill`, with packed markers.
+#[idempotent(
+    key = "event_id",
+    store = "postgres",
+    topic = "orders",
+    scope = "bench.bill_packed",
+    markers = "packed"
+)]
+async fn bill_packed(order: Order, db: &mut PgConnection) -> Result<(), sqlx::Error> {
+    insert(&order, db).await
+}
+
+/// The same as `bill_many`, with packed markers.
+#[idempotent(
+    key = "event_id",
+    store = "postgres",
+    topic = "orders",
+    scope = "bench.many_packed",
+    markers = "packed"
+)]
+async fn bill_many_packed(orders: Vec<Order>, db: &mut PgConnection) -> Result<(), sqlx::Error> {
     insert_all(&orders, db).await
 }
 
@@ -119,6 +145,19 @@ pub(crate) async fn many_by_offset(task: Task, gauge: Arc<Gauge>) -> Result<()> 
     run::<bill_many_by_offset>(task, gauge).await
 }
 
+pub(crate) async fn plain_packed(task: Task, gauge: Arc<Gauge>) -> Result<()> {
+    run::<bill_packed>(task, gauge).await
+}
+
+pub(crate) async fn many_packed(task: Task, gauge: Arc<Gauge>) -> Result<()> {
+    run::<bill_many_packed>(task, gauge).await
+}
+
+/// As `plain_packed`, with so many bytes of memory for windows.
+pub(crate) async fn in_window(task: Task, gauge: Arc<Gauge>, memory: usize) -> Result<()> {
+    run_with::<bill_packed>(task, gauge, Some(memory)).await
+}
+
 pub(crate) async fn plain_with_dead(task: Task, gauge: Arc<Gauge>) -> Result<()> {
     run::<bill_most>(task, gauge).await
 }
@@ -131,9 +170,15 @@ async fn run<H: Subscriber>(task: Task, gauge: Arc<Gauge>) -> Result<()>
 where
     Postgres: Serves<H>,
 {
+    run_with::<H>(task, gauge, None).await
+}
+
+async fn run_with<H: Subscriber>(task: Task, gauge: Arc<Gauge>, memory: Option<usize>) -> Result<()>
+where
+    Postgres: Serves<H>,
+{
     let store = store(&task).await?;
-    let app = Builder::new()
-        .kafka(Kafka::new(&task.bootstrap))
+    let app = begin(&task, memory)
         .group(&task.group)
         .store(store)
         .handler::<H>()
@@ -153,6 +198,14 @@ where
     handle.shutdown();
     running.await??;
     Ok(())
+}
+
+fn begin(task: &Task, memory: Option<usize>) -> Builder {
+    let builder = Builder::new().kafka(Kafka::new(&task.bootstrap));
+    match memory {
+        Some(bytes) => builder.packed_memory(bytes),
+        None => builder,
+    }
 }
 
 fn delivered(handle: &RunHandle) -> impl Fn() -> u64 + Send + Sync + use<> {
