@@ -193,15 +193,15 @@ pub(crate) const FIND_IN_LANE: &str = select_packs!(
      order by pack.pack_id"
 );
 
-/// Whoever owns the lane commits nothing more before it has taken it again.
+/// Whoever owns the lane commits nothing more before it has taken it again: the revision is moved by
+/// [`RELOAD`](idem_runtime::store::RELOAD), as the conformance suite checks.
 pub(crate) const UNSETTLE: &str = "
-update {schema}.lanes set revision = revision + 1 where lane_id = any($1::bigint[])
+update {schema}.lanes set revision = revision + 4294967296 where lane_id = any($1::bigint[])
 returning lane_id, log
 ";
 
 /// A statement of its own, which sees the slices that [`UNSETTLE`] has waited for.
-pub(crate) const UNSETTLE_SLICES: &str =
-    "update {schema}.lane_slices set revision = revision + 1 where lane_id = any($1::bigint[])";
+pub(crate) const UNSETTLE_SLICES: &str = "update {schema}.lane_slices set revision = revision + 4294967296 where lane_id = any($1::bigint[])";
 
 pub(crate) const PACK_DIRECT: &str = "
 with packed as (

@@ -140,12 +140,13 @@ pub(crate) const FIND: &str = select_packs!(
      order by pack.pack_id"
 );
 
-/// Whoever owns the lane commits nothing more before it has taken it again.
+/// Whoever owns the lane commits nothing more before it has taken it again: the revision is moved by
+/// [`RELOAD`](idem_runtime::store::RELOAD), as the conformance suite checks.
 pub(crate) const UNSETTLE: &str =
-    "update {schema}lanes set revision = revision + 1 where lane_id = ?1 returning log";
+    "update {schema}lanes set revision = revision + 4294967296 where lane_id = ?1 returning log";
 
 pub(crate) const UNSETTLE_SLICES: &str =
-    "update {schema}lane_slices set revision = revision + 1 where lane_id = ?1";
+    "update {schema}lane_slices set revision = revision + 4294967296 where lane_id = ?1";
 
 /// A row as the statements above select it.
 pub(crate) struct Selected(pub(crate) PackRow);
