@@ -578,7 +578,7 @@ pub trait Store: Lends<Self::Connection> + Clone + Send + Sync + 'static {
     }
 
     /// Within a transaction without Kafka: takes the key of a lane's event for it. Whoever owns the
-    /// lane commits nothing from here on before it has loaded its window again ([`RELOAD`]). Answers whether the
+    /// lane commits nothing from here on before it has loaded its window again. Answers whether the
     /// digest was new in the lane; then a row for every slice with it is written.
     ///
     /// # Errors
