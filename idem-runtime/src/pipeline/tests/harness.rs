@@ -15,7 +15,7 @@ use crate::lane::{LaneId, LaneRow, Owner};
 use crate::letters::DeadLetters;
 use crate::marker::MarkerState;
 use crate::memory::{Memory, Point};
-use crate::packed::{Budget, Pack};
+use crate::packed::{Budget, Pack, PackRow};
 use crate::pipeline::care::Care;
 use crate::pipeline::lane::{Lane, LaneEnd};
 use crate::pipeline::policy::LaneSettings;
@@ -225,9 +225,14 @@ impl World {
         keys
     }
 
+    /// The committed rows of packed markers of a scope, in the order of their numbers.
+    pub(super) fn packs(&self, scope: &str) -> Vec<PackRow> {
+        self.store.pack_rows(scope)
+    }
+
     /// How many keys `bill` has marked, in whatever form.
     pub(super) fn markers(&self) -> usize {
-        let packs = self.store.pack_rows("bill");
+        let packs = self.packs("bill");
         let packs = packs.iter().flat_map(|row| Pack::decode(row).unwrap().entries);
         let packed: BTreeSet<_> = packs.map(|(_, digest)| digest).collect();
         // What was given up on is in both.

@@ -29,6 +29,7 @@ mod outside_elsewhere;
 mod outside_replays;
 mod packed;
 mod packed_layout;
+mod packed_runs;
 mod packed_tending;
 mod parking;
 mod refused;

@@ -136,13 +136,9 @@ async fn a_rewind_and_a_replay_of_the_whole_topic_are_duplicates() {
     world.settings.max_batch = 4;
     world.broker.produce(0, ids(10));
     world.drain(0).await;
-    let rows = world.store.pack_rows("bill").len();
+    let rows = world.packs("bill").len();
     world.again_from(0, 0).await;
-    assert_eq!(
-        world.store.pack_rows("bill").len(),
-        rows,
-        "what is at its own place is not written again"
-    );
+    assert_eq!(world.packs("bill").len(), rows, "what is at its own place is not written again");
     world.broker.produce(0, ids(10));
     world.drain(0).await;
     world.again_from(0, 0).await;
@@ -385,7 +381,7 @@ async fn a_damaged_row_stops_the_lane_and_nothing_is_skipped() {
         world.drain(0).await;
         produce(&world, 4, 8);
         assert!(world.store.spoil_packs("bill") > 0);
-        let row = world.store.pack_rows("bill")[0].id;
+        let row = world.packs("bill")[0].id;
         let error = world.start(0).stopped().await;
         let text = error.to_string();
         assert_eq!(error.kind(), ErrorKind::Store);
@@ -467,8 +463,8 @@ async fn handlers_of_one_group_keep_their_markers_each_in_its_own_form() {
             assert_eq!(sorted(world.bills()), expected, "{name}");
             assert_eq!(sorted(world.store.rows("audit")), ids(8), "{name}");
             let packed = |markers| usize::from(markers == Packed);
-            assert_eq!(world.store.pack_rows("bill").len().min(1), packed(bill), "{name}");
-            assert_eq!(world.store.pack_rows("audit").len().min(1), packed(audit), "{name}");
+            assert_eq!(world.packs("bill").len().min(1), packed(bill), "{name}");
+            assert_eq!(world.packs("audit").len().min(1), packed(audit), "{name}");
         }
     }
 }
@@ -481,7 +477,7 @@ async fn a_handler_that_says_nothing_keeps_rows() {
     let world = World::new();
     world.broker.produce(0, ids(2));
     world.drain(0).await;
-    assert_eq!((world.store.pack_rows("bill").len(), world.marked()), (0, ids(2)));
+    assert_eq!((world.packs("bill").len(), world.marked()), (0, ids(2)));
 }
 
 #[tokio::test(start_paused = true)]

@@ -87,7 +87,7 @@ async fn a_partition_that_is_added_is_noticed_by_lanes_that_run() {
                 world.broker.produce(0, ["a", "c"]);
                 world.worked(0, 4).await;
                 assert_eq!(world.bills(), ["a", "b", "c"]);
-                assert_eq!(world.store.pack_rows("bill").last().unwrap().partitions, 3);
+                assert_eq!(world.packs("bill").last().unwrap().partitions, 3);
                 lane.finish().await;
             }
             false => assert_eq!(lane.stopped().await.kind(), ErrorKind::LayoutChanged),
@@ -126,7 +126,7 @@ async fn what_was_written_in_other_slices_ages_out_like_anything_else() {
         let end = world.broker.high(0);
         world.broker.trim(0, end);
         let lane = world.start(0);
-        until(|| world.store.pack_rows("bill").is_empty()).await;
+        until(|| world.packs("bill").is_empty()).await;
         lane.finish().await;
         // Nobody has to widen any more.
         world.settings.policies.layout_changed = LayoutChanged::Stop;
@@ -145,7 +145,7 @@ async fn a_topic_that_was_made_anew_stays_known_and_has_a_floor_of_its_own() {
     world.broker.produce(0, ids(6));
     world.drain(0).await;
     let lane = world.start(0);
-    until(|| world.store.pack_rows("bill").len() == 2).await;
+    until(|| world.packs("bill").len() == 2).await;
     lane.finish().await;
     let number = world.row(0).number;
     let id = WindowId { lane: number, scope: "bill", slice: None };
@@ -205,7 +205,7 @@ async fn what_packed_markers_forgot_is_stale_for_rows_too() {
         world.broker.produce(0, ids(6));
         world.drain(0).await;
         let lane = world.start(0);
-        until(|| world.store.pack_rows("bill").len() as u64 == kept).await;
+        until(|| world.packs("bill").len() as u64 == kept).await;
         lane.finish().await;
         world.set_handlers(bill(Policy::new().markers(Markers::Rows)));
         world.register().await;

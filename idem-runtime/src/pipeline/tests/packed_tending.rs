@@ -37,7 +37,7 @@ async fn floor(world: &World) -> i64 {
 
 /// The lowest offset and how many digests are in rows.
 fn packed(world: &World) -> (Option<i64>, u32) {
-    let rows = world.store.pack_rows("bill");
+    let rows = world.packs("bill");
     (rows.iter().map(|row| row.first_offset).min(), rows.iter().map(|row| row.count).sum())
 }
 
@@ -52,7 +52,7 @@ async fn small_rows_are_joined_while_batches_go_on_and_the_window_stays_the_same
             quiet(Duration::from_millis(7)).await;
         }
         until(|| lane.resolved() == Some(200)).await;
-        until(|| world.store.pack_rows("bill").len() < 50 * usize::from(slices)).await;
+        until(|| world.packs("bill").len() < 50 * usize::from(slices)).await;
         assert_eq!(packed(&world), (Some(0), 200));
         // The owner's window, and that of one that has only what was joined.
         produce(&world, 0, 200);
@@ -105,7 +105,7 @@ async fn who_lost_the_lane_neither_joins_nor_forgets() {
         let other = world.start_on("b", 0, &Client::new(&world.broker));
         until(|| other.seat.held().is_some()).await;
         lane.finish().await;
-        let before = world.store.pack_rows("bill");
+        let before = world.packs("bill");
         pause.release();
         quiet(Duration::from_millis(50)).await;
         taken.release();
@@ -133,7 +133,7 @@ async fn a_failure_of_tending_is_tried_again_and_holds_up_nothing() {
         }
         let end = world.broker.produce(0, ids(count));
         world.worked(0, end).await;
-        until(|| world.store.pack_rows("bill").len() <= 20).await;
+        until(|| world.packs("bill").len() <= 20).await;
         let end = world.broker.produce(0, ids(count).split_off(count - 20));
         world.worked(0, end).await;
         assert_eq!((world.bills(), world.counts().duplicates), (ids(count), 20), "{point:?}");
@@ -339,11 +339,11 @@ async fn a_key_that_was_given_up_on_is_known_when_everything_else_is_forgotten()
     world.broker.produce(0, ids(3));
     let lane = world.start(0);
     world.worked(0, 3).await;
-    until(|| world.store.pack_rows("bill").is_empty()).await;
+    until(|| world.packs("bill").is_empty()).await;
     // Known to the owner that gave it up, and to one that has nothing but its marker to load.
     world.broker.produce(0, ["e1"]);
     world.worked(0, 4).await;
-    until(|| world.store.pack_rows("bill").is_empty()).await;
+    until(|| world.packs("bill").is_empty()).await;
     lane.finish().await;
     assert_eq!(world.script.attempts("e1"), [1]);
     world.script.mend();
