@@ -145,15 +145,13 @@ async fn pack(
     (key, seen): (&DigestKey, &mut HashSet<Digest>),
 ) -> Result<()> {
     let mut pack = Pack::default();
-    let mut offset = held.position.offset;
     let mut new = Vec::with_capacity(orders.len());
-    for order in orders.drain(..) {
+    for (offset, order) in (held.position.offset..).zip(orders.drain(..)) {
         let digest = key.digest(&Key::of(&order.event_id)?);
         if seen.insert(digest) {
             pack.entries.push((offset, digest));
             new.push(order);
         }
-        offset += 1;
     }
     *orders = new;
     let data = pack.encode();
