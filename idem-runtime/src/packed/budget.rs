@@ -79,10 +79,6 @@ impl Share {
     pub(super) const fn bytes(&self) -> usize {
         self.bytes
     }
-
-    pub(super) const fn budget(&self) -> &Arc<Budget> {
-        &self.budget
-    }
 }
 
 impl Drop for Share {
