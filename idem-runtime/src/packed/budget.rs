@@ -55,6 +55,11 @@ impl Budget {
         self.used() > self.limit && bytes > self.limit / windows
     }
 
+    /// How many of so many things of this size there is room for.
+    pub(super) fn room_for(&self, things: usize, size: usize) -> usize {
+        things.min(self.limit.saturating_sub(self.used()) / size)
+    }
+
     /// How many bytes are taken.
     pub(crate) fn used(&self) -> usize {
         self.used.load(Ordering::Relaxed)

@@ -12,6 +12,9 @@ use super::pack::{Damaged, Pack};
 use super::row::PackRow;
 use super::table::Table;
 
+/// About what a digest needs in a table, in bytes.
+const DIGEST: usize = 24;
+
 /// What a window says of a digest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Look {
@@ -131,9 +134,10 @@ impl Window {
         }
     }
 
-    #[cfg(test)]
     /// Makes room for so many digests at once: before rows are loaded whose digests were counted.
+    /// Not more than the budget has for all windows together.
     pub(crate) fn reserve(&mut self, digests: usize) {
+        let digests = self.budget.room_for(digests, DIGEST);
         self.table.reserve(digests);
     }
 

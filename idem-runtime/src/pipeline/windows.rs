@@ -8,6 +8,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::error::{Error, ErrorKind, Result};
@@ -27,6 +28,9 @@ use crate::store::Store;
 
 /// How many rows are loaded at once.
 const PAGE: u32 = 256;
+
+/// How many rows are counted at once.
+const HEADS: u32 = 4096;
 
 /// How often it is said how far the loading is.
 const PROGRESS: Duration = Duration::from_secs(1);
@@ -210,11 +214,12 @@ impl<S: Store> Loading<'_, S> {
         let mut progress = Progress::new(self);
         let held = Held { slice: None, ..self.holding.held() };
         let mut loaded = Vec::new();
-        let mut after = 0;
-        loop {
-            let rows = store.packs(&self.id, after, PAGE).await?;
-            let Some(last) = rows.last() else { break };
-            after = last.id;
+        let mut rows = store.packs(&self.id, 0, PAGE).await?;
+        if rows.len() == PAGE as usize {
+            self.reserve(&open).await?;
+        }
+        while let Some(last) = rows.last() {
+            let next = self.next(last.id);
             for mut row in rows {
                 let pack = self.decode(&open, &row)?;
                 // One that was written from outside of the lane says nothing of how far it is.
@@ -225,6 +230,10 @@ impl<S: Store> Loading<'_, S> {
                 loaded.push(row);
             }
             cool(store, &held, &open, &mut loaded).await?;
+            rows = next.await.unwrap_or_else(|error| {
+                let message = "the loading of packed markers did not end";
+                Err(Error::new(ErrorKind::Transient, message).with_source(error))
+            })?;
         }
         if !foreign.is_empty() {
             self.widen(&open, &held, &mut loaded, &foreign, &mut progress).await?;
@@ -235,6 +244,27 @@ impl<S: Store> Loading<'_, S> {
         }
         progress.end(&open);
         Ok(open)
+    }
+
+    /// The rows behind this one, which are read while those before are decoded.
+    fn next(&self, after: i64) -> JoinHandle<Result<Vec<PackRow>>> {
+        let store = self.lane.group.store.clone();
+        let id = WindowId { scope: self.handler.scope, ..self.id };
+        tokio::spawn(async move { store.packs(&id, after, PAGE).await })
+    }
+
+    /// Makes room at once for what will be loaded, as far as there may be so much.
+    async fn reserve(&self, open: &Open) -> Result<()> {
+        let (mut count, mut after) = (0_usize, 0);
+        loop {
+            let heads = self.lane.group.store.pack_heads(&self.id, after, HEADS).await?;
+            let Some(last) = heads.last() else { break };
+            after = last.id;
+            let in_memory = heads.iter().filter(|row| row.run.is_none());
+            count += in_memory.map(|row| row.count as usize).sum::<usize>();
+        }
+        open.window().reserve(count);
+        Ok(())
     }
 
     fn decode(&self, open: &Open, row: &PackRow) -> Result<Pack> {

@@ -137,6 +137,7 @@ fn a_window_knows_what_a_plain_model_knows_after_any_operations() {
                     let merged = Pack::merge([(at(now / 2), older), (at(now), pack)]);
                     let log = random.pick(&[2, 3]);
                     let row = row(&merged, log, at(now));
+                    window.reserve(random.below(2) * merged.entries.len());
                     window.load(&Pack::decode(&row).unwrap(), &row, true);
                     for (place, (_, digest)) in merged.entries.iter().enumerate() {
                         model.learn(*digest, if place == 0 { now / 2 } else { now });
