@@ -330,7 +330,8 @@ async fn a_forgotten_instance_leaves_no_packed_markers() {
         let seen = Instance { broadcast: "fleet", group, forget_after: None };
         store.keep_instance(&seen).await.unwrap();
         let scopes = [("bill", MarkerMode::Packed)];
-        let registration = Registration { group, scopes: &scopes, adopt: &[], retire: &[] };
+        let registration =
+            Registration { group, scopes: &scopes, adopt: &[], retire: &[], broadcast: None };
         store.register(&registration).await.unwrap();
         let lanes = [(0, Position::at(0))];
         let identity = LogIdentity::default();

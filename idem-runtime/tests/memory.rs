@@ -58,7 +58,13 @@ mod packed {
 
     async fn held(store: &Memory) -> Held {
         let scopes = [("bill", MarkerMode::Packed)];
-        let registration = Registration { group: GROUP, scopes: &scopes, adopt: &[], retire: &[] };
+        let registration = Registration {
+            group: GROUP,
+            scopes: &scopes,
+            adopt: &[],
+            retire: &[],
+            broadcast: None,
+        };
         store.register(&registration).await.unwrap();
         let lanes = [(0, Position::at(0))];
         let identity = LogIdentity::default();
