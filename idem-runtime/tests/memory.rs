@@ -57,14 +57,13 @@ mod packed {
     const GROUP: &str = "fleet.a";
 
     async fn held(store: &Memory) -> Held {
+        held_by(store, None).await
+    }
+
+    async fn held_by(store: &Memory, broadcast: Option<&str>) -> Held {
         let scopes = [("bill", MarkerMode::Packed)];
-        let registration = Registration {
-            group: GROUP,
-            scopes: &scopes,
-            adopt: &[],
-            retire: &[],
-            broadcast: None,
-        };
+        let registration =
+            Registration { group: GROUP, scopes: &scopes, adopt: &[], retire: &[], broadcast };
         store.register(&registration).await.unwrap();
         let lanes = [(0, Position::at(0))];
         let identity = LogIdentity::default();
@@ -123,7 +122,7 @@ mod packed {
         let store = Memory::new();
         let seen = Instance { broadcast: "fleet", group: GROUP, forget_after: None };
         store.keep_instance(&seen).await.unwrap();
-        let held = held(&store).await;
+        let held = held_by(&store, Some("fleet")).await;
         pack(&store, &held).await.unwrap();
         let after = Some(Duration::ZERO);
         let look = Instance { broadcast: "fleet", group: "fleet.b", forget_after: after };

@@ -22,7 +22,7 @@ async fn a_forgotten_instance_leaves_no_packed_markers() {
         scopes: &scopes,
         adopt: &[],
         retire: &[],
-        broadcast: None,
+        broadcast: Some("fleet"),
     };
     store.register(&registration).await.unwrap();
     let lanes = [(0, Position::at(0))];

@@ -129,7 +129,9 @@ impl<'a> Packing<'a> {
         let digests: Vec<_> = digested.iter().map(|it| (it.handler, it.digest)).collect();
         let answers = known(trial, tx, &digests).await?;
         for (it, known) in digested.iter_mut().zip(answers) {
-            it.known = known;
+            // An attempt that somebody began under the key, and that is to be given up on, is decided by
+            // its marker.
+            it.known = known && tasks[it.index].outside.attempt().is_none();
         }
         let mut packing = Self { leaders: digested, twins };
         packing.ask_rows(trial, tx).await?;
