@@ -222,7 +222,7 @@ impl World {
         let schema = &self.settings.schema;
         let sql = format!(
             "select (select count(*) from {schema}.markers)
-                  + (select coalesce(sum(count), 0)::bigint from {schema}.packs)"
+                  + (select coalesce(sum(digests), 0)::bigint from {schema}.packs)"
         );
         sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(&self.db).await.unwrap_or(-1)
     }

@@ -25,7 +25,9 @@ fn forgetful(world: &World, name: &str) -> Settings {
 async fn kept(world: &World, name: &str) -> (i64, i64) {
     let schema = &world.settings.schema;
     let sql = format!(
-        "select (select count(*) from {schema}.markers where scope = 'bill@{name}'),
+        "select (select count(*) from {schema}.markers where scope = 'bill@{name}')
+                    + (select coalesce(sum(digests), 0)::bigint from {schema}.packs
+                       where scope = 'bill@{name}'),
                 (select count(*) from {schema}.lanes where group_name = '{}.{name}')",
         world.settings.group
     );

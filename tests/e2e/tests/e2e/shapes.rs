@@ -91,6 +91,8 @@ async fn serializable_transactions_that_meet_are_repeated_and_kept_once() {
     let mut settings = world.settings.clone();
     settings.max_batch = 20;
     settings.policy.serializable = true;
+    // Only rows are met by others.
+    settings.markers = "rows".into();
     let app = settings.build().await.unwrap();
     let handle = app.handle();
     let run = tokio::spawn(app.run());
