@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
@@ -62,6 +62,18 @@ impl Kafka {
             self.admin().create_topics([&topic], &AdminOptions::new()).await.expect("an answer");
         for result in results {
             result.expect("the topic is created");
+        }
+    }
+
+    /// Has a topic grow to so many partitions.
+    ///
+    /// # Panics
+    /// When the broker refuses.
+    pub async fn add_partitions(&self, topic: &str, partitions: usize) {
+        let grown = NewPartitions::new(topic, partitions);
+        let results = self.admin().create_partitions([&grown], &AdminOptions::new());
+        for result in results.await.expect("an answer") {
+            result.expect("the topic grows");
         }
     }
 

@@ -19,6 +19,7 @@ mod memory;
 mod on_sqlite;
 mod operator;
 mod outages;
+mod packed;
 mod poison;
 mod rebalance;
 mod restore;

@@ -1,0 +1,107 @@
+//! Packed markers on a genuine Kafka: what only they have. All other tests can be run with them, too.
+
+use idem::{Idem, RunHandle, Store as _};
+use idem_e2e_tests::{World, until};
+use sqlx::AssertSqlSafe;
+
+use crate::BIN;
+
+async fn world(name: &str, partitions: i32) -> World {
+    let mut world = World::new(name, partitions, BIN).await;
+    world.settings.markers = "packed".into();
+    world.settings.check_interval_ms = Some(200);
+    world
+}
+
+/// How many rows of its own a table has.
+async fn rows(world: &World, table: &str) -> i64 {
+    let sql = format!("select count(*) from {}.{table}", world.settings.schema);
+    sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(&world.db).await.unwrap()
+}
+
+fn begin(app: Idem) -> (RunHandle, tokio::task::JoinHandle<idem::Result<idem::Counts>>) {
+    (app.handle(), tokio::spawn(app.run()))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_kills_duplicates_and_a_replay_each_order_is_billed_once_and_has_no_row_of_its_own() {
+    let world = world("packed", 4).await;
+    let settings = world.settings.instance("one");
+    let orders = world.orders(0, 4_000);
+    world.produce(&orders);
+    world.produce(&orders[..1_000]);
+    for kill in 1..=5 {
+        let mut consumer = world.start(&settings);
+        until("it is on its way", async || world.invoices().await.0 >= kill * 500).await;
+        consumer.kill();
+    }
+    let mut consumer = world.start_working(&settings).await;
+    world.until_drained().await;
+    assert_eq!(world.invoices().await, (4_000, 4_000));
+    // All of it again.
+    world.produce(&orders);
+    world.until_drained().await;
+    assert!(consumer.terminate().success());
+    assert_eq!(world.invoices().await, (4_000, 4_000));
+    assert_eq!(rows(&world, "markers").await, 0);
+    assert!(rows(&world, "packs").await < 1_000);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_packed_key_is_found_with_its_place_and_forgotten_while_its_owner_runs() {
+    let world = world("packed_forget", 1).await;
+    let orders = world.orders(0, 300);
+    world.produce(&orders);
+    let (handle, run) = begin(world.settings.build().await.unwrap());
+    world.until_drained().await;
+    let store = world.settings.store().await.unwrap();
+    let key = idem::Key::new(orders[7].event_id.as_str()).unwrap();
+    assert!(store.is_processed("bill", orders[7].event_id.as_str()).await.unwrap());
+    let origin = store.find_marker("bill", &key).await.unwrap().unwrap().origin.unwrap();
+    assert_eq!((origin.topic.as_str(), origin.partition, origin.offset), (&*world.topic, 0, 7));
+    assert!(store.forget_marker("bill", &key).await.unwrap());
+    assert!(!store.is_processed("bill", orders[7].event_id.as_str()).await.unwrap());
+    // The owner's window is of no use to it from here on.
+    world.produce(&orders[..20]);
+    world.until_drained().await;
+    assert_eq!(world.invoices().await, (301, 300), "the one that was forgotten, once more");
+    handle.shutdown();
+    let counts = run.await.unwrap().unwrap();
+    assert_eq!((counts.processed, counts.went_back), (301, 0));
+    // A rewind to the beginning finds all of them.
+    world.kafka.commit(&world.settings.group, &world.topic, 0, 0);
+    let (handle, run) = begin(world.settings.build().await.unwrap());
+    until("all is delivered again", async || handle.counts().delivered >= 320).await;
+    handle.shutdown();
+    assert_eq!(run.await.unwrap().unwrap().processed, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_that_grows_stops_its_lanes_until_they_may_widen() {
+    let mut world = world("packed_growth", 2).await;
+    let orders = world.orders(0, 400);
+    world.produce(&orders);
+    let (handle, run) = begin(world.settings.build().await.unwrap());
+    world.until_drained().await;
+    world.kafka.add_partitions(&world.topic, 5).await;
+    until("a lane says so", async || {
+        let lines = handle.stopped_lanes();
+        lines.iter().any(|it| it.contains("partitions of the topic was 2 and is 5"))
+    })
+    .await;
+    handle.shutdown();
+    let error = run.await.unwrap().unwrap_err();
+    assert_eq!(error.kind(), idem::ErrorKind::LayoutChanged);
+
+    // The same orders again, some of them in other partitions than before.
+    world.partitions = 5;
+    world.settings.widen = true;
+    world.produce(&orders);
+    let (handle, run) = begin(world.settings.build().await.unwrap());
+    world.until_drained().await;
+    handle.shutdown();
+    run.await.unwrap().unwrap();
+    assert_eq!(world.invoices().await, (400, 400));
+    let moved = (2..5).map(|it| world.kafka.bounds(&world.topic, it).1).sum::<i64>();
+    assert!(moved > 100, "{moved} keys are elsewhere now");
+}
