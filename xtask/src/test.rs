@@ -13,8 +13,9 @@ type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 /// Says in which form the tests of the pipeline keep markers.
 const MARKERS: &str = "IDEM_TEST_MARKERS";
 
-/// Starts what is not there, runs all tests, those of the pipeline in both forms of markers, and stops what it started: also after a failure and
-/// after a signal, and the kernel does it if this process is killed.
+/// Starts what is not there, runs all tests, those of the pipeline in both forms of markers, and stops
+/// what it started: also after a failure and after a signal, and the kernel does it if this process is
+/// killed.
 pub(crate) fn run(interrupts: &Interrupts, extra: &[String]) -> Result<Outcome> {
     step::say("==> services");
     ensure_build_tools()?;
