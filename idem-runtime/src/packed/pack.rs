@@ -164,12 +164,12 @@ impl Pack {
             .take(self.entries.len())
     }
 
-    /// The offset and the time of a digest, in a row whose `last_at` this is: of its last entry, should
-    /// there be several.
+    /// The offset and the time of a digest, in a row whose `last_at` this is: of its first entry by time and
+    /// offset, should there be several. A duplicate at a place of its own has one, too.
     pub fn locate(&self, digest: Digest, last_at: SystemTime) -> Option<(i64, SystemTime)> {
-        let place = self.entries.iter().rposition(|(_, it)| *it == digest)?;
-        let time = self.times(last_at).nth(place)?;
-        Some((self.entries[place].0, time))
+        let entries = self.entries.iter().zip(self.times(last_at));
+        let its = entries.filter(|((_, it), _)| *it == digest);
+        its.map(|((offset, _), time)| (*offset, time)).min_by_key(|(offset, time)| (*time, *offset))
     }
 
     /// The lowest and the highest offset; `None` when there is nothing in it.

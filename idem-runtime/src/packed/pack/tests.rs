@@ -268,12 +268,17 @@ fn without_a_digest_all_others_are_where_they_were() {
 }
 
 #[test]
-fn a_digest_is_located_with_the_offset_and_the_time_of_its_last_entry() {
+fn a_digest_is_located_where_it_was_first_whatever_the_order_of_what_was_joined() {
     let pack = Pack {
         entries: vec![(4, Digest(1)), (5, Digest(2)), (6, Digest(1)), (7, Digest(3))],
         spans: vec![(1, at(1)), (2, at(2)), (1, at(3))],
     };
-    assert_eq!(pack.locate(Digest(1), at(9)), Some((6, at(2))));
+    assert_eq!(pack.locate(Digest(1), at(9)), Some((4, at(1))));
+    let joined = Pack { spans: vec![(1, at(3)), (2, at(2)), (1, at(1))], ..pack.clone() };
+    assert_eq!(joined.locate(Digest(1), at(9)), Some((6, at(2))));
+    // Of one batch it is the lower offset.
+    let batch = Pack { spans: Vec::new(), ..pack.clone() };
+    assert_eq!(batch.locate(Digest(1), at(9)), Some((4, at(9))));
     assert_eq!(pack.locate(Digest(3), at(9)), Some((7, at(3))));
     assert_eq!(pack.locate(Digest(4), at(9)), None);
     assert_eq!(of(&[8]).locate(Digest(1), at(9)), Some((8, at(9))));

@@ -44,7 +44,9 @@ async fn with_kills_duplicates_and_a_replay_each_order_is_billed_once_and_has_no
     assert!(consumer.terminate().success());
     assert_eq!(world.invoices().await, (4_000, 4_000));
     assert_eq!(rows(&world, "markers").await, 0);
-    assert!(rows(&world, "packs").await < 1_000);
+    // How many rows there are depends on what was waiting; what is in them does not: each order, and each
+    // duplicate that came to a place of its own.
+    assert_eq!(world.processed().await, 9_000);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -52,6 +54,8 @@ async fn a_packed_key_is_found_with_its_place_and_forgotten_while_its_owner_runs
     let world = world("packed_forget", 1).await;
     let orders = world.orders(0, 300);
     world.produce(&orders);
+    // In the same batch, maybe: the first place is what counts.
+    world.produce(&orders[7..8]);
     let (handle, run) = begin(world.settings.build().await.unwrap());
     world.until_drained().await;
     let store = world.settings.store().await.unwrap();
@@ -71,7 +75,7 @@ async fn a_packed_key_is_found_with_its_place_and_forgotten_while_its_owner_runs
     // A rewind to the beginning finds all of them.
     world.kafka.commit(&world.settings.group, &world.topic, 0, 0);
     let (handle, run) = begin(world.settings.build().await.unwrap());
-    until("all is delivered again", async || handle.counts().delivered >= 320).await;
+    until("all is delivered again", async || handle.counts().delivered >= 321).await;
     handle.shutdown();
     assert_eq!(run.await.unwrap().unwrap().processed, 0);
 }
