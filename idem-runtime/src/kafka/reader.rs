@@ -341,8 +341,9 @@ fn event(message: &BorrowedMessage<'_>, topic: Arc<str>, blocks: &mut Blocks) ->
     });
     let mut event = Event::new(topic, message.partition(), message.offset(), Bytes::new());
     event.leader_epoch = ffi::leader_epoch(message);
-    event.timestamp = message.timestamp().to_millis();
-    event.timestamp_kind = match message.timestamp() {
+    let timestamp = message.timestamp();
+    event.timestamp = timestamp.to_millis();
+    event.timestamp_kind = match timestamp {
         Timestamp::NotAvailable => None,
         Timestamp::CreateTime(_) => Some(TimestampKind::Created),
         Timestamp::LogAppendTime(_) => Some(TimestampKind::Appended),

@@ -1,6 +1,7 @@
 //! The claim of packed markers: the window answers which keys are new, and the batch's row is written.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::hash::{BuildHasherDefault, Hasher};
 use std::time::SystemTime;
 
 use crate::dead_letter::{Cause, FailureClass};
@@ -44,7 +45,7 @@ pub(crate) struct Digested<'a> {
     asked: bool,
 }
 
-/// The packed tasks of an attempt: of equal keys the first, in the order of handlers and digests.
+/// The packed tasks of an attempt: of equal keys the first, in the order of handlers and tasks.
 #[derive(Default)]
 pub(crate) struct Packing<'a> {
     leaders: Vec<Digested<'a>>,
@@ -115,17 +116,11 @@ impl<'a> Packing<'a> {
         mut digested: Vec<Digested<'a>>,
     ) -> Result<Self, Ended> {
         // Stable: of equal keys the first in offset order leads.
-        digested.sort_by_key(|it| (it.handler, it.digest));
-        let mut twins = Vec::new();
-        digested.dedup_by(|later, first| {
-            let same = (later.handler, later.digest) == (first.handler, first.digest);
-            if same {
-                done.decisions[later.index] = Decision::Duplicate;
-                twins.push((first.index, later.index));
-                first.last = Some(later.index);
-            }
-            same
-        });
+        digested.sort_by_key(|it| it.handler);
+        let twins = gather_twins(&mut digested);
+        for (_, later) in &twins {
+            done.decisions[*later] = Decision::Duplicate;
+        }
         let digests: Vec<_> = digested.iter().map(|it| (it.handler, it.digest)).collect();
         let answers = known(trial, tx, &digests).await?;
         for (it, known) in digested.iter_mut().zip(answers) {
@@ -259,6 +254,52 @@ impl<'a> Packing<'a> {
             done.learnt.push(Learnt { handler, entries, given_up, at });
         }
         Ok(())
+    }
+}
+
+/// Leaves of equal keys the first, and answers the tasks of the others, each after its first's.
+fn gather_twins(digested: &mut Vec<Digested<'_>>) -> Vec<(usize, usize)> {
+    let mut places =
+        Places::with_capacity_and_hasher(digested.len(), BuildHasherDefault::default());
+    let (mut twins, mut lasts) = (Vec::new(), Vec::new());
+    let mut leaders = 0;
+    digested.retain(|it| {
+        let place = *places.entry((it.handler, it.digest)).or_insert(leaders);
+        let leads = place == leaders;
+        if leads {
+            leaders += 1;
+        } else {
+            lasts.push((place, it.index));
+        }
+        leads
+    });
+    for (place, index) in lasts {
+        twins.push((digested[place].index, index));
+        digested[place].last = Some(index);
+    }
+    twins
+}
+
+/// Where the first task of each key is.
+type Places = HashMap<(usize, Digest), usize, BuildHasherDefault<Half>>;
+
+/// Takes a digest for its own hash: nobody can choose one, as nobody knows the key it was made with.
+#[derive(Default)]
+struct Half(u64);
+
+impl Hasher for Half {
+    fn write(&mut self, _bytes: &[u8]) {}
+
+    fn write_u128(&mut self, digest: u128) {
+        self.0 ^= digest as u64;
+    }
+
+    fn write_usize(&mut self, handler: usize) {
+        self.0 ^= handler as u64;
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
     }
 }
 
