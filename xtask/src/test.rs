@@ -1,5 +1,7 @@
 //! `cargo xtask test`: `cargo test` with services around it.
 
+use std::process::Command;
+
 use idem_test_services::{
     DATABASE_URL, DetachedService, Error, KAFKA_BOOTSTRAP, Kafka, Postgres, Scratch, State,
     ensure_build_tools, ensure_installed,
@@ -10,12 +12,17 @@ use crate::step::{self, Outcome};
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
-/// Says in which form the tests of the pipeline keep markers.
+/// Says in which form tests keep markers.
 const MARKERS: &str = "IDEM_TEST_MARKERS";
 
-/// Starts what is not there, runs all tests, those of the pipeline in both forms of markers, and stops
-/// what it started: also after a failure and after a signal, and the kernel does it if this process is
-/// killed.
+/// The tests that are run in both forms of markers: what they are called, and how `cargo test` is told.
+const IN_BOTH_FORMS: [(&str, &[&str]); 2] = [
+    ("the tests of the pipeline", &["--workspace", "--lib", "--", "pipeline::"]),
+    ("the end-to-end tests", &["--workspace", "--test", "e2e"]),
+];
+
+/// Starts what is not there, runs all tests, some of them in both forms of markers, and stops what it
+/// started: also after a failure and after a signal, and the kernel does it if this process is killed.
 pub(crate) fn run(interrupts: &Interrupts, extra: &[String]) -> Result<Outcome> {
     step::say("==> services");
     ensure_build_tools()?;
@@ -25,23 +32,26 @@ pub(crate) fn run(interrupts: &Interrupts, extra: &[String]) -> Result<Outcome> 
     if let Some(signal) = interrupts.received() {
         return Ok(Outcome::of_signal(signal));
     }
-    let mut command = step::cargo(["test", "--no-fail-fast"]);
+    let mut all = services.tests();
     if !names_packages(extra) {
-        command.arg("--workspace");
+        all.arg("--workspace");
     }
-    command.args(extra);
-    command.env(KAFKA_BOOTSTRAP, &services.kafka_bootstrap);
-    command.env(DATABASE_URL, &services.database_url);
-    command.env_remove(MARKERS);
-    let outcome = step::run(interrupts, &mut command)?;
-    if !extra.is_empty() || interrupts.received().is_some() {
+    all.args(extra);
+    all.env_remove(MARKERS);
+    let mut outcome = step::run(interrupts, &mut all)?;
+    if !extra.is_empty() {
         return Ok(outcome);
     }
-    step::say(&format!("\n==> the tests of the pipeline again, with {MARKERS}=packed"));
-    let packed = ["test", "--no-fail-fast", "--workspace", "--lib", "--", "pipeline::"];
-    let mut packed = step::cargo(packed);
-    packed.env(MARKERS, "packed");
-    Ok(outcome.and(step::run(interrupts, &mut packed)?))
+    for (name, which) in IN_BOTH_FORMS {
+        if interrupts.received().is_some() {
+            break;
+        }
+        step::say(&format!("\n==> {name} again, with {MARKERS}=packed"));
+        let mut packed = services.tests();
+        packed.args(which).env(MARKERS, "packed");
+        outcome = outcome.and(step::run(interrupts, &mut packed)?);
+    }
+    Ok(outcome)
 }
 
 /// Whether `cargo test` is told which packages to test; `--workspace` would override that.
@@ -63,6 +73,14 @@ struct Services {
 }
 
 impl Services {
+    /// `cargo test`, which finds the services.
+    fn tests(&self) -> Command {
+        let mut command = step::cargo(["test", "--no-fail-fast"]);
+        command.env(KAFKA_BOOTSTRAP, &self.kafka_bootstrap);
+        command.env(DATABASE_URL, &self.database_url);
+        command
+    }
+
     fn find_or_start() -> std::result::Result<Self, Error> {
         let up = State::load()?;
         let scratch = Scratch::new("run")?;

@@ -13,7 +13,7 @@ use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{Offset, TopicPartitionList};
 
 use crate::handlers::Order;
-use crate::world::until;
+use crate::world::{PATIENCE, until};
 
 /// A broker may be away for a while.
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -58,11 +58,26 @@ impl Kafka {
         for (name, value) in settings {
             topic = topic.set(name, value);
         }
-        let results =
-            self.admin().create_topics([&topic], &AdminOptions::new()).await.expect("an answer");
-        for result in results {
-            result.expect("the topic is created");
-        }
+        let admin = self.admin();
+        let options = AdminOptions::new().request_timeout(Some(PATIENCE / 4));
+        let mut is_asked_again = false;
+        until("the topic is created", async || {
+            let result = match admin.create_topics([&topic], &options).await {
+                Ok(mut results) => results.remove(0),
+                // A broker that stood still, with the machine, may have lost the question, or the answer.
+                Err(KafkaError::AdminOp(RDKafkaErrorCode::OperationTimedOut)) => {
+                    is_asked_again = true;
+                    return false;
+                }
+                Err(error) => panic!("{error}"),
+            };
+            match result {
+                Err((_, RDKafkaErrorCode::TopicAlreadyExists)) if is_asked_again => true,
+                Err((_, error)) => panic!("{error}"),
+                Ok(_) => true,
+            }
+        })
+        .await;
     }
 
     /// Has a topic grow to so many partitions.
