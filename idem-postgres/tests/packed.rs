@@ -175,12 +175,12 @@ async fn a_run_that_a_snapshot_is_too_old_for_is_never_an_answer() {
             lend(&mut tx).execute("select 1").await.unwrap();
             // The owner has put its digests out of its memory, and asks for them here.
             let run = add_run(&store, &held, row.id, &[row.first_offset]).await;
-            let asked = [digest(row.first_offset)];
-            let early = store.in_runs(&mut tx, &[run], &asked).await.unwrap_err();
+            let asked = [(run, digest(row.first_offset))];
+            let early = store.in_runs(&mut tx, &asked).await.unwrap_err();
             assert_eq!(early.kind(), ErrorKind::Transient, "{isolation:?}");
             store.rollback(tx).await;
             let mut tx = store.begin(&writer, &terms).await.unwrap();
-            assert_eq!(store.in_runs(&mut tx, &[run], &asked).await.unwrap(), [true]);
+            assert_eq!(store.in_runs(&mut tx, &asked).await.unwrap(), [true]);
             store.rollback(tx).await;
         }
     })
