@@ -38,8 +38,9 @@ const PAGE: u32 = 1000;
 /// Of how many rows the contents are asked for at once.
 const CONTENTS: usize = 64;
 
-/// How often it is looked at what there is of a former layout, besides when a run of it is gone.
-const FORMER: Duration = Duration::from_secs(600);
+/// Every how many intervals it is looked at what there is of a former layout, besides when a run of it is
+/// gone.
+const FORMER: u32 = 60;
 
 /// What tends to the windows of a lane, for as long as it is kept.
 pub(crate) struct Tender(JoinHandle<()>);
@@ -98,10 +99,9 @@ impl<S: Store> Tending<S> {
     }
 
     async fn tend(&self, open: &Open) -> Result<()> {
-        if open.widens && open.takes_doubt(FORMER) {
+        if open.widens && open.takes_doubt(self.interval.saturating_mul(FORMER)) {
             let Self { group, budget, held, .. } = self;
-            let looked = Widening { group, budget, held, open }.look().await;
-            looked.inspect_err(|_| open.doubt())?;
+            Widening { group, budget, held, open }.look().await?;
         }
         self.read_rows(open).await?;
         self.join(open).await?;

@@ -118,14 +118,9 @@ impl Open {
     /// A run was not there: should it be of a former layout, somebody looks which there are now.
     pub(crate) fn doubt_foreign(&self) {
         if self.window().foreign() > 0 {
-            self.doubt();
+            *lock(&self.looked) = None;
             self.seat.tend();
         }
-    }
-
-    /// It is to be looked at again what there is of a former layout.
-    pub(crate) fn doubt(&self) {
-        *lock(&self.looked) = None;
     }
 
     /// Whether it is in doubt what there is of a former layout, or was looked at so long ago; from now on
