@@ -120,6 +120,11 @@ impl Window {
         self.foreign = foreign;
     }
 
+    /// The run of a former layout with this number, if it is asked.
+    pub(crate) fn asked(&self, id: i64) -> Option<Asked> {
+        self.foreign.iter().find(|run| run.id == id).cloned()
+    }
+
     /// How many runs of a former layout there are.
     pub(crate) const fn foreign(&self) -> usize {
         self.foreign.len()
@@ -273,12 +278,6 @@ impl Asked {
 }
 
 impl Filters {
-    /// The run with this number, if its filter is known.
-    pub(crate) fn get(&self, id: i64) -> Option<Asked> {
-        let filter = self.all().get(&id)?.upgrade();
-        filter.map(|filter| Asked { id, filter: Some(filter) })
-    }
-
     /// A run. Its filter is kept for as long as somebody has it, if the budget allows it.
     ///
     /// # Errors
@@ -287,8 +286,9 @@ impl Filters {
         let filter = read(run.id, &run.filter, run.count)?;
         let mut all = self.all();
         all.retain(|_, it| it.strong_count() > 0);
+        // In a database that went back, another run has the number.
         let known = all.get(&run.id).and_then(Weak::upgrade);
-        let filter = known.or_else(|| {
+        let filter = known.filter(|known| known.filter == filter).or_else(|| {
             let budget = Arc::clone(budget);
             let room = budget.try_take_common(filter.bytes());
             let filter = room.then(|| Arc::new(Common { filter, budget }))?;

@@ -103,11 +103,10 @@ impl<S: Store> Widening<'_, S> {
 
     /// These runs with their filters; `None` when one is gone.
     async fn asked(&self, runs: &BTreeSet<i64>) -> Result<Option<Vec<Asked>>> {
-        let filters = &self.group.filters;
         let mut asked = Vec::with_capacity(runs.len());
         let mut missing = Vec::new();
         for id in runs {
-            match filters.get(*id) {
+            match self.open.window().asked(*id) {
                 Some(run) => asked.push(run),
                 None => missing.push(*id),
             }
