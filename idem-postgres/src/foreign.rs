@@ -47,10 +47,11 @@ pub(crate) const SUMMED: &str = foreign_packs!(
      order by lane.lane_id, pack.partitions, pack.slices"
 );
 
-pub(crate) const PACKS: &str = concat!(
+pub(crate) const HEADS: &str = concat!(
     foreign_packs!(""),
     select_packs!(
         "",
+        "''::bytea as data",
         "from foreign_packs pack
          join {schema}.lanes lane using (lane_id)
          join own on own.group_name = lane.group_name and own.topic = lane.topic
@@ -87,14 +88,14 @@ pub(crate) async fn summed(
     rows.into_iter().map(foreign).collect::<sqlx::Result<_>>().map_err(failed)
 }
 
-pub(crate) async fn packs(
+pub(crate) async fn heads(
     store: &Inner,
     window: &WindowId<'_>,
     partitions: i32,
     after: i64,
     limit: u32,
 ) -> Result<Vec<PackRow>> {
-    let packs = sqlx::query_as::<_, Selected>(store.sql.foreign_packs.clone())
+    let packs = sqlx::query_as::<_, Selected>(store.sql.foreign_heads.clone())
         .bind(window.lane)
         .bind(window.scope)
         .bind(partitions)

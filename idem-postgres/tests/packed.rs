@@ -76,6 +76,12 @@ async fn add_run(store: &Postgres, held: &Held, row: i64, digests: &[i64]) -> i6
     store.add_run(held, &[row], &run).await.expect("writes").expect("the row is there")
 }
 
+/// A run of a row of another lane.
+async fn add_run_of(store: &Postgres, held: &Held, other: &Held, row: i64) -> Option<i64> {
+    let run = NewRun { window: window(other), count: 0, filter: &[], digests: &[] };
+    store.add_run(held, &[row], &run).await.expect("writes")
+}
+
 #[tokio::test]
 async fn a_packed_batch_is_two_statements_that_read_no_table_but_the_lanes() {
     on_store(async |fixture: Fixture, _store: Postgres| {
@@ -162,6 +168,58 @@ async fn batches_that_see_less_of_others_pack_as_well() {
 }
 
 #[tokio::test]
+async fn a_run_of_another_lanes_rows_waits_for_none_of_its_batches() {
+    on_store(async |fixture: Fixture, store: Postgres| {
+        let zero = fixture.lane(&store, 0).await;
+        let mut one = fixture.lane(&store, 1).await;
+        packed_batch(&store, &mut one, &[1]).await;
+        let row = rows(&store, &one).await[0].id;
+        let writer = Writer::Lane(&one);
+        let mut tx = store.begin(&writer, &Terms::default()).await.unwrap();
+        assert!(pack(&store, &mut tx, &one, &[2]).await.unwrap());
+        assert_eq!(store.seal(&mut tx, &writer, Some(&seal_at(3))).await.unwrap(), Sealed::Yes);
+        assert!(add_run_of(&store, &zero, &one, row).await.is_some());
+        store.commit(tx).await.unwrap();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn who_puts_another_lanes_rows_into_a_run_locks_that_lane_before_them() {
+    on_store(async |fixture: Fixture, store: Postgres| {
+        let zero = fixture.lane(&store, 0).await;
+        let mut one = fixture.lane(&store, 1).await;
+        packed_batch(&store, &mut one, &[1]).await;
+        let row = rows(&store, &one).await[0].id;
+        // As one who forgets a key: the lane, and then its rows.
+        let mut forgets = fixture.app.begin().await.unwrap();
+        let lock = "select 1 from {schema}.lanes where lane_id = $1 for update";
+        let lock = sqlx::query(AssertSqlSafe(fixture.sql(lock))).bind(one.number);
+        lock.execute(&mut *forgets).await.unwrap();
+        let adding = {
+            let (store, zero, one) = (store.clone(), zero.clone(), one.clone());
+            tokio::spawn(async move { add_run_of(&store, &zero, &one, row).await })
+        };
+        let waits = format!(
+            "select count(*) from pg_stat_activity where wait_event_type = 'Lock' \
+             and query like '%\"{}\".lanes%'",
+            fixture.schema
+        );
+        fixture.until("who writes the run waits", &waits, 1).await;
+        let delete = "with found as (
+                          select pack_id from {schema}.packs where pack_id = $1 for update nowait
+                      )
+                      delete from {schema}.packs using found where packs.pack_id = found.pack_id";
+        let delete = sqlx::query(AssertSqlSafe(fixture.sql(delete))).bind(row);
+        let deleted = delete.execute(&mut *forgets).await.expect("nobody has it");
+        assert_eq!(deleted.rows_affected(), 1);
+        forgets.commit().await.unwrap();
+        assert_eq!(adding.await.unwrap(), None, "the row is gone");
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_run_that_a_snapshot_is_too_old_for_is_never_an_answer() {
     on_store(async |fixture: Fixture, store: Postgres| {
         let mut held = fixture.lane(&store, 0).await;
@@ -175,12 +233,12 @@ async fn a_run_that_a_snapshot_is_too_old_for_is_never_an_answer() {
             lend(&mut tx).execute("select 1").await.unwrap();
             // The owner has put its digests out of its memory, and asks for them here.
             let run = add_run(&store, &held, row.id, &[row.first_offset]).await;
-            let asked = [digest(row.first_offset)];
-            let early = store.in_runs(&mut tx, &[run], &asked).await.unwrap_err();
+            let asked = [(run, digest(row.first_offset))];
+            let early = store.in_runs(&mut tx, &asked).await.unwrap_err();
             assert_eq!(early.kind(), ErrorKind::Transient, "{isolation:?}");
             store.rollback(tx).await;
             let mut tx = store.begin(&writer, &terms).await.unwrap();
-            assert_eq!(store.in_runs(&mut tx, &[run], &asked).await.unwrap(), [true]);
+            assert_eq!(store.in_runs(&mut tx, &asked).await.unwrap(), [true]);
             store.rollback(tx).await;
         }
     })

@@ -10,6 +10,7 @@ use std::time::Duration;
 use crate::format::SchemaOf;
 use crate::handler::{KeySource, Subscriber};
 use crate::marker::MarkerMode;
+use crate::packed::Filters;
 use crate::policy::{IsolationLevel, Markers, OnFailure, Policy, Retry};
 use crate::registry::SchemaRegistry;
 use crate::routing::{EventType, Rules, Told, Topic, Types, unmatched_scope};
@@ -30,6 +31,8 @@ pub(crate) struct Group<S: Store> {
     pub(crate) told: Told,
     /// Of a group that reads topics by pattern: those that there were when it started.
     pub(crate) found: OnceLock<BTreeSet<String>>,
+    /// Of runs of packed markers that several lanes ask.
+    pub(crate) filters: Filters,
 }
 
 impl<S: Store> Group<S> {

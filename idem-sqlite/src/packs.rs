@@ -103,8 +103,8 @@ pub(crate) const FOREIGN: &str = concat!(
      order by lane.lane_id, pack.partitions, pack.slices"
 );
 
-pub(crate) const FOREIGN_PACKS: &str = concat!(
-    select_packs!("", ""),
+pub(crate) const FOREIGN_HEADS: &str = concat!(
+    select_packs!("", "x'' as data", ""),
     foreign!(),
     "and pack.pack_id > ?5 order by pack.pack_id limit ?6"
 );
@@ -352,14 +352,14 @@ pub(crate) async fn foreign(
     foreign.map_err(|error| failed(FOREIGN_DOING, error))
 }
 
-pub(crate) async fn foreign_packs(
+pub(crate) async fn foreign_heads(
     store: &Inner,
     window: &WindowId<'_>,
     partitions: i32,
     after: i64,
     limit: u32,
 ) -> Result<Vec<PackRow>> {
-    let rows: Vec<Selected> = sqlx::query_as(store.sql.foreign_packs.clone())
+    let rows: Vec<Selected> = sqlx::query_as(store.sql.foreign_heads.clone())
         .bind(window.lane)
         .bind(window.scope)
         .bind(partitions)
@@ -386,13 +386,13 @@ pub(crate) async fn given_up_keys(store: &Inner, lane: i64, scope: &str) -> Resu
     keys.into_iter().map(key).collect()
 }
 
-/// In which run each of these rows is, and of which log; `None` when the lane is not held, or one is
-/// not there.
+/// In which run each of these rows of a lane is, and of which log; `None` when the held lane is not held,
+/// or one is not there.
 pub(crate) async fn there(
     store: &Inner,
     tx: &mut Tx,
     held: &Held,
-    scope: &str,
+    (lane, scope): (i64, &str),
     rows: &[i64],
 ) -> Result<Option<Vec<(Option<i64>, i32)>>> {
     const DOING: &str = "reading packed markers";
@@ -407,7 +407,7 @@ pub(crate) async fn there(
         return Ok(None);
     }
     let found: Vec<(Option<i64>, i32)> = sqlx::query_as(store.sql.packs_there.clone())
-        .bind(held.number)
+        .bind(lane)
         .bind(scope)
         .bind(numbers(rows)?)
         .fetch_all(tx.connection())
@@ -435,7 +435,7 @@ pub(crate) async fn repack(
     const DOING: &str = "merging packed markers";
     let mut tx = Tx::begin(&store.writers).await?;
     let done = async {
-        let found = there(store, &mut tx, held, new.scope, remove).await?;
+        let found = there(store, &mut tx, held, (held.number, new.scope), remove).await?;
         if !found.is_some_and(|found| found.iter().all(|(run, _)| run.is_none())) {
             return Ok(false);
         }
@@ -473,7 +473,7 @@ pub(crate) async fn forget(
     let mut tx = Tx::begin(&store.writers).await?;
     let done = async {
         let failed = |error| failed(DOING, error);
-        let Some(found) = there(store, &mut tx, held, scope, rows).await? else {
+        let Some(found) = there(store, &mut tx, held, (held.number, scope), rows).await? else {
             return Ok(false);
         };
         delete(store, &mut tx, rows).await?;

@@ -1,5 +1,7 @@
 //! Runs: packed markers that do not fit into the memory of the lane's owner.
 
+use std::collections::BTreeSet;
+
 use idem_runtime::lane::Held;
 use idem_runtime::packed::{BLOCK, Digest, NewRun, Run, WindowId};
 use idem_runtime::{Error, ErrorKind, Result};
@@ -12,6 +14,13 @@ use crate::tx::Tx;
 pub(crate) const OF_WINDOW: &str = "
 select run_id, digests, filter from {schema}runs
 where lane_id = ?1 and scope = ?2 and slices = ?3 and slice = ?4
+  and run_id not in (select value from json_each(?5))
+order by run_id
+";
+
+pub(crate) const OF_NUMBERS: &str = "
+select run_id, digests, filter from {schema}runs
+where run_id in (select value from json_each(?1))
 order by run_id
 ";
 
@@ -30,8 +39,8 @@ update {schema}packs set run_id = ?1
 where pack_id in (select value from json_each(?2)) and run_id is null and slices = ?3 and slice = ?4
 ";
 
-pub(crate) const COUNT: &str =
-    "select count(*) from {schema}runs where run_id in (select value from json_each(?1))";
+pub(crate) const THERE: &str =
+    "select run_id from {schema}runs where run_id in (select value from json_each(?1))";
 
 /// A digest is in the last block that begins at or before it, or in none.
 pub(crate) const BLOCK_OF: &str = "
@@ -51,22 +60,43 @@ delete from {schema}runs
 where run_id = ?1 and not exists (select 1 from {schema}packs pack where pack.run_id = ?1)
 ";
 
-pub(crate) async fn of_window(store: &Inner, window: &WindowId<'_>) -> Result<Vec<Run>> {
-    const DOING: &str = "reading the runs of a window";
+const READING: &str = "reading runs of packed markers";
+
+pub(crate) async fn of_window(
+    store: &Inner,
+    window: &WindowId<'_>,
+    but: &[i64],
+) -> Result<Vec<Run>> {
     let (slices, slice) = columns(window.slice);
-    let runs: Vec<(i64, i64, Vec<u8>)> = sqlx::query_as(store.sql.runs_of_window.clone())
+    let runs: Vec<Row> = sqlx::query_as(store.sql.runs_of_window.clone())
         .bind(window.lane)
         .bind(window.scope)
         .bind(slices)
         .bind(slice)
+        .bind(numbers(but)?)
         .fetch_all(&store.readers)
         .await
-        .map_err(|error| failed(DOING, error))?;
+        .map_err(|error| failed(READING, error))?;
+    read(runs)
+}
+
+pub(crate) async fn of_numbers(store: &Inner, runs: &[i64]) -> Result<Vec<Run>> {
+    let runs: Vec<Row> = sqlx::query_as(store.sql.runs_of_numbers.clone())
+        .bind(numbers(runs)?)
+        .fetch_all(&store.readers)
+        .await
+        .map_err(|error| failed(READING, error))?;
+    read(runs)
+}
+
+type Row = (i64, i64, Vec<u8>);
+
+fn read(runs: Vec<Row>) -> Result<Vec<Run>> {
     let run = |(id, count, filter)| {
         Ok(Run { id, count: u64::try_from(count).map_err(undecodable)?, filter })
     };
     let runs = runs.into_iter().map(run).collect::<sqlx::Result<_>>();
-    runs.map_err(|error| failed(DOING, error))
+    runs.map_err(|error| failed(READING, error))
 }
 
 pub(crate) async fn add(
@@ -78,11 +108,12 @@ pub(crate) async fn add(
     const DOING: &str = "writing a run of packed markers";
     let mut tx = Tx::begin(&store.writers).await?;
     let added = async {
-        let found = there(store, &mut tx, held, run.window.scope, rows).await?;
+        let of = (run.window.lane, run.window.scope);
+        let found = there(store, &mut tx, held, of, rows).await?;
         if found.is_none() {
             return Ok(None);
         }
-        write(store, &mut tx, held, rows, run).await.map_err(|error| failed(DOING, error))
+        write(store, &mut tx, rows, run).await.map_err(|error| failed(DOING, error))
     };
     match added.await {
         // What was written of it is undone.
@@ -97,13 +128,12 @@ pub(crate) async fn add(
 async fn write(
     store: &Inner,
     tx: &mut Tx,
-    held: &Held,
     rows: &[i64],
     run: &NewRun<'_>,
 ) -> sqlx::Result<Option<i64>> {
     let (slices, slice) = columns(run.window.slice);
     let id: i64 = sqlx::query_scalar(store.sql.add_run.clone())
-        .bind(held.number)
+        .bind(run.window.lane)
         .bind(run.window.scope)
         .bind(slices)
         .bind(slice)
@@ -126,30 +156,23 @@ async fn write(
 pub(crate) async fn contain(
     store: &Inner,
     tx: &mut Tx,
-    runs: &[i64],
-    digests: &[Digest],
+    asked: &[(i64, Digest)],
 ) -> Result<Vec<bool>> {
     const DOING: &str = "looking into runs of packed markers";
     let failed = |error| failed(DOING, error);
-    if runs.is_empty() || digests.is_empty() {
-        return Ok(vec![false; digests.len()]);
-    }
-    let there: i64 = sqlx::query_scalar(store.sql.count_runs.clone())
-        .bind(numbers(runs)?)
-        .fetch_one(tx.connection())
+    let runs: BTreeSet<i64> = asked.iter().map(|(run, _)| *run).collect();
+    let there: Vec<i64> = sqlx::query_scalar(store.sql.runs_there.clone())
+        .bind(numbers(&runs.iter().copied().collect::<Vec<_>>())?)
+        .fetch_all(tx.connection())
         .await
         .map_err(failed)?;
-    if usize::try_from(there) != Ok(runs.len()) {
-        let message = format!("{DOING}: one of the runs {runs:?} is not there");
+    if let Some(gone) = runs.iter().find(|run| !there.contains(run)) {
+        let message = format!("{DOING}: run {gone} is not there");
         return Err(Error::new(ErrorKind::Transient, message));
     }
-    let mut answer = Vec::with_capacity(digests.len());
-    for digest in digests {
-        let mut found = false;
-        for run in runs {
-            found = found || find(store, tx, *run, *digest).await.map_err(failed)?.is_some();
-        }
-        answer.push(found);
+    let mut answer = Vec::with_capacity(asked.len());
+    for (run, digest) in asked {
+        answer.push(find(store, tx, *run, *digest).await.map_err(failed)?.is_some());
     }
     Ok(answer)
 }

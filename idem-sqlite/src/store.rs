@@ -228,26 +228,30 @@ impl Store for Sqlite {
         packs::of_numbers(&self.inner, window, rows).await
     }
 
-    async fn runs(&self, window: &WindowId<'_>) -> Result<Vec<Run>> {
-        runs::of_window(&self.inner, window).await
+    async fn runs(&self, window: &WindowId<'_>, but: &[i64]) -> Result<Vec<Run>> {
+        runs::of_window(&self.inner, window, but).await
     }
 
-    async fn in_runs(&self, tx: &mut Tx, runs: &[i64], digests: &[Digest]) -> Result<Vec<bool>> {
-        runs::contain(&self.inner, tx, runs, digests).await
+    async fn runs_of(&self, runs: &[i64]) -> Result<Vec<Run>> {
+        runs::of_numbers(&self.inner, runs).await
+    }
+
+    async fn in_runs(&self, tx: &mut Tx, asked: &[(i64, Digest)]) -> Result<Vec<bool>> {
+        runs::contain(&self.inner, tx, asked).await
     }
 
     async fn foreign(&self, window: &WindowId<'_>, partitions: i32) -> Result<Vec<Foreign>> {
         packs::foreign(&self.inner, window, partitions).await
     }
 
-    async fn foreign_packs(
+    async fn foreign_heads(
         &self,
         window: &WindowId<'_>,
         partitions: i32,
         after: i64,
         limit: u32,
     ) -> Result<Vec<PackRow>> {
-        packs::foreign_packs(&self.inner, window, partitions, after, limit).await
+        packs::foreign_heads(&self.inner, window, partitions, after, limit).await
     }
 
     async fn given_up_keys(&self, lane: i64, scope: &str) -> Result<Vec<Key>> {

@@ -7,6 +7,7 @@ use crate::builder::Open;
 use crate::builder::facts::{Facts, HandlerFacts};
 use crate::group::{Group, Handlers, lasting, slices};
 use crate::kafka::Kafka;
+use crate::packed::Filters;
 use crate::pipeline::policy::DatabaseLost;
 use crate::registry::SchemaRegistry;
 use crate::routing::{Told, Topic};
@@ -175,6 +176,7 @@ impl<S: Store> Closed for Finished<S> {
                 rules,
                 told: Told::default(),
                 found: OnceLock::new(),
+                filters: Filters::default(),
             }),
             kafka: Arc::clone(kafka),
             lanes,

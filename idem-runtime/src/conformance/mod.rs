@@ -335,6 +335,8 @@ macro_rules! conformance {
         runs::a_run_of_rows_that_are_not_all_there_is_not_written
         runs::a_run_goes_with_the_last_of_its_rows
         runs::a_run_of_a_slice_is_its_own
+        runs::a_run_of_another_lanes_rows_is_written_by_whoever_has_a_lane
+        runs::each_digest_is_asked_for_in_its_own_run
         runs::a_run_is_asked_in_the_transaction_of_the_batch
         forgetting::a_marker_that_is_forgotten_is_new_again
         forgetting::a_packed_key_that_is_forgotten_is_in_no_row_any_more

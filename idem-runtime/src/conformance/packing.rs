@@ -117,12 +117,23 @@ pub(super) async fn add_run<H: Harness>(
     harness: &H,
     held: &Held,
     rows: &[i64],
+    digests: Vec<Digest>,
+) -> Option<i64> {
+    add_run_of(harness, held, window(held), rows, digests).await
+}
+
+/// The same of a window that need not be the held one.
+pub(super) async fn add_run_of<H: Harness>(
+    harness: &H,
+    held: &Held,
+    window: WindowId<'_>,
+    rows: &[i64],
     mut digests: Vec<Digest>,
 ) -> Option<i64> {
     digests.sort_unstable();
     let bytes: Vec<u8> = digests.iter().flat_map(|digest| digest.to_bytes()).collect();
     let run = NewRun {
-        window: window(held),
+        window,
         count: u64::try_from(digests.len()).unwrap(),
         filter: b"a filter",
         digests: &bytes,
@@ -137,10 +148,15 @@ pub(super) async fn in_runs<H: Harness>(
     runs: &[i64],
     digests: &[Digest],
 ) -> Result<Vec<bool>> {
+    let pairs = digests.iter().flat_map(|it| runs.iter().map(move |run| (*run, *it)));
+    let pairs: Vec<_> = pairs.collect();
     let mut tx = begin(harness, &Writer::Lane(held)).await;
-    let answer = harness.store().in_runs(&mut tx, runs, digests).await;
+    let answer = harness.store().in_runs(&mut tx, &pairs).await;
     harness.store().rollback(tx).await;
-    answer
+    let answer = answer?;
+    assert_eq!(answer.len(), pairs.len());
+    let known = |n: usize| (n * runs.len()..(n + 1) * runs.len()).any(|pair| answer[pair]);
+    Ok((0..digests.len()).map(known).collect())
 }
 
 /// Packs a key of the lane's event from outside of it; answers whether it was new.

@@ -9,7 +9,6 @@ use super::{Harness, Misbehaviour};
 use crate::error::ErrorKind;
 use crate::lane::{Held, Position};
 use crate::marker::{MarkerMode, MarkerState};
-use crate::packed::Digest;
 use crate::store::{Claim, Claimed, Reposition, Sealed, Store as _, Writer};
 
 pub async fn a_pack_is_kept_with_its_batch_and_gone_with_its_rollback<H: Harness>(harness: &H) {
@@ -312,7 +311,7 @@ pub async fn packs_of_another_number_of_partitions_are_foreign<H: Harness>(harne
     let other = crate::packed::WindowId { scope: "another", ..window(&zero) };
     assert!(store.foreign(&other, 4).await.unwrap().is_empty());
 
-    // Their rows, in runs or not.
+    // Their rows, in runs or not, and without what is in them.
     let own = rows(harness, &one).await;
     let run = add_run(harness, &one, &ids(&own[..1]), vec![digest(3)]).await;
     assert!(run.is_some());
@@ -320,17 +319,19 @@ pub async fn packs_of_another_number_of_partitions_are_foreign<H: Harness>(harne
     let mut found = Vec::new();
     let mut after = 0;
     loop {
-        let page = store.foreign_packs(&window(&zero), 3, after, 2).await.unwrap();
+        let page = store.foreign_heads(&window(&zero), 3, after, 2).await.unwrap();
         let Some(last) = page.last() else { break };
         after = last.id;
         assert!(page.len() <= 2);
         found.extend(page);
     }
-    let digests = |rows: &[crate::packed::PackRow]| {
-        entries(rows).into_iter().map(|(_, digest)| digest).collect::<Vec<Digest>>()
-    };
-    assert_eq!(digests(&found), [digest(1), digest(2), digest(3), digest(4)]);
+    let head = |row: &crate::packed::PackRow| (row.lane, row.first_offset, row.count, row.run);
+    let expected = [(zero.number, 1, 2, None), (one.number, 1, 1, run), (one.number, 2, 1, None)];
+    assert_eq!(found.iter().map(head).collect::<Vec<_>>(), expected);
+    assert!(found.iter().all(|row| row.data.is_empty()));
     assert_eq!(store.foreign(&window(&zero), 3).await.unwrap()[0].last_at, found[0].last_at);
+    let contents = store.packs_of(&window(&one), &ids(&found)).await.unwrap();
+    assert_eq!(entries(&contents), [(1, digest(3)), (2, digest(4))]);
 }
 
 pub async fn packs_of_another_number_of_slices_are_foreign<H: Harness>(harness: &H) {
@@ -350,11 +351,18 @@ pub async fn packs_of_another_number_of_slices_are_foreign<H: Harness>(harness: 
     assert_eq!(slices(&zero).await, [(0, 1)]);
     assert_eq!(slices(&one).await, [(0, 1)]);
     assert_eq!(slices(&whole).await, [(2, 2)]);
-    let found = store.foreign_packs(&window(&whole), PARTITIONS, 0, 10).await.unwrap();
-    assert_eq!(entries(&found), [(2, digest(2)), (3, digest(3))]);
+    let found = store.foreign_heads(&window(&whole), PARTITIONS, 0, 10).await.unwrap();
+    assert_eq!([found[0].first_offset, found[1].first_offset], [2, 3]);
     assert_eq!([found[0].slice, found[1].slice], [zero.slice, one.slice]);
-    let found = store.foreign_packs(&window(&one), PARTITIONS, 0, 10).await.unwrap();
-    assert_eq!(entries(&found), [(1, digest(1))]);
+    let found = store.foreign_heads(&window(&one), PARTITIONS, 0, 10).await.unwrap();
+    assert_eq!((found.len(), found[0].first_offset, found[0].slice), (1, 1, None));
+    // Whoever has the lane puts them into a run of the slices they were written in.
+    let run = add_run_of(harness, &zero, window(&whole), &ids(&found), vec![digest(1)]).await;
+    assert!(run.is_some());
+    assert_eq!(store.runs(&window(&whole), &[]).await.unwrap().len(), 1);
+    assert!(store.runs(&window(&zero), &[]).await.unwrap().is_empty());
+    let known = in_runs(harness, &one, &[run.unwrap()], &[digest(1), digest(3)]).await.unwrap();
+    assert_eq!(known, [true, false]);
 }
 
 pub async fn a_packed_key_is_found_with_its_origin_and_time<H: Harness>(harness: &H) {

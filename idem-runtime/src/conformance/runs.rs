@@ -73,15 +73,15 @@ pub async fn a_run_is_listed_and_its_rows_are_not_loaded_any_more<H: Harness>(ha
     let digests = vec![digest(1), digest(2)];
     let run = add_run(harness, &held, &[one, two], digests).await.unwrap();
     assert_eq!(entries(&rows(harness, &held).await), [(3, digest(3))]);
-    let listed = harness.store().runs(&window(&held)).await.unwrap();
+    let listed = harness.store().runs(&window(&held), &[]).await.unwrap();
     assert_eq!(listed, [Run { id: run, count: 2, filter: b"a filter".to_vec() }]);
     let other = crate::packed::WindowId { scope: "another", ..window(&held) };
-    assert!(harness.store().runs(&other).await.unwrap().is_empty());
+    assert!(harness.store().runs(&other, &[]).await.unwrap().is_empty());
     let found = harness.store().find_packed(SCOPE, digest(2)).await.unwrap();
     assert_eq!(found[0].1.run, Some(run), "the row is what is true");
     let (held, row) = with_row(harness, &held, 4).await;
     let later = add_run(harness, &held, &[row], vec![digest(4)]).await.unwrap();
-    let listed = harness.store().runs(&window(&held)).await.unwrap();
+    let listed = harness.store().runs(&window(&held), &[]).await.unwrap();
     assert_eq!(listed.iter().map(|run| run.id).collect::<Vec<_>>(), [run, later]);
     assert!(can_seal(harness, &held).await, "the lane is not disturbed");
 }
@@ -102,7 +102,7 @@ pub async fn a_run_of_rows_that_are_not_all_there_is_not_written<H: Harness>(har
     let now = take(harness, 0).await.held();
     assert_eq!(add_run(harness, &held, &[two], digests()).await, None);
     assert_eq!(rows(harness, &now).await.len(), 2);
-    assert_eq!(harness.store().runs(&window(&now)).await.unwrap().len(), 1);
+    assert_eq!(harness.store().runs(&window(&now), &[]).await.unwrap().len(), 1);
 }
 
 pub async fn a_run_goes_with_the_last_of_its_rows<H: Harness>(harness: &H) {
@@ -111,10 +111,10 @@ pub async fn a_run_goes_with_the_last_of_its_rows<H: Harness>(harness: &H) {
     let store = harness.store();
     let run = add_run(harness, &held, &[one, two], vec![digest(1), digest(2)]).await.unwrap();
     assert!(store.forget_packs(&held, SCOPE, &[one], None).await.unwrap());
-    assert_eq!(store.runs(&window(&held)).await.unwrap().len(), 1);
+    assert_eq!(store.runs(&window(&held), &[]).await.unwrap().len(), 1);
     assert_eq!(in_runs(harness, &held, &[run], &[digest(1)]).await.unwrap(), [true]);
     assert!(store.forget_packs(&held, SCOPE, &[two], None).await.unwrap());
-    assert!(store.runs(&window(&held)).await.unwrap().is_empty());
+    assert!(store.runs(&window(&held), &[]).await.unwrap().is_empty());
     // Its owner is told to look at what there is now, and not that a digest is new.
     let gone = in_runs(harness, &held, &[run], &[digest(1)]).await.unwrap_err();
     assert_eq!(gone.kind(), ErrorKind::Transient);
@@ -127,11 +127,66 @@ pub async fn a_run_of_a_slice_is_its_own<H: Harness>(harness: &H) {
     // Another slice's row.
     assert_eq!(add_run(harness, &zero, &[row, other], vec![digest(1)]).await, None);
     let run = add_run(harness, &zero, &[row], vec![digest(1)]).await.unwrap();
-    assert_eq!(harness.store().runs(&window(&zero)).await.unwrap()[0].id, run);
+    assert_eq!(harness.store().runs(&window(&zero), &[]).await.unwrap()[0].id, run);
     for held in [&one, &whole] {
-        assert!(harness.store().runs(&window(held)).await.unwrap().is_empty());
+        assert!(harness.store().runs(&window(held), &[]).await.unwrap().is_empty());
     }
     assert_eq!(rows(harness, &one).await.len(), 1);
+}
+
+pub async fn a_run_of_another_lanes_rows_is_written_by_whoever_has_a_lane<H: Harness>(harness: &H) {
+    open(harness, &[0, 1]).await;
+    let (zero, one) = (take(harness, 0).await.held(), take(harness, 1).await.held());
+    let (zero, own) = with_row(harness, &zero, 7).await;
+    let (one, first) = with_row(harness, &one, 1).await;
+    let wanted = digest_of(harness, "e1").await;
+    let one = pack(harness, &one, &[(2, wanted), (3, digest(3))]).await;
+    let second = ids(&rows(harness, &one).await)[1];
+    let (store, there) = (harness.store(), window(&one));
+    let digests = || vec![digest(1), digest(3), wanted];
+    // Not of rows of several lanes, nor by who has none any more.
+    assert_eq!(add_run_of(harness, &zero, there, &[own, first], digests()).await, None);
+    let former = zero;
+    let zero = take(harness, 0).await.held();
+    assert_eq!(add_run_of(harness, &former, there, &[first, second], digests()).await, None);
+    let run = add_run_of(harness, &zero, there, &[first, second], digests()).await.unwrap();
+    assert_eq!(add_run_of(harness, &zero, there, &[first, second], digests()).await, None);
+    // It is that lane's, which is not disturbed.
+    assert!(can_seal(harness, &one).await);
+    assert!(rows(harness, &one).await.is_empty());
+    assert_eq!(ids(&rows(harness, &zero).await), [own]);
+    let listed = store.runs(&there, &[]).await.unwrap();
+    assert_eq!(listed, [Run { id: run, count: 3, filter: b"a filter".to_vec() }]);
+    assert!(store.runs(&there, &[run]).await.unwrap().is_empty());
+    assert!(store.runs(&window(&zero), &[]).await.unwrap().is_empty());
+    assert_eq!(store.runs_of(&[run, 1 << 40]).await.unwrap(), listed);
+    assert!(store.runs_of(&[]).await.unwrap().is_empty());
+    let asked = [digest(1), digest(2), wanted];
+    assert_eq!(in_runs(harness, &zero, &[run], &asked).await.unwrap(), [true, false, true]);
+    // A key that is forgotten is forgotten for all who ask.
+    assert!(store.forget_marker(SCOPE, &key("e1")).await.unwrap());
+    assert!(can_seal(harness, &zero).await, "who asks need not load anything again");
+    assert_eq!(in_runs(harness, &zero, &[run], &asked).await.unwrap(), [true, false, false]);
+    // And it goes with its rows.
+    let one = again(harness, &one).await;
+    let all = ids(&store.pack_heads(&there, 0, 10).await.unwrap());
+    assert!(store.forget_packs(&one, SCOPE, &all, None).await.unwrap());
+    assert!(store.runs_of(&[run]).await.unwrap().is_empty());
+    let gone = in_runs(harness, &zero, &[run], &asked).await.unwrap_err();
+    assert_eq!(gone.kind(), ErrorKind::Transient);
+}
+
+pub async fn each_digest_is_asked_for_in_its_own_run<H: Harness>(harness: &H) {
+    let (held, row) = with_row(harness, &held(harness).await, 1).await;
+    let one = add_run(harness, &held, &[row], vec![digest(1)]).await.unwrap();
+    let (held, row) = with_row(harness, &held, 2).await;
+    let two = add_run(harness, &held, &[row], vec![digest(2)]).await.unwrap();
+    let asked = [(two, digest(1)), (one, digest(1)), (two, digest(2)), (one, digest(2))];
+    let mut tx = begin(harness, &Writer::Lane(&held)).await;
+    let known = harness.store().in_runs(&mut tx, &asked).await.unwrap();
+    assert_eq!(known, [false, true, true, false]);
+    assert!(harness.store().in_runs(&mut tx, &[]).await.unwrap().is_empty());
+    harness.store().rollback(tx).await;
 }
 
 pub async fn a_run_is_asked_in_the_transaction_of_the_batch<H: Harness>(harness: &H) {
@@ -141,7 +196,8 @@ pub async fn a_run_is_asked_in_the_transaction_of_the_batch<H: Harness>(harness:
     let pair = [(5, digest(5))];
     let data = encoded(&pair);
     let mut tx = packed(harness, &held, &[new(SCOPE, &pair, &data)]).await;
-    let known = harness.store().in_runs(&mut tx, &[run], &[digest(5), digest(1)]).await.unwrap();
+    let asked = [(run, digest(5)), (run, digest(1))];
+    let known = harness.store().in_runs(&mut tx, &asked).await.unwrap();
     assert_eq!(known, [false, true]);
     write::<H>(&mut tx, "effect").await;
     finish(harness, tx, &writer, 6).await;

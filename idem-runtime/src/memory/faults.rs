@@ -89,12 +89,14 @@ pub enum Point {
     Packs,
     /// [`Store::runs`](crate::Store::runs).
     Runs,
+    /// [`Store::runs_of`](crate::Store::runs_of).
+    RunsOf,
     /// [`Store::in_runs`](crate::Store::in_runs).
     InRuns,
     /// [`Store::foreign`](crate::Store::foreign).
     Foreign,
-    /// [`Store::foreign_packs`](crate::Store::foreign_packs).
-    ForeignPacks,
+    /// [`Store::foreign_heads`](crate::Store::foreign_heads).
+    ForeignHeads,
     /// [`Store::given_up_keys`](crate::Store::given_up_keys).
     GivenUpKeys,
     /// [`Store::repack`](crate::Store::repack).

@@ -78,10 +78,18 @@ impl Data {
         self.of_window(window).filter(|row| rows.contains(&row.id)).cloned().collect()
     }
 
-    pub(super) fn runs(&self, window: &WindowId<'_>) -> Vec<Run> {
+    pub(super) fn runs(&self, window: &WindowId<'_>, but: &[i64]) -> Vec<Run> {
         let runs = self.packs.runs.values().filter(|it| {
-            it.lane == window.lane && it.scope == window.scope && it.slice == wanted(window)
+            it.lane == window.lane
+                && it.scope == window.scope
+                && it.slice == wanted(window)
+                && !but.contains(&it.run.id)
         });
+        runs.map(|it| it.run.clone()).collect()
+    }
+
+    pub(super) fn runs_of(&self, runs: &[i64]) -> Vec<Run> {
+        let runs = runs.iter().filter_map(|id| self.packs.runs.get(id));
         runs.map(|it| it.run.clone()).collect()
     }
 
@@ -135,7 +143,7 @@ impl Data {
         foreign.into_values().collect()
     }
 
-    pub(super) fn foreign_packs(
+    pub(super) fn foreign_heads(
         &self,
         window: &WindowId<'_>,
         partitions: i32,
@@ -146,7 +154,7 @@ impl Data {
         let rows = rows.filter(|(scope, row)| {
             row.id > after && self.is_foreign(window, partitions, scope, row)
         });
-        let rows = rows.map(|(_, row)| row.clone());
+        let rows = rows.map(|(_, row)| PackRow { data: Vec::new(), ..row.clone() });
         rows.take(usize::try_from(limit).unwrap_or(usize::MAX)).collect()
     }
 
@@ -192,7 +200,7 @@ impl Data {
             row.is_some_and(|(_, row)| !row.every_slice && slice_of(row) == wanted(&new.window))
         };
         if !self.is_held(held)
-            || !self.are_there(held.number, new.window.scope, rows)
+            || !self.are_there(new.window.lane, new.window.scope, rows)
             || !rows.iter().all(of_window)
         {
             return None;
@@ -201,7 +209,7 @@ impl Data {
         let id = self.packs.next_run;
         let digest = |bytes: &[u8]| bytes.try_into().ok().map(|it| Digest::from_bytes(it).0);
         let run = RunRow {
-            lane: held.number,
+            lane: new.window.lane,
             scope: new.window.scope.to_owned(),
             slice: wanted(&new.window),
             run: Run { id, count: new.count, filter: new.filter.to_vec() },
@@ -313,22 +321,16 @@ impl State {
         Ok(())
     }
 
-    pub(super) fn in_runs(
-        &mut self,
-        id: u64,
-        runs: &[i64],
-        digests: &[Digest],
-    ) -> Result<Vec<bool>> {
+    pub(super) fn in_runs(&mut self, id: u64, asked: &[(i64, Digest)]) -> Result<Vec<bool>> {
         self.tx(id)?;
-        let runs = runs.iter().map(|id| {
-            self.data.packs.runs.get(id).ok_or_else(|| {
+        let known = asked.iter().map(|(id, digest)| match self.data.packs.runs.get(id) {
+            Some(run) => Ok(run.digests.contains(&digest.0)),
+            None => {
                 let message = format!("run {id} of packed markers is not there");
-                Error::new(ErrorKind::Transient, message)
-            })
+                Err(Error::new(ErrorKind::Transient, message))
+            }
         });
-        let runs = runs.collect::<Result<Vec<_>>>()?;
-        let known = |digest: &Digest| runs.iter().any(|run| run.digests.contains(&digest.0));
-        Ok(digests.iter().map(known).collect())
+        known.collect()
     }
 
     /// One try at taking a key from outside of its lane; `None` when it has to wait.

@@ -378,20 +378,20 @@ impl Store for Memory {
         Ok(self.shared.lock().data.packs_of(window, rows))
     }
 
-    async fn runs(&self, window: &WindowId<'_>) -> Result<Vec<Run>> {
+    async fn runs(&self, window: &WindowId<'_>, but: &[i64]) -> Result<Vec<Run>> {
         self.enter(Point::Runs).await?;
-        Ok(self.shared.lock().data.runs(window))
+        Ok(self.shared.lock().data.runs(window, but))
     }
 
-    async fn in_runs(
-        &self,
-        tx: &mut MemoryTx,
-        runs: &[i64],
-        digests: &[Digest],
-    ) -> Result<Vec<bool>> {
+    async fn runs_of(&self, runs: &[i64]) -> Result<Vec<Run>> {
+        self.enter(Point::RunsOf).await?;
+        Ok(self.shared.lock().data.runs_of(runs))
+    }
+
+    async fn in_runs(&self, tx: &mut MemoryTx, asked: &[(i64, Digest)]) -> Result<Vec<bool>> {
         self.enter(Point::InRuns).await?;
         let id = tx.id();
-        self.shared.statement(id, |state| state.in_runs(id, runs, digests).map(Some)).await
+        self.shared.statement(id, |state| state.in_runs(id, asked).map(Some)).await
     }
 
     async fn foreign(&self, window: &WindowId<'_>, partitions: i32) -> Result<Vec<Foreign>> {
@@ -399,15 +399,15 @@ impl Store for Memory {
         Ok(self.shared.lock().data.foreign(window, partitions))
     }
 
-    async fn foreign_packs(
+    async fn foreign_heads(
         &self,
         window: &WindowId<'_>,
         partitions: i32,
         after: i64,
         limit: u32,
     ) -> Result<Vec<PackRow>> {
-        self.enter(Point::ForeignPacks).await?;
-        Ok(self.shared.lock().data.foreign_packs(window, partitions, after, limit))
+        self.enter(Point::ForeignHeads).await?;
+        Ok(self.shared.lock().data.foreign_heads(window, partitions, after, limit))
     }
 
     async fn given_up_keys(&self, lane: i64, scope: &str) -> Result<Vec<Key>> {

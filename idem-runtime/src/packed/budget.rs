@@ -9,6 +9,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 pub(crate) struct Budget {
     limit: usize,
     used: AtomicUsize,
+    /// What of it is of no window alone.
+    common: AtomicUsize,
     /// How many windows share it.
     windows: AtomicUsize,
 }
@@ -16,7 +18,12 @@ pub(crate) struct Budget {
 impl Budget {
     /// A budget of so many bytes, none of them taken.
     pub(crate) fn new(limit: usize) -> Arc<Self> {
-        Arc::new(Self { limit, used: AtomicUsize::new(0), windows: AtomicUsize::new(0) })
+        Arc::new(Self {
+            limit,
+            used: AtomicUsize::new(0),
+            common: AtomicUsize::new(0),
+            windows: AtomicUsize::new(0),
+        })
     }
 
     /// Takes these bytes if they are within the limit; answers whether they are.
@@ -39,6 +46,24 @@ impl Budget {
         debug_assert!(before >= bytes, "more is given back than was taken");
     }
 
+    /// Takes these bytes for what is of no window alone, if half of the limit is enough for all of that;
+    /// answers whether it is. Then windows have less.
+    pub(super) fn try_take_common(&self, bytes: usize) -> bool {
+        let taken = self.common.try_update(Ordering::Relaxed, Ordering::Relaxed, |common| {
+            common.checked_add(bytes).filter(|common| *common <= self.limit / 2)
+        });
+        if taken.is_ok() {
+            self.take(bytes);
+        }
+        taken.is_ok()
+    }
+
+    /// Gives back what was taken so.
+    pub(super) fn give_common(&self, bytes: usize) {
+        self.common.fetch_sub(bytes, Ordering::Relaxed);
+        self.give(bytes);
+    }
+
     /// One window more shares it.
     pub(super) fn enter(&self) {
         self.windows.fetch_add(1, Ordering::Relaxed);
@@ -52,7 +77,8 @@ impl Budget {
     /// Whether more is taken than there is, and by a window that has so many bytes more than its part.
     pub(crate) fn is_over(&self, bytes: usize) -> bool {
         let windows = self.windows.load(Ordering::Relaxed).max(1);
-        self.used() > self.limit && bytes > self.limit / windows
+        let theirs = self.limit.saturating_sub(self.common.load(Ordering::Relaxed));
+        self.used() > self.limit && bytes > theirs / windows
     }
 
     /// How many of so many things of this size there is room for.
@@ -128,6 +154,21 @@ mod tests {
         budget.give(60);
         assert!(budget.try_take(10));
         assert_eq!(budget.used(), 100);
+    }
+
+    #[test]
+    fn what_is_common_has_half_at_most_and_windows_the_rest() {
+        let budget = Budget::new(100);
+        budget.enter();
+        budget.enter();
+        assert!(budget.try_take_common(50));
+        assert!(!budget.try_take_common(1));
+        assert!(!budget.try_take_common(usize::MAX));
+        budget.take(51);
+        assert!(budget.is_over(26) && !budget.is_over(25), "two windows have what is left");
+        budget.give_common(50);
+        assert_eq!(budget.used(), 51);
+        assert!(budget.try_take_common(20));
     }
 
     #[test]

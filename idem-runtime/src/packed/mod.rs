@@ -21,4 +21,4 @@ pub(crate) use self::find::find_marker;
 pub use self::find::{check_settled, has, may_have, refused, without};
 pub use self::pack::{Damaged, Pack};
 pub use self::row::{BLOCK, Foreign, NewPack, NewRun, PackRow, Repack, Run, WindowId, WindowRow};
-pub(crate) use self::window::{Look, Window};
+pub(crate) use self::window::{Asked, Filters, Look, Window};

@@ -1,7 +1,7 @@
 //! What a lane knows of the packed markers of a scope.
 
-use std::collections::HashSet;
-use std::sync::Arc;
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, SystemTime};
 
 use super::budget::{Budget, Share};
@@ -9,7 +9,7 @@ use super::bytes;
 use super::digest::Digest;
 use super::filter::Filter;
 use super::pack::{Damaged, Pack};
-use super::row::PackRow;
+use super::row::{self, PackRow};
 use super::table::Table;
 
 /// About what a digest needs in a table, in bytes.
@@ -27,7 +27,7 @@ pub(crate) enum Look {
 }
 
 /// The digests of a lane and scope, or of a slice: those of rows that are in no run, in memory; of the
-/// others the filters of their runs; and keys that were given up on, which never age. It changes only
+/// others, and of what was written under a former layout, the filters of their runs; and keys that were given up on, which never age. It changes only
 /// after what it is told was committed.
 #[derive(Debug)]
 pub(crate) struct Window {
@@ -37,6 +37,8 @@ pub(crate) struct Window {
     table: Table,
     /// Oldest first.
     runs: Vec<Run>,
+    /// Of a former layout.
+    foreign: Vec<Asked>,
     forever: HashSet<Digest>,
     /// What `forever` has of the budget.
     share: Share,
@@ -66,6 +68,7 @@ impl Window {
             eras: Eras::new(length),
             table: Table::new(budget),
             runs: Vec::new(),
+            foreign: Vec::new(),
             forever: HashSet::new(),
             share: Share::new(Arc::clone(budget)),
             seen_to: None,
@@ -88,7 +91,7 @@ impl Window {
     fn judge(&self, digest: Digest, found: bool) -> Look {
         if found || self.forever.contains(&digest) {
             Look::Known
-        } else if self.runs.iter().any(|run| run.may_contain(digest)) {
+        } else if self.ask(digest).next().is_some() {
             Look::Ask
         } else {
             Look::New
@@ -100,15 +103,31 @@ impl Window {
         self.forever.contains(&digest)
     }
 
-    /// All runs, oldest first.
+    /// All runs of its own, oldest first.
     pub(crate) fn runs(&self) -> Vec<i64> {
         self.runs.iter().map(|run| run.id).collect()
     }
 
-    /// The runs that these digests may be in, oldest first: those to ask.
-    pub(crate) fn ask(&self, digests: &[Digest]) -> Vec<i64> {
-        let asked = |run: &&Run| digests.iter().any(|it| run.may_contain(*it));
-        self.runs.iter().filter(asked).map(|run| run.id).collect()
+    /// The runs that this digest may be in, oldest first, and then those of a former layout: those to ask.
+    pub(crate) fn ask(&self, digest: Digest) -> impl Iterator<Item = i64> {
+        let own = self.runs.iter().filter(move |run| run.may_contain(digest)).map(|run| run.id);
+        let foreign = self.foreign.iter().filter(move |run| run.may_contain(digest));
+        own.chain(foreign.map(|run| run.id))
+    }
+
+    /// From now on these are the runs of a former layout, and no others.
+    pub(crate) fn ask_also(&mut self, foreign: Vec<Asked>) {
+        self.foreign = foreign;
+    }
+
+    /// The run of a former layout with this number, if it is asked.
+    pub(crate) fn asked(&self, id: i64) -> Option<Asked> {
+        self.foreign.iter().find(|run| run.id == id).cloned()
+    }
+
+    /// How many runs of a former layout there are.
+    pub(crate) const fn foreign(&self) -> usize {
+        self.foreign.len()
     }
 
     /// These digests, with their offsets, were packed at this time, in the current log.
@@ -166,17 +185,12 @@ impl Window {
     /// [`Damaged`] when the filter is: the run is added all the same, without it.
     pub(crate) fn add_run(&mut self, id: i64, filter: &[u8], count: u64) -> Result<(), Damaged> {
         self.drop_run(id);
-        let (filter, result) = match Filter::from_bytes(filter) {
-            Ok(filter) if filter.count() == count => {
+        let (filter, result) = match read(id, filter, count) {
+            Ok(filter) => {
                 let share = Share::within(&self.budget, filter.bytes());
                 (share.map(|share| (filter, share)), Ok(()))
             }
-            Ok(filter) => {
-                let counts =
-                    format!("it is of {} digests, and its run has {count}", filter.count());
-                (None, Err(Damaged(format!("the filter of run {id} is damaged: {counts}"))))
-            }
-            Err(Damaged(what)) => (None, Err(Damaged(format!("run {id}: {what}")))),
+            Err(damaged) => (None, Err(damaged)),
         };
         self.runs.push(Run { id, filter });
         result
@@ -198,7 +212,7 @@ impl Window {
         self.table.len()
     }
 
-    /// The memory that it has, in bytes.
+    /// The memory that it has alone, in bytes.
     pub(crate) fn bytes(&self) -> usize {
         let filters = self.runs.iter().filter_map(|run| run.filter.as_ref());
         self.table.bytes() + self.share.bytes() + filters.map(|(_, it)| it.bytes()).sum::<usize>()
@@ -214,6 +228,79 @@ impl Window {
 impl Drop for Window {
     fn drop(&mut self) {
         self.budget.leave();
+    }
+}
+
+/// The filter of a run with so many digests. Those that were forgotten since are in it.
+fn read(id: i64, filter: &[u8], count: u64) -> Result<Filter, Damaged> {
+    let filter =
+        Filter::from_bytes(filter).map_err(|Damaged(what)| Damaged(format!("run {id}: {what}")))?;
+    if filter.count() < count {
+        let counts = format!("it is of {} digests, and its run has {count}", filter.count());
+        return Err(Damaged(format!("the filter of run {id} is damaged: {counts}")));
+    }
+    Ok(filter)
+}
+
+/// The filters of runs that several windows ask, each of them once for all.
+#[derive(Debug, Default)]
+pub(crate) struct Filters(Mutex<HashMap<i64, Weak<Common>>>);
+
+/// A filter that several windows have.
+#[derive(Debug)]
+struct Common {
+    filter: Filter,
+    budget: Arc<Budget>,
+}
+
+impl Drop for Common {
+    fn drop(&mut self) {
+        self.budget.give_common(self.filter.bytes());
+    }
+}
+
+/// A run that is not of the window that asks it, with its filter if there was memory for it.
+#[derive(Debug, Clone)]
+pub(crate) struct Asked {
+    id: i64,
+    filter: Option<Arc<Common>>,
+}
+
+impl Asked {
+    /// A run without a filter.
+    pub(crate) const fn always(id: i64) -> Self {
+        Self { id, filter: None }
+    }
+
+    fn may_contain(&self, digest: Digest) -> bool {
+        self.filter.as_ref().is_none_or(|it| it.filter.may_contain(digest))
+    }
+}
+
+impl Filters {
+    /// A run. Its filter is kept for as long as somebody has it, if the budget allows it.
+    ///
+    /// # Errors
+    /// [`Damaged`] when the filter is: then every digest is asked for ([`Asked::always`]).
+    pub(crate) fn add(&self, budget: &Arc<Budget>, run: &row::Run) -> Result<Asked, Damaged> {
+        let filter = read(run.id, &run.filter, run.count)?;
+        let mut all = self.all();
+        all.retain(|_, it| it.strong_count() > 0);
+        // In a database that went back, another run has the number.
+        let known = all.get(&run.id).and_then(Weak::upgrade);
+        let filter = known.filter(|known| known.filter == filter).or_else(|| {
+            let budget = Arc::clone(budget);
+            let room = budget.try_take_common(filter.bytes());
+            let filter = room.then(|| Arc::new(Common { filter, budget }))?;
+            all.insert(run.id, Arc::downgrade(&filter));
+            Some(filter)
+        });
+        Ok(Asked { id: run.id, filter })
+    }
+
+    fn all(&self) -> MutexGuard<'_, HashMap<i64, Weak<Common>>> {
+        // No code that can panic half-way runs while it is held.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -296,6 +296,7 @@ impl<S: Store> Lane<S> {
             windows,
             early: self.settings.policies.stale.is_some(),
             seat: Arc::clone(&self.seat),
+            budget: Arc::clone(&self.budget),
             interval: self.settings.tend_interval,
         };
         tending.begin()

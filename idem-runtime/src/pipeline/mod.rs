@@ -41,6 +41,7 @@ pub(crate) mod take;
 pub(crate) mod tend;
 pub(crate) mod turns;
 pub(crate) mod watch;
+pub(crate) mod widen;
 pub(crate) mod windows;
 pub(crate) mod work;
 

@@ -18,6 +18,9 @@ use crate::pipeline::policy::Stale;
 use crate::pipeline::windows::{Open, Windows};
 use crate::store::Store;
 
+/// How many digests are asked for in one statement, each in a run.
+const ASKED: usize = 1 << 14;
+
 /// What a window learns when the attempt is committed.
 #[derive(Debug)]
 pub(crate) struct Learnt {
@@ -96,11 +99,25 @@ pub(crate) async fn known<S: Store>(
     }
     for (handler, places) in asks {
         let Some(open) = windows.of(handler) else { continue };
-        let asked: Vec<Digest> = places.iter().map(|at| digests[*at].1).collect();
-        let runs = open.window().ask(&asked);
-        let answers = trial.group.store.in_runs(tx, &runs, &asked).await.map_err(Ended::Claim)?;
-        for (at, answer) in places.into_iter().zip(answers) {
-            known[at] = answer;
+        let asked: Vec<(usize, (i64, Digest))> = {
+            let window = open.window();
+            let of = |at: usize| window.ask(digests[at].1).map(move |run| (at, run));
+            let asked = places.into_iter().flat_map(of);
+            asked.map(|(at, run)| (at, (run, digests[at].1))).collect()
+        };
+        for asked in asked.chunks(ASKED) {
+            let pairs: Vec<_> = asked.iter().map(|(_, pair)| *pair).collect();
+            let answers = trial.group.store.in_runs(tx, &pairs).await;
+            let answers = answers.map_err(|error| {
+                // One of a former layout may have aged out in its own lane.
+                if error.kind() == ErrorKind::Transient {
+                    open.doubt_foreign();
+                }
+                Ended::Claim(error)
+            })?;
+            for ((at, _), answer) in asked.iter().zip(answers) {
+                known[*at] |= answer;
+            }
         }
     }
     Ok(known)

@@ -55,8 +55,9 @@ pub enum LayoutChanged {
     /// Stop the lane with an error that explains it.
     #[default]
     Stop,
-    /// Load the windows of all partitions, or slices, of before, until they have aged out. A key that
-    /// two partitions have at the same time, around the change, is not found.
+    /// Also ask for what was seen in all partitions, or slices, of before, until it has aged out: in the
+    /// database, so that it need not fit into memory. The first to do so writes 16 bytes for each digest.
+    /// A key that two partitions have at the same time, around the change, is not found.
     Widen,
 }
 

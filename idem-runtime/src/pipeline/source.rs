@@ -64,6 +64,7 @@ pub(crate) struct Seat {
     held: Mutex<Option<(Held, LogIdentity)>>,
     resolved: Mutex<Option<Position>>,
     look: Notify,
+    tend: Notify,
     doubted: AtomicBool,
     vacated: AtomicBool,
     /// How many partitions the topic had when its windows were loaded; 0 without any.
@@ -78,6 +79,7 @@ impl Seat {
             held: Mutex::default(),
             resolved: Mutex::default(),
             look: Notify::new(),
+            tend: Notify::new(),
             doubted: AtomicBool::new(false),
             vacated: AtomicBool::new(false),
             partitions: AtomicI32::new(0),
@@ -128,6 +130,15 @@ impl Seat {
 
     pub(crate) async fn asked_to_look(&self) {
         self.look.notified().await;
+    }
+
+    /// Asks whoever tends to the windows of the lane to do so now.
+    pub(crate) fn tend(&self) {
+        self.tend.notify_one();
+    }
+
+    pub(crate) async fn asked_to_tend(&self) {
+        self.tend.notified().await;
     }
 
     /// The windows of the lane are those of a topic with so many partitions.

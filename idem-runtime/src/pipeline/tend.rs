@@ -5,6 +5,7 @@
 //! changes which keys the database knows as seen, but for those that are out of date; so the lane's
 //! batches go on meanwhile, and need not know.
 
+use std::borrow::Borrow;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,9 +15,10 @@ use tokio::task::JoinHandle;
 use crate::error::{Error, ErrorKind, Result};
 use crate::group::Group;
 use crate::lane::{Held, LaneId};
-use crate::packed::{Damaged, Digest, Filter, NewRun, Pack, PackRow, Repack};
+use crate::packed::{Budget, Damaged, Digest, Filter, NewRun, Pack, PackRow, Repack, WindowId};
 use crate::pipeline::source::{Seat, Source};
 use crate::pipeline::take::survey;
+use crate::pipeline::widen::Widening;
 use crate::pipeline::windows::{Open, Windows, before, lock};
 use crate::store::Store;
 
@@ -27,14 +29,18 @@ const MANY: usize = 32;
 /// to rows of about so many.
 const JOINED: u64 = 4096;
 
-/// How many digests a run has at most.
-const RUN: u64 = 1 << 20;
+/// How many digests a run has at most, but for those of one row.
+pub(crate) const RUN: u64 = 1 << 20;
 
 /// How many rows are asked for at once.
 const PAGE: u32 = 1000;
 
 /// Of how many rows the contents are asked for at once.
 const CONTENTS: usize = 64;
+
+/// Every how many intervals it is looked at what there is of a former layout, besides when a run of it is
+/// gone.
+const FORMER: u32 = 60;
 
 /// What tends to the windows of a lane, for as long as it is kept.
 pub(crate) struct Tender(JoinHandle<()>);
@@ -55,8 +61,10 @@ pub(crate) struct Tending<S: Store> {
     pub(crate) windows: Vec<Windows>,
     /// Whether what Kafka could still deliver may be forgotten.
     pub(crate) early: bool,
-    /// Tells how far the lane is.
+    /// Tells how far the lane is, and when to tend at once.
     pub(crate) seat: Arc<Seat>,
+    /// The memory that all windows of this process share.
+    pub(crate) budget: Arc<Budget>,
     pub(crate) interval: Duration,
 }
 
@@ -71,7 +79,10 @@ impl<S: Store> Tending<S> {
         let mut ticks = tokio::time::interval(self.interval);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
-            ticks.tick().await;
+            tokio::select! {
+                _ = ticks.tick() => {}
+                () = self.seat.asked_to_tend() => {}
+            }
             for open in self.windows.iter().flat_map(Windows::all) {
                 if let Err(error) = self.tend(open).await {
                     tracing::debug!(
@@ -88,6 +99,10 @@ impl<S: Store> Tending<S> {
     }
 
     async fn tend(&self, open: &Open) -> Result<()> {
+        if open.widens && open.takes_doubt(self.interval.saturating_mul(FORMER)) {
+            let Self { group, budget, held, .. } = self;
+            Widening { group, budget, held, open }.look().await?;
+        }
         self.read_rows(open).await?;
         self.join(open).await?;
         self.forget(open).await?;
@@ -110,7 +125,7 @@ impl<S: Store> Tending<S> {
                 break;
             }
         }
-        match is_first && open.is_wide {
+        match is_first && open.widens {
             true => self.read_left_over(open).await,
             false => Ok(()),
         }
@@ -129,12 +144,10 @@ impl<S: Store> Tending<S> {
         };
         let (mut left_over, mut after) = (Vec::new(), 0);
         loop {
-            let limit = u32::try_from(CONTENTS).unwrap_or(u32::MAX);
-            let rows = self.group.store.foreign_packs(&id, open.partitions, after, limit).await?;
+            let rows = self.group.store.foreign_heads(&id, open.partitions, after, PAGE).await?;
             let Some(last) = rows.last() else { break };
             after = last.id;
-            let rows = rows.into_iter().filter(is_left_over);
-            left_over.extend(rows.map(|row| PackRow { data: Vec::new(), ..row }));
+            left_over.extend(rows.into_iter().filter(is_left_over));
         }
         lock(&open.rows).extend(left_over);
         Ok(())
@@ -162,11 +175,11 @@ impl<S: Store> Tending<S> {
             });
             let ids: Vec<i64> = small.iter().map(|row| row.id).collect();
             let rows = self.contents(open, &ids).await?;
-            let joined = joined(&rows).map_err(|it| damaged(&self.held.id, open, &it))?;
+            let joined = joined(&rows).map_err(|it| damaged(&self.held.id, open.scope, &it))?;
             let Some(joined) = joined else { return Ok(()) };
             let row = Repack { row: &joined, scope: open.scope };
             if !self.group.store.repack(&self.held, &ids, &row).await? {
-                return Err(self.changed());
+                return Err(changed(&self.held));
             }
             lock(&open.rows).retain(|row| !ids.contains(&row.id));
             tracing::debug!(
@@ -183,7 +196,7 @@ impl<S: Store> Tending<S> {
     async fn contents(&self, open: &Open, ids: &[i64]) -> Result<Vec<PackRow>> {
         let rows = self.group.store.packs_of(&open.id(self.held.number), ids).await?;
         if rows.len() != ids.len() {
-            return Err(self.changed());
+            return Err(changed(&self.held));
         }
         debug_assert!(rows.iter().all(|row| row.slice == open.slice || row.every_slice));
         Ok(rows)
@@ -234,7 +247,7 @@ impl<S: Store> Tending<S> {
         let of_log = gone.iter().filter(|row| row.log == open.log);
         let floor = of_log.map(|row| row.last_offset.saturating_add(1)).max();
         if !store.forget_packs(&self.held, open.scope, &ids, floor).await? {
-            return Err(self.changed());
+            return Err(changed(&self.held));
         }
         rows.retain(|row| !ids.contains(&row.id));
         let oldest = rows.iter().map(|row| row.first_at).min().unwrap_or(outside);
@@ -264,13 +277,6 @@ impl<S: Store> Tending<S> {
         let (held, _) = self.seat.held()?;
         (held.token == self.held.token).then_some(held.position.offset)
     }
-
-    fn changed(&self) -> Error {
-        Error::new(
-            ErrorKind::Fenced,
-            format!("{}: another owner took the lane, or its packed markers changed", self.held.id),
-        )
-    }
 }
 
 /// Moves the oldest rows of a window into runs, for as long as there is not memory enough. `rows` are
@@ -281,56 +287,51 @@ pub(crate) async fn cool<S: Store>(
     open: &Open,
     rows: &mut [PackRow],
 ) -> Result<()> {
+    let window = open.id(held.number);
     while open.window().is_over_budget() {
         rows.sort_by_key(|row| (row.last_at, row.id));
-        let mut count = 0_u64;
         let own = |row: &&mut PackRow| {
-            row.run.is_none()
-                && !row.every_slice
-                && row.lane == held.number
-                && row.slice == open.slice
+            !row.every_slice && row.lane == held.number && row.slice == open.slice
         };
-        let mut cooled: Vec<&mut PackRow> = Vec::new();
-        for row in rows.iter_mut().filter(own) {
-            if count >= RUN {
-                break;
-            }
-            count += u64::from(row.count);
-            cooled.push(row);
+        let mut own: Vec<&mut PackRow> = rows.iter_mut().filter(own).collect();
+        // A lane for which they are of a former layout has put them there.
+        if let Some(run) = own.iter().filter_map(|row| row.run).find(|run| open.is_warm(*run)) {
+            let of_run = own.iter().filter(|row| row.run == Some(run));
+            let newest = of_run.clone().map(|row| row.last_at).max();
+            let ids: Vec<i64> = of_run.map(|row| row.id).collect();
+            let found = store.runs_of(&[run]).await?;
+            let (Some(found), Some(newest)) = (found.first(), newest) else {
+                return Err(changed(held));
+            };
+            let Some((digests, _)) = digests(store, held, &window, &ids).await? else {
+                return Err(changed(held));
+            };
+            open.cooled((run, &found.filter, found.count), &digests, newest, held);
+            continue;
         }
-        let Some(newest) = cooled.iter().map(|row| row.last_at).max() else { return Ok(()) };
-        let ids: Vec<i64> = cooled.iter().map(|row| row.id).collect();
-        let mut digests: Vec<Digest> = Vec::new();
-        for ids in ids.chunks(CONTENTS) {
-            for row in store.packs_of(&open.id(held.number), ids).await? {
-                let pack = Pack::decode(&row).map_err(|it| damaged(&held.id, open, &it))?;
-                digests.extend(pack.entries.iter().map(|(_, digest)| *digest));
+        own.retain(|row| row.run.is_none());
+        let Some(cooled) = chunks(&own, RUN).next() else { return Ok(()) };
+        let cooled = cooled.len();
+        let Some(newest) = own.iter().take(cooled).map(|row| row.last_at).max() else {
+            return Ok(());
+        };
+        let ids: Vec<i64> = own.iter().take(cooled).map(|row| row.id).collect();
+        let Some(written) = write_run(store, held, &window, &ids).await? else {
+            let now = store.packs_of(&window, &ids).await?;
+            if now.len() != ids.len() || now.iter().all(|row| row.run.is_none()) {
+                return Err(changed(held));
             }
+            for row in own {
+                row.run = now.iter().find(|it| it.id == row.id).map_or(row.run, |it| it.run);
+            }
+            continue;
+        };
+        for row in own.into_iter().take(cooled) {
+            row.run = Some(written.run);
         }
-        digests.sort_unstable();
-        digests.dedup();
-        let filter = Filter::build(&digests).to_bytes();
-        let bytes: Vec<u8> = digests.iter().flat_map(|digest| digest.to_bytes()).collect();
-        let window = open.id(held.number);
+        let Written { run, digests, filter } = written;
         let count = digests.len() as u64;
-        let run = NewRun { window, count, filter: &filter, digests: &bytes };
-        let Some(run) = store.add_run(held, &ids, &run).await? else {
-            return Err(Error::new(
-                ErrorKind::Fenced,
-                format!("{}: another owner took the lane, or its packed markers changed", held.id),
-            ));
-        };
-        for row in cooled {
-            row.run = Some(run);
-        }
-        {
-            let mut window = open.window();
-            window.evict(&digests, newest);
-            // After that, so that there is memory for its filter.
-            if let Err(damaged) = window.add_run(run, &filter, count) {
-                tracing::warn!(scope = open.scope, lane = %held.id, "{damaged}");
-            }
-        }
+        open.cooled((run, &filter, count), &digests, newest, held);
         tracing::info!(
             lane = %held.id,
             scope = open.scope,
@@ -339,6 +340,70 @@ pub(crate) async fn cool<S: Store>(
         );
     }
     Ok(())
+}
+
+/// A run that was written.
+pub(crate) struct Written {
+    pub(crate) run: i64,
+    /// Ascending.
+    pub(crate) digests: Vec<Digest>,
+    pub(crate) filter: Vec<u8>,
+}
+
+/// These rows one after the other, as many at a time as have so many digests.
+pub(crate) fn chunks<R: Borrow<PackRow>>(rows: &[R], digests: u64) -> impl Iterator<Item = &[R]> {
+    let mut count = 0;
+    rows.chunk_by(move |row, _| {
+        count += u64::from(row.borrow().count);
+        let more = count < digests;
+        count = if more { count } else { 0 };
+        more
+    })
+}
+
+/// Writes a run of these rows of a window, of the held lane or another one; `None` when the lane is not
+/// held any more, a row is gone, or in a run.
+pub(crate) async fn write_run<S: Store>(
+    store: &S,
+    held: &Held,
+    window: &WindowId<'_>,
+    rows: &[i64],
+) -> Result<Option<Written>> {
+    let Some((digests, true)) = digests(store, held, window, rows).await? else { return Ok(None) };
+    let filter = Filter::build(&digests).to_bytes();
+    let bytes: Vec<u8> = digests.iter().flat_map(|digest| digest.to_bytes()).collect();
+    let count = digests.len() as u64;
+    let run = NewRun { window: *window, count, filter: &filter, digests: &bytes };
+    let run = store.add_run(held, rows, &run).await?;
+    Ok(run.map(|run| Written { run, digests, filter }))
+}
+
+/// What these rows have, ascending, and whether none of them is in a run; `None` when one is gone.
+async fn digests<S: Store>(
+    store: &S,
+    held: &Held,
+    window: &WindowId<'_>,
+    rows: &[i64],
+) -> Result<Option<(Vec<Digest>, bool)>> {
+    let (mut digests, mut found, mut free) = (Vec::new(), 0, true);
+    for rows in rows.chunks(CONTENTS) {
+        for row in store.packs_of(window, rows).await? {
+            let pack = Pack::decode(&row).map_err(|it| damaged(&held.id, window.scope, &it))?;
+            digests.extend(pack.entries.iter().map(|(_, digest)| *digest));
+            found += 1;
+            free &= row.run.is_none();
+        }
+    }
+    digests.sort_unstable();
+    digests.dedup();
+    Ok((found == rows.len()).then_some((digests, free)))
+}
+
+fn changed(held: &Held) -> Error {
+    Error::new(
+        ErrorKind::Fenced,
+        format!("{}: another owner took the lane, or its packed markers changed", held.id),
+    )
 }
 
 /// The row that takes the place of these, of one window.
@@ -362,13 +427,12 @@ fn joined(rows: &[PackRow]) -> Result<Option<PackRow>, Damaged> {
     }))
 }
 
-pub(crate) fn damaged(lane: &LaneId, open: &Open, damaged: &Damaged) -> Error {
+pub(crate) fn damaged(lane: &LaneId, scope: &str, damaged: &Damaged) -> Error {
     Error::new(
         ErrorKind::Store,
         format!(
-            "{lane}, scope {}: {damaged}. Nothing is worked on without it: put the database back to a \
-             state that has it, or, if what it had may be processed again, delete the row",
-            open.scope
+            "{lane}, scope {scope}: {damaged}. Nothing is worked on without it: put the database back \
+             to a state that has it, or, if what it had may be processed again, delete the row"
         ),
     )
 }

@@ -4,6 +4,7 @@
 //! commits. Whoever changes what it was loaded from, moves the lane's revision with it, so that the owner
 //! commits nothing with what it has, and loads it again.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -14,15 +15,17 @@ use tokio::time::Instant;
 use crate::error::{Error, ErrorKind, Result};
 use crate::group::Registered;
 use crate::key::Key;
-use crate::lane::{Held, Slice};
+use crate::lane::{Held, LaneId, Slice};
 use crate::marker::MarkerMode;
 use crate::packed::{Digest, DigestKey, Foreign, Pack, PackRow, Window, WindowId};
 use crate::pipeline::holding::Holding;
 use crate::pipeline::lane::{Lane, Tenure};
 use crate::pipeline::packing::Learnt;
 use crate::pipeline::policy::{LayoutChanged, Stale};
+use crate::pipeline::source::Seat;
 use crate::pipeline::stop::Stop;
 use crate::pipeline::tend::{cool, damaged};
+use crate::pipeline::widen::Widening;
 use crate::policy;
 use crate::store::Store;
 
@@ -52,14 +55,19 @@ pub(crate) struct Open {
     /// Below it, what was seen may be forgotten; what becomes of an event from there.
     pub(crate) floor: i64,
     pub(crate) stale: Stale,
-    /// Whether what was written under another layout was loaded, too.
-    pub(crate) is_wide: bool,
+    /// Whether what was written under another layout is asked for, too; when it was looked at what there
+    /// is of it, unless that is in doubt; and who is asked to look again.
+    pub(crate) widens: bool,
+    looked: Mutex<Option<Instant>>,
+    seat: Arc<Seat>,
     /// Whether the scope kept its markers in rows a while ago, which are asked, too.
     pub(crate) had_rows: bool,
     /// How long it keeps what it has.
     pub(crate) length: policy::Window,
     /// Its rows, without their contents, as far as whoever tends to it has read them.
     pub(crate) rows: Mutex<Vec<PackRow>>,
+    /// The runs whose digests are not in memory.
+    cool: Mutex<BTreeSet<i64>>,
 }
 
 impl Open {
@@ -78,6 +86,52 @@ impl Open {
 
     pub(crate) fn digest(&self, key: &Key) -> Digest {
         self.key.digest(key)
+    }
+
+    /// A run of its own that was written or found, with its filter, and of how many digests.
+    fn add_run(&self, (id, filter, count): (i64, &[u8], u64), lane: &LaneId) {
+        if let Err(damaged) = self.window().add_run(id, filter, count) {
+            // The run is asked for each digest, which is slower and as exact.
+            tracing::warn!(scope = self.scope, %lane, "{damaged}");
+        }
+    }
+
+    /// A run of its own has these digests, which are ascending; none of its rows is newer than this time.
+    pub(crate) fn cooled(
+        &self,
+        run: (i64, &[u8], u64),
+        digests: &[Digest],
+        newest: SystemTime,
+        held: &Held,
+    ) {
+        self.window().evict(digests, newest);
+        // After that, so that there is memory for its filter.
+        self.add_run(run, &held.id);
+        lock(&self.cool).insert(run.0);
+    }
+
+    /// Whether digests of this run of its own may be in memory, too.
+    pub(crate) fn is_warm(&self, run: i64) -> bool {
+        !lock(&self.cool).contains(&run)
+    }
+
+    /// A run was not there: should it be of a former layout, somebody looks which there are now.
+    pub(crate) fn doubt_foreign(&self) {
+        if self.window().foreign() > 0 {
+            *lock(&self.looked) = None;
+            self.seat.tend();
+        }
+    }
+
+    /// Whether it is in doubt what there is of a former layout, or was looked at so long ago; from now on
+    /// it is not.
+    pub(crate) fn takes_doubt(&self, long: Duration) -> bool {
+        let mut looked = lock(&self.looked);
+        let due = looked.is_none_or(|at| at.elapsed() >= long);
+        if due {
+            *looked = Some(Instant::now());
+        }
+        due
     }
 
     pub(crate) fn id(&self, lane: i64) -> WindowId<'static> {
@@ -153,7 +207,9 @@ impl<S: Store> Lane<S> {
     /// Whether something is packed, or was, and was forgotten while Kafka could still deliver it.
     async fn had_packs(&self, window: &WindowId<'_>) -> Result<bool> {
         let store = &self.group.store;
-        if !store.packs(window, 0, 1).await?.is_empty() || !store.runs(window).await?.is_empty() {
+        if !store.packs(window, 0, 1).await?.is_empty()
+            || !store.runs(window, &[]).await?.is_empty()
+        {
             return Ok(true);
         }
         if self.settings.policies.stale.is_none() {
@@ -182,10 +238,8 @@ impl<S: Store> Loading<'_, S> {
         let store = &self.lane.group.store;
         let policies = &self.lane.settings.policies;
         let row = store.window(&self.id).await?;
-        let foreign = store.foreign(&self.id, self.partitions).await?;
-        if let Some(foreign) = foreign.first()
-            && policies.layout_changed == LayoutChanged::Stop
-        {
+        let widens = policies.layout_changed == LayoutChanged::Widen;
+        if !widens && let Some(foreign) = store.foreign(&self.id, self.partitions).await?.first() {
             return Err(self.changed(foreign));
         }
         let length = self.handler.policy.window.unwrap_or_default();
@@ -198,21 +252,26 @@ impl<S: Store> Loading<'_, S> {
             log: row.log,
             floor: row.floor,
             stale: policies.stale.unwrap_or(Stale::Stop),
-            is_wide: !foreign.is_empty(),
+            widens,
+            looked: Mutex::new(Some(Instant::now())),
+            seat: Arc::clone(&self.lane.seat),
             // Twice, because those who still kept rows then may have done so for a while.
             had_rows: self.handler.mode() == MarkerMode::Packed
                 && row.switched.is_some_and(|since| since < length.time.saturating_mul(2)),
             length,
             rows: Mutex::default(),
+            cool: Mutex::default(),
         };
-        for run in store.runs(&self.id).await? {
-            if let Err(damaged) = open.window().add_run(run.id, &run.filter, run.count) {
-                // The run is asked for each digest, which is slower and as exact.
-                tracing::warn!(scope = self.id.scope, lane = %self.holding.row.id, "{damaged}");
-            }
+        let held = Held { slice: None, ..self.holding.held() };
+        if widens {
+            let (group, budget) = (&*self.lane.group, &self.lane.budget);
+            Widening { group, budget, held: &held, open: &open }.look().await?;
+        }
+        for run in store.runs(&self.id, &[]).await? {
+            open.add_run((run.id, &run.filter, run.count), &held.id);
+            lock(&open.cool).insert(run.id);
         }
         let mut progress = Progress::new(self);
-        let held = Held { slice: None, ..self.holding.held() };
         let mut loaded = Vec::new();
         let mut rows = store.packs(&self.id, 0, PAGE).await?;
         if rows.len() == PAGE as usize {
@@ -221,7 +280,7 @@ impl<S: Store> Loading<'_, S> {
         while let Some(last) = rows.last() {
             let next = self.next(last.id);
             for mut row in rows {
-                let pack = self.decode(&open, &row)?;
+                let pack = self.decode(&row)?;
                 // One that was written from outside of the lane says nothing of how far it is.
                 let its = row.log == open.log && !row.every_slice;
                 open.window().load(&pack, &row, its);
@@ -235,8 +294,10 @@ impl<S: Store> Loading<'_, S> {
                 Err(Error::new(ErrorKind::Transient, message).with_source(error))
             })?;
         }
-        if !foreign.is_empty() {
-            self.widen(&open, &held, &mut loaded, &foreign, &mut progress).await?;
+        // A lane for which they are of a former layout may have put some into runs meanwhile.
+        let known = open.window().runs();
+        for run in store.runs(&self.id, &known).await? {
+            open.add_run((run.id, &run.filter, run.count), &held.id);
         }
         for key in store.given_up_keys(self.id.lane, self.id.scope).await? {
             let digest = open.digest(&key);
@@ -267,50 +328,8 @@ impl<S: Store> Loading<'_, S> {
         Ok(())
     }
 
-    fn decode(&self, open: &Open, row: &PackRow) -> Result<Pack> {
-        Pack::decode(row).map_err(|it| damaged(&self.holding.row.id, open, &it))
-    }
-
-    /// Also learns what was written under another layout; for as long as it is not out of date.
-    async fn widen(
-        &self,
-        open: &Open,
-        held: &Held,
-        loaded: &mut [PackRow],
-        foreign: &[Foreign],
-        progress: &mut Progress<'_>,
-    ) -> Result<()> {
-        let store = &self.lane.group.store;
-        let count: u64 = foreign.iter().map(|it| it.count).sum();
-        tracing::info!(
-            scope = self.id.scope,
-            lane = %self.holding.row.id,
-            digests = count,
-            "the windows of a former layout are loaded, too"
-        );
-        let mut after = 0;
-        loop {
-            let rows = store.foreign_packs(&self.id, self.partitions, after, PAGE).await?;
-            let Some(last) = rows.last() else { return Ok(()) };
-            after = last.id;
-            for row in &rows {
-                let pack = self.decode(open, row)?;
-                open.window().load(&pack, row, false);
-                progress.loaded(u64::from(row.count));
-            }
-            cool(store, held, open, loaded).await?;
-            if open.window().is_over_budget() {
-                return Err(Error::new(
-                    ErrorKind::Config,
-                    format!(
-                        "{}, scope {}: the windows of all partitions of before have {count} \
-                         markers, which do not fit into `packed_memory`: raise it until the change \
-                         has aged out",
-                        self.holding.row.id, self.id.scope
-                    ),
-                ));
-            }
-        }
+    fn decode(&self, row: &PackRow) -> Result<Pack> {
+        Pack::decode(row).map_err(|it| damaged(&self.holding.row.id, self.id.scope, &it))
     }
 
     /// What a lane stops with whose keys may have been seen elsewhere.
@@ -328,8 +347,8 @@ impl<S: Store> Loading<'_, S> {
                 "{}, scope {}: the number of {what} was {before} and is {after}, and packed markers \
                  find a key only where it was seen: {count} of partition {} may be of keys that come \
                  here now. Put the number back; or go on with \
-                 `.layout_changed(LayoutChanged::Widen)`, which loads the markers of all of them until \
-                 they have aged out",
+                 `.layout_changed(LayoutChanged::Widen)`, which asks for the markers of all of them \
+                 until they have aged out",
                 self.holding.row.id, self.id.scope, id.partition
             ),
         )
@@ -338,7 +357,7 @@ impl<S: Store> Loading<'_, S> {
 
 /// Says how far the loading is.
 struct Progress<'a> {
-    lane: &'a crate::lane::LaneId,
+    lane: &'a LaneId,
     scope: &'a str,
     loaded: u64,
     began: Instant,

@@ -490,15 +490,27 @@ pub trait Store: Lends<Self::Connection> + Clone + Send + Sync + 'static {
         std::future::ready(Ok(Vec::new()))
     }
 
-    /// The runs of a window, oldest first.
+    /// The runs of a window but for those with these numbers, oldest first.
     ///
     /// # Errors
     /// When the database fails.
-    fn runs(&self, _window: &WindowId<'_>) -> impl Future<Output = Result<Vec<Run>, Error>> + Send {
+    fn runs(
+        &self,
+        _window: &WindowId<'_>,
+        _but: &[i64],
+    ) -> impl Future<Output = Result<Vec<Run>, Error>> + Send {
         std::future::ready(Ok(Vec::new()))
     }
 
-    /// Which of these digests are in one of these runs, in order; within a lane's transaction.
+    /// The runs with these numbers, of whichever window, as far as they are there.
+    ///
+    /// # Errors
+    /// When the database fails.
+    fn runs_of(&self, _runs: &[i64]) -> impl Future<Output = Result<Vec<Run>, Error>> + Send {
+        std::future::ready(Ok(Vec::new()))
+    }
+
+    /// For each of these whether the digest is in its run, in order; within a lane's transaction.
     ///
     /// # Errors
     /// [`Transient`](crate::ErrorKind::Transient) when one of the runs is not there, or the transaction
@@ -507,8 +519,7 @@ pub trait Store: Lends<Self::Connection> + Clone + Send + Sync + 'static {
     fn in_runs(
         &self,
         _tx: &mut Self::Tx,
-        _runs: &[i64],
-        _digests: &[Digest],
+        _asked: &[(i64, Digest)],
     ) -> impl Future<Output = Result<Vec<bool>, Error>> + Send {
         std::future::ready(Err(unpacked::<Self>()))
     }
@@ -526,11 +537,12 @@ pub trait Store: Lends<Self::Connection> + Clone + Send + Sync + 'static {
         std::future::ready(Ok(Vec::new()))
     }
 
-    /// The rows of that, in runs or not, in the order of their numbers from after this one.
+    /// The rows of that, in runs or not, in the order of their numbers from after this one, without
+    /// their contents (`data` is empty).
     ///
     /// # Errors
     /// When the database fails.
-    fn foreign_packs(
+    fn foreign_heads(
         &self,
         _window: &WindowId<'_>,
         _partitions: i32,
@@ -572,6 +584,9 @@ pub trait Store: Lends<Self::Connection> + Clone + Send + Sync + 'static {
     /// its own; answers its number, or `None` as [`repack`](Self::repack) answers no. The rows are of the
     /// run's window alone: one that is for every slice is in no run, where other slices would not find
     /// it.
+    ///
+    /// The window may be of another lane than the held one, whoever has that: for rows of a former
+    /// layout. The owner of that lane is not disturbed, but for a moment if it is being taken.
     ///
     /// # Errors
     /// When the database fails.

@@ -56,8 +56,10 @@ pub struct Settings {
     pub queue_bytes: usize,
     /// How markers are kept by handlers that can keep them so: `rows` or `packed`.
     pub markers: String,
-    /// Whether the windows of a former layout are loaded, where that changed.
+    /// Whether the windows of a former layout are asked, where that changed.
     pub widen: bool,
+    /// The memory of all windows, in bytes.
+    pub packed_memory: Option<usize>,
     /// What all handlers do when they fail, and the like.
     pub policy: Said,
     /// A topic for dead letters.
@@ -210,6 +212,9 @@ impl Settings {
         }
         let policy = self.policy.policy();
         let formed = self.in_form(policy);
+        if let Some(bytes) = self.packed_memory {
+            builder = builder.packed_memory(bytes);
+        }
         if self.widen {
             builder = builder.layout_changed(LayoutChanged::Widen);
         }

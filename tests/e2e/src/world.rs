@@ -112,6 +112,7 @@ impl World {
             queue_bytes: 32 << 20,
             markers: std::env::var("IDEM_TEST_MARKERS").unwrap_or_else(|_| "rows".into()),
             widen: false,
+            packed_memory: None,
             policy: Said::default(),
             dead_letter_topic: None,
             keep_unmatched: false,

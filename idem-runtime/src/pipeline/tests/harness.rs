@@ -15,7 +15,7 @@ use crate::lane::{LaneId, LaneRow, Owner};
 use crate::letters::DeadLetters;
 use crate::marker::MarkerState;
 use crate::memory::{Memory, Point};
-use crate::packed::{Budget, Pack, PackRow};
+use crate::packed::{Budget, Filters, Pack, PackRow};
 use crate::pipeline::care::Care;
 use crate::pipeline::lane::{Lane, LaneEnd};
 use crate::pipeline::policy::LaneSettings;
@@ -81,6 +81,7 @@ impl World {
             rules: Rules::default(),
             told: Told::default(),
             found: OnceLock::new(),
+            filters: Filters::default(),
         };
         Self {
             store,
@@ -134,6 +135,7 @@ impl World {
             rules: rules.clone(),
             told: Told::default(),
             found: OnceLock::new(),
+            filters: Filters::default(),
         };
         change(&mut group);
         self.group = Arc::new(group);

@@ -31,6 +31,7 @@ mod packed;
 mod packed_layout;
 mod packed_runs;
 mod packed_tending;
+mod packed_widen;
 mod parking;
 mod refused;
 mod releasing;

@@ -105,6 +105,7 @@ impl Member {
             rules: Rules::default(),
             told: Told::default(),
             found,
+            filters: crate::packed::Filters::default(),
         };
         Self { group, logs: logs.clone() }
     }

@@ -15,7 +15,7 @@ use crate::pipeline::policy::{LayoutChanged, Stale};
 use crate::policy::{Markers, Policy, Retry, Window};
 use crate::store::{Claim, Writer};
 
-fn bill(policy: Policy) -> Vec<Registered<Memory>> {
+pub(super) fn bill(policy: Policy) -> Vec<Registered<Memory>> {
     let mut bill = Registered::of::<Bill>();
     bill.policy = policy;
     vec![bill]

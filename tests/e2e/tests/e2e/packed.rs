@@ -109,3 +109,60 @@ async fn a_topic_that_grows_stops_its_lanes_until_they_may_widen() {
     let moved = (2..5).map(|it| world.kafka.bounds(&world.topic, it).1).sum::<i64>();
     assert!(moved > 100, "{moved} keys are elsewhere now");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_former_layout_that_does_not_fit_into_memory_is_known_in_all_partitions() {
+    const ORDERS: i64 = 20_000;
+    let mut world = world("packed_widen", 2).await;
+    world.settings.handlers = vec!["bill_many".into()];
+    // Each of the lanes that there will be would have twice its part of it.
+    world.settings.packed_memory = Some(1 << 20);
+    world.settings.widen = true;
+    let orders = world.orders(0, ORDERS);
+    world.produce(&orders);
+    let (handle, run) = begin(world.settings.build().await.unwrap());
+    world.until_drained().await;
+    handle.shutdown();
+    run.await.unwrap().unwrap();
+    let before = world.ends();
+    world.kafka.add_partitions(&world.topic, 6).await;
+    world.partitions = 6;
+
+    // All of them again, most of them in other partitions than before; and those who put the former layout
+    // into runs are killed.
+    world.produce(&orders);
+    let settings = world.settings.instance("one");
+    for kill in 0..3 {
+        let mut consumer = world.start_working(&settings).await;
+        until("it has begun", async || {
+            rows(&world, "runs").await > 0 || world.positions().await > before + kill * 2_000
+        })
+        .await;
+        consumer.kill();
+    }
+    let (handle, run) = begin(world.settings.build().await.unwrap());
+    world.until_drained().await;
+    assert_eq!(world.invoices().await, (ORDERS, ORDERS));
+    let moved = (2..6).map(|it| world.kafka.bounds(&world.topic, it).1).sum::<i64>();
+    assert!(moved > ORDERS / 2, "{moved} keys are elsewhere now");
+    // There is one copy of what all lanes ask for.
+    let schema = &world.settings.schema;
+    let copies = format!(
+        "select (select count(*) from {schema}.packs where partitions = 2 and run_id is null),
+                (select sum(digests)::bigint from {schema}.runs
+                 where run_id in (select run_id from {schema}.packs where partitions = 2))"
+    );
+    let copies: (i64, i64) =
+        sqlx::query_as(AssertSqlSafe(copies)).fetch_one(&world.db).await.unwrap();
+    assert_eq!(copies, (0, ORDERS));
+
+    // A key of the former layout that is forgotten is new, in whatever partition.
+    let store = world.settings.store().await.unwrap();
+    let key = idem::Key::new(orders[7].event_id.as_str()).unwrap();
+    assert!(store.forget_marker("bill_many", &key).await.unwrap());
+    world.produce(&orders[..100]);
+    world.until_drained().await;
+    assert_eq!(world.invoices().await, (ORDERS + 1, ORDERS));
+    handle.shutdown();
+    run.await.unwrap().unwrap();
+}

@@ -1,0 +1,142 @@
+//! What was packed under a former layout, when the topic had another number of partitions or the lane
+//! another number of slices: a key that was seen elsewhere may come here now.
+//!
+//! All of that is in runs, of which each lane has the filters, and is asked for in the database. Whoever
+//! finds rows in no run writes one, also for rows of other lanes: a run changes nothing of what is
+//! known, rows that are in one still say whose they are, and their own lane forgets both. So there is
+//! one copy of what all lanes ask for, and who is interrupted leaves the rows, or a run, to the next.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::group::Group;
+use crate::lane::{Held, Slice};
+use crate::packed::{Asked, Budget, PackRow, Run, WindowId};
+use crate::pipeline::tend::{RUN, chunks, write_run};
+use crate::pipeline::windows::Open;
+use crate::store::Store;
+
+/// How many rows are asked for at once.
+const PAGE: u32 = 4096;
+
+/// How many runs are asked for at once, with their filters.
+const FILTERS: usize = 16;
+
+/// A window that also asks for what was packed under a former layout.
+pub(crate) struct Widening<'a, S: Store> {
+    pub(crate) group: &'a Group<S>,
+    pub(crate) budget: &'a Arc<Budget>,
+    /// The lane; its slice is of no meaning.
+    pub(crate) held: &'a Held,
+    pub(crate) open: &'a Open,
+}
+
+impl<S: Store> Widening<'_, S> {
+    /// Finds out which runs of a former layout there are, and writes those that are missing. The window
+    /// asks these from then on, and no others.
+    ///
+    /// # Errors
+    /// [`Fenced`](ErrorKind::Fenced) when the lane is not held any more. Otherwise when the database
+    /// fails, or what it has is damaged.
+    pub(crate) async fn look(&self) -> Result<()> {
+        loop {
+            let rows = self.rows().await?;
+            if self.complete(&rows).await? {
+                let runs: BTreeSet<i64> = rows.iter().filter_map(|row| row.run).collect();
+                if let Some(asked) = self.asked(&runs).await? {
+                    self.open.window().ask_also(asked);
+                    return Ok(());
+                }
+            }
+            // Rows went, or were written or put into runs by others: what there is now is looked at.
+            self.check_held().await?;
+        }
+    }
+
+    /// The rows of a former layout, but for those that the window has as its own.
+    async fn rows(&self) -> Result<Vec<PackRow>> {
+        let id = self.open.id(self.held.number);
+        let (mut rows, mut after) = (Vec::new(), 0);
+        loop {
+            let page =
+                self.group.store.foreign_heads(&id, self.open.partitions, after, PAGE).await?;
+            let Some(last) = page.last() else { return Ok(rows) };
+            after = last.id;
+            let own = |row: &PackRow| row.lane == id.lane && row.slice == id.slice;
+            rows.extend(page.into_iter().filter(|row| !own(row)));
+        }
+    }
+
+    /// Puts those that are in no run into one; answers whether there was nothing to do.
+    async fn complete(&self, rows: &[PackRow]) -> Result<bool> {
+        type Place = (i64, Option<(u16, u16)>);
+        let mut windows = BTreeMap::<Place, Vec<&PackRow>>::new();
+        for row in rows.iter().filter(|row| row.run.is_none()) {
+            let slice = row.slice.map(|it| (it.index, it.of));
+            windows.entry((row.lane, slice)).or_default().push(row);
+        }
+        // Each lane begins with its own, and then with those after it, so that not all do the same.
+        let at = (self.held.number, None);
+        let first: Vec<_> = windows.range(at..).collect();
+        for (&(lane, slice), rows) in first.into_iter().chain(windows.range(..at)) {
+            let slice = slice.map(|(index, of)| Slice { index, of });
+            let window = WindowId { lane, scope: self.open.scope, slice };
+            let mut rows = rows.clone();
+            rows.sort_by_key(|row| (row.last_at, row.id));
+            for rows in chunks(&rows, RUN) {
+                let ids: Vec<i64> = rows.iter().map(|row| row.id).collect();
+                let (store, held) = (&self.group.store, self.held);
+                if let Some(written) = write_run(store, held, &window, &ids).await? {
+                    tracing::info!(
+                        lane = %held.id,
+                        scope = self.open.scope,
+                        of_lane = lane,
+                        digests = written.digests.len(),
+                        "packed markers of a former layout are asked for in the database"
+                    );
+                }
+            }
+        }
+        Ok(windows.is_empty())
+    }
+
+    /// These runs with their filters; `None` when one is gone.
+    async fn asked(&self, runs: &BTreeSet<i64>) -> Result<Option<Vec<Asked>>> {
+        let mut asked = Vec::with_capacity(runs.len());
+        let mut missing = Vec::new();
+        for id in runs {
+            match self.open.window().asked(*id) {
+                Some(run) => asked.push(run),
+                None => missing.push(*id),
+            }
+        }
+        for missing in missing.chunks(FILTERS) {
+            let found = self.group.store.runs_of(missing).await?;
+            if found.len() != missing.len() {
+                return Ok(None);
+            }
+            asked.extend(found.iter().map(|run| self.with_filter(run)));
+        }
+        Ok(Some(asked))
+    }
+
+    fn with_filter(&self, run: &Run) -> Asked {
+        self.group.filters.add(self.budget, run).unwrap_or_else(|damaged| {
+            // The run is asked for each digest, which is slower and as exact.
+            tracing::warn!(scope = self.open.scope, lane = %self.held.id, "{damaged}");
+            Asked::always(run.id)
+        })
+    }
+
+    async fn check_held(&self) -> Result<()> {
+        let row = self.group.store.read(&Held { slice: None, ..self.held.clone() }).await?;
+        match row.is_some_and(|row| row.token == self.held.token) {
+            true => Ok(()),
+            false => {
+                let message = format!("{}: another owner took the lane", self.held.id);
+                Err(Error::new(ErrorKind::Fenced, message))
+            }
+        }
+    }
+}
