@@ -43,8 +43,9 @@ with locked as materialized (
     order by pack.pack_id
     for update of pack
 ), added as (
-    insert into {schema}.runs (lane_id, scope, slices, slice, digests, filter)
-    select lane_id, $4, $5, $6, $7, $8
+    insert into {schema}.runs (run_id, lane_id, scope, slices, slice, digests, filter)
+    overriding system value
+    select $10, lane_id, $4, $5, $6, $7, $8
     from fence
     where (select count(*) from chosen) = cardinality($3::bigint[])
     returning run_id
@@ -136,7 +137,7 @@ pub(crate) async fn add(
     held: &Held,
     rows: &[i64],
     run: &NewRun<'_>,
-) -> Result<Option<i64>> {
+) -> Result<bool> {
     const DOING: &str = "writing a run of packed markers";
     let failed = |error| failed(DOING, error);
     let (slices, slice) = columns(run.window.slice);
@@ -150,10 +151,11 @@ pub(crate) async fn add(
         .bind(slice)
         .bind(i64::try_from(run.count).unwrap_or(i64::MAX))
         .bind(run.filter)
-        .bind(run.window.lane);
+        .bind(run.window.lane)
+        .bind(run.id);
     let Some((id,)) = session.optional(add).await.map_err(failed)? else {
         session.finish(DOING).await?;
-        return Ok(None);
+        return Ok(false);
     };
     for digests in run.digests.chunks(CHUNK) {
         let add = sqlx::query(store.sql.add_run_blocks.clone())
@@ -163,7 +165,7 @@ pub(crate) async fn add(
         session.execute(add).await.map_err(failed)?;
     }
     session.finish(DOING).await?;
-    Ok(Some(id))
+    Ok(true)
 }
 
 /// In the snapshot of this transaction a run may not be there yet, whose digests its owner has put out

@@ -262,7 +262,7 @@ impl Store for Postgres {
         packs::repack(&self.inner, held, remove, insert).await
     }
 
-    async fn add_run(&self, held: &Held, rows: &[i64], run: &NewRun<'_>) -> Result<Option<i64>> {
+    async fn add_run(&self, held: &Held, rows: &[i64], run: &NewRun<'_>) -> Result<bool> {
         runs::add(&self.inner, held, rows, run).await
     }
 

@@ -25,9 +25,8 @@ order by run_id
 ";
 
 pub(crate) const ADD: &str = "
-insert into {schema}runs (lane_id, scope, slices, slice, digests, filter)
-values (?1, ?2, ?3, ?4, ?5, ?6)
-returning run_id
+insert into {schema}runs (run_id, lane_id, scope, slices, slice, digests, filter)
+values (?1, ?2, ?3, ?4, ?5, ?6, ?7)
 ";
 
 pub(crate) const ADD_BLOCK: &str =
@@ -104,53 +103,48 @@ pub(crate) async fn add(
     held: &Held,
     rows: &[i64],
     run: &NewRun<'_>,
-) -> Result<Option<i64>> {
+) -> Result<bool> {
     const DOING: &str = "writing a run of packed markers";
     let mut tx = Tx::begin(&store.writers).await?;
     let added = async {
         let of = (run.window.lane, run.window.scope);
         let found = there(store, &mut tx, held, of, rows).await?;
         if found.is_none() {
-            return Ok(None);
+            return Ok(false);
         }
         write(store, &mut tx, rows, run).await.map_err(|error| failed(DOING, error))
     };
     match added.await {
         // What was written of it is undone.
-        Ok(None) => {
+        Ok(false) => {
             tx.rollback().await;
-            Ok(None)
+            Ok(false)
         }
         added => finish(tx, added, DOING).await,
     }
 }
 
-async fn write(
-    store: &Inner,
-    tx: &mut Tx,
-    rows: &[i64],
-    run: &NewRun<'_>,
-) -> sqlx::Result<Option<i64>> {
+async fn write(store: &Inner, tx: &mut Tx, rows: &[i64], run: &NewRun<'_>) -> sqlx::Result<bool> {
     let (slices, slice) = columns(run.window.slice);
-    let id: i64 = sqlx::query_scalar(store.sql.add_run.clone())
+    sqlx::query(store.sql.add_run.clone())
+        .bind(run.id)
         .bind(run.window.lane)
         .bind(run.window.scope)
         .bind(slices)
         .bind(slice)
         .bind(i64::try_from(run.count).unwrap_or(i64::MAX))
         .bind(run.filter)
-        .fetch_one(tx.connection())
+        .execute(tx.connection())
         .await?;
     for block in run.digests.chunks(BLOCK * 16) {
-        let add = sqlx::query(store.sql.add_run_block.clone()).bind(id);
+        let add = sqlx::query(store.sql.add_run_block.clone()).bind(run.id);
         let add = add.bind(block.get(..16).unwrap_or_default()).bind(block);
         add.execute(tx.connection()).await?;
     }
     let numbers = numbers(rows).map_err(undecodable)?;
-    let mark = sqlx::query(store.sql.mark_in_run.clone()).bind(id).bind(numbers);
+    let mark = sqlx::query(store.sql.mark_in_run.clone()).bind(run.id).bind(numbers);
     let mark = mark.bind(slices).bind(slice).execute(tx.connection()).await?;
-    let all = usize::try_from(mark.rows_affected()) == Ok(rows.len());
-    Ok(all.then_some(id))
+    Ok(usize::try_from(mark.rows_affected()) == Ok(rows.len()))
 }
 
 pub(crate) async fn contain(

@@ -49,8 +49,8 @@ async fn a_forgotten_instance_leaves_no_packed_markers() {
     store.commit(tx).await.unwrap();
     let window = WindowId { lane: held.number, scope: "bill", slice: None };
     let row = store.packs(&window, 0, 9).await.unwrap()[0].id;
-    let run = NewRun { window, count: 1, filter: &[], digests: &digest.to_bytes() };
-    assert!(store.add_run(&held, &[row], &run).await.unwrap().is_some());
+    let run = NewRun { id: 7, window, count: 1, filter: &[], digests: &digest.to_bytes() };
+    assert!(store.add_run(&held, &[row], &run).await.unwrap());
     assert!(store.forget_packs(&held, "bill", &[], Some(1)).await.unwrap());
 
     fixture.run("update idem_instances set seen_at = 0").await;

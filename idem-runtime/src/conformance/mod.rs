@@ -333,6 +333,7 @@ macro_rules! conformance {
         runs::several_runs_are_asked_at_once
         runs::a_run_is_listed_and_its_rows_are_not_loaded_any_more
         runs::a_run_of_rows_that_are_not_all_there_is_not_written
+        runs::a_run_needs_a_number_that_no_other_has
         runs::a_run_goes_with_the_last_of_its_rows
         runs::a_run_of_a_slice_is_its_own
         runs::a_run_of_another_lanes_rows_is_written_by_whoever_has_a_lane

@@ -133,12 +133,13 @@ pub(super) async fn add_run_of<H: Harness>(
     digests.sort_unstable();
     let bytes: Vec<u8> = digests.iter().flat_map(|digest| digest.to_bytes()).collect();
     let run = NewRun {
+        id: NewRun::unused(),
         window,
         count: u64::try_from(digests.len()).unwrap(),
         filter: b"a filter",
         digests: &bytes,
     };
-    harness.store().add_run(held, rows, &run).await.unwrap()
+    harness.store().add_run(held, rows, &run).await.unwrap().then_some(run.id)
 }
 
 /// Asks in a batch of its own which of these digests are in the runs.

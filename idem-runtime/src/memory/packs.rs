@@ -23,7 +23,6 @@ pub(super) struct Packs {
     /// The floors of windows, by lane and scope, each with the log that its offsets are of.
     pub(super) floors: BTreeMap<(i64, String), (i32, i64)>,
     pub(super) next_row: i64,
-    next_run: i64,
 }
 
 #[derive(Debug, Clone)]
@@ -194,7 +193,7 @@ impl Data {
         true
     }
 
-    pub(super) fn add_run(&mut self, held: &Held, rows: &[i64], new: &NewRun<'_>) -> Option<i64> {
+    pub(super) fn add_run(&mut self, held: &Held, rows: &[i64], new: &NewRun<'_>) -> Result<bool> {
         let of_window = |id: &i64| {
             let row = self.packs.rows.get(id);
             row.is_some_and(|(_, row)| !row.every_slice && slice_of(row) == wanted(&new.window))
@@ -203,10 +202,13 @@ impl Data {
             || !self.are_there(new.window.lane, new.window.scope, rows)
             || !rows.iter().all(of_window)
         {
-            return None;
+            return Ok(false);
         }
-        self.packs.next_run += 1;
-        let id = self.packs.next_run;
+        let id = new.id;
+        if self.packs.runs.contains_key(&id) {
+            let message = format!("there is a run {id} of packed markers already");
+            return Err(Error::new(ErrorKind::Store, message));
+        }
         let digest = |bytes: &[u8]| bytes.try_into().ok().map(|it| Digest::from_bytes(it).0);
         let run = RunRow {
             lane: new.window.lane,
@@ -221,7 +223,7 @@ impl Data {
                 row.run = Some(id);
             }
         }
-        Some(id)
+        Ok(true)
     }
 
     pub(super) fn forget_packs(

@@ -420,9 +420,9 @@ impl Store for Memory {
         Ok(self.shared.change(|state| state.data.repack(held, remove, insert)))
     }
 
-    async fn add_run(&self, held: &Held, rows: &[i64], run: &NewRun<'_>) -> Result<Option<i64>> {
+    async fn add_run(&self, held: &Held, rows: &[i64], run: &NewRun<'_>) -> Result<bool> {
         self.enter(Point::AddRun).await?;
-        Ok(self.shared.change(|state| state.data.add_run(held, rows, run)))
+        self.shared.change(|state| state.data.add_run(held, rows, run))
     }
 
     async fn forget_packs(

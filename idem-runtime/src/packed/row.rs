@@ -2,6 +2,8 @@
 
 use std::time::{Duration, SystemTime};
 
+use uuid::Uuid;
+
 use crate::lane::{LaneId, Slice};
 
 /// How many digests a block of a run has at most: so many fit into a page of a table without being
@@ -110,6 +112,8 @@ pub struct Foreign {
 /// A run to be written: digests that do not fit into memory, in their order.
 #[derive(Debug, Clone, Copy)]
 pub struct NewRun<'a> {
+    /// Its number, which no other run has, nor had ([`unused`](Self::unused)).
+    pub id: i64,
     /// The window.
     pub window: WindowId<'a>,
     /// How many digests.
@@ -118,6 +122,14 @@ pub struct NewRun<'a> {
     pub filter: &'a [u8],
     /// The digests, 16 bytes each, ascending and without duplicates.
     pub digests: &'a [u8],
+}
+
+impl NewRun<'_> {
+    /// A number for a run, made at random: a database that lost its last transactions gives the numbers
+    /// of those again, and whoever knew a lost run would take another one for it.
+    pub fn unused() -> i64 {
+        Uuid::new_v4().as_u128() as i64 & i64::MAX
+    }
 }
 
 /// A run as the database has it, without its digests.

@@ -27,15 +27,15 @@ pub(crate) enum Look {
 }
 
 /// The digests of a lane and scope, or of a slice: those of rows that are in no run, in memory; of the
-/// others, and of what was written under a former layout, the filters of their runs; and keys that were given up on, which never age. It changes only
-/// after what it is told was committed.
+/// others, and of what was written under a former layout, the filters of their runs; and keys that were
+/// given up on, which never age. It changes only after what it is told was committed.
 #[derive(Debug)]
 pub(crate) struct Window {
     /// The number of the lane's log.
     log: i32,
     eras: Eras,
     table: Table,
-    /// Oldest first.
+    /// Its own.
     runs: Vec<Run>,
     /// Of a former layout.
     foreign: Vec<Asked>,
@@ -103,12 +103,12 @@ impl Window {
         self.forever.contains(&digest)
     }
 
-    /// All runs of its own, oldest first.
+    /// All runs of its own.
     pub(crate) fn runs(&self) -> Vec<i64> {
         self.runs.iter().map(|run| run.id).collect()
     }
 
-    /// The runs that this digest may be in, oldest first, and then those of a former layout: those to ask.
+    /// The runs that this digest may be in, and then those of a former layout: those to ask.
     pub(crate) fn ask(&self, digest: Digest) -> impl Iterator<Item = i64> {
         let own = self.runs.iter().filter(move |run| run.may_contain(digest)).map(|run| run.id);
         let foreign = self.foreign.iter().filter(move |run| run.may_contain(digest));

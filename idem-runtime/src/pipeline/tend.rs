@@ -373,9 +373,10 @@ pub(crate) async fn write_run<S: Store>(
     let filter = Filter::build(&digests).to_bytes();
     let bytes: Vec<u8> = digests.iter().flat_map(|digest| digest.to_bytes()).collect();
     let count = digests.len() as u64;
-    let run = NewRun { window: *window, count, filter: &filter, digests: &bytes };
-    let run = store.add_run(held, rows, &run).await?;
-    Ok(run.map(|run| Written { run, digests, filter }))
+    let id = NewRun::unused();
+    let run = NewRun { id, window: *window, count, filter: &filter, digests: &bytes };
+    let written = store.add_run(held, rows, &run).await?;
+    Ok(written.then_some(Written { run: id, digests, filter }))
 }
 
 /// What these rows have, ascending, and whether none of them is in a run; `None` when one is gone.

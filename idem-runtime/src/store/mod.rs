@@ -490,7 +490,7 @@ pub trait Store: Lends<Self::Connection> + Clone + Send + Sync + 'static {
         std::future::ready(Ok(Vec::new()))
     }
 
-    /// The runs of a window but for those with these numbers, oldest first.
+    /// The runs of a window but for those with these numbers, in the order of their numbers.
     ///
     /// # Errors
     /// When the database fails.
@@ -581,7 +581,7 @@ pub trait Store: Lends<Self::Connection> + Clone + Send + Sync + 'static {
     }
 
     /// Writes a run with the digests of these rows, which are in it from then on, in a transaction of
-    /// its own; answers its number, or `None` as [`repack`](Self::repack) answers no. The rows are of the
+    /// its own; answers whether that was done, as [`repack`](Self::repack) does. The rows are of the
     /// run's window alone: one that is for every slice is in no run, where other slices would not find
     /// it.
     ///
@@ -595,7 +595,7 @@ pub trait Store: Lends<Self::Connection> + Clone + Send + Sync + 'static {
         _held: &Held,
         _rows: &[i64],
         _run: &NewRun<'_>,
-    ) -> impl Future<Output = Result<Option<i64>, Error>> + Send {
+    ) -> impl Future<Output = Result<bool, Error>> + Send {
         std::future::ready(Err(unpacked::<Self>()))
     }
 
