@@ -487,7 +487,7 @@ impl History {
 
 #[tokio::test(start_paused = true)]
 async fn whatever_grows_and_dies_and_is_forgotten_each_key_is_worked_once() {
-    for seed in 0..12 {
+    for seed in 0..40 {
         let mut history = History::new(seed);
         for _ in 0..60 {
             history.step().await;
