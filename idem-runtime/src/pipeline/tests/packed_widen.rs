@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::harness::{World, ids, quiet, until};
+use super::harness::{Running, World, ids, quiet, until};
 use super::packed::PACKED;
 use super::packed_layout::bill;
 use super::slices::{SLICES, produce};
@@ -15,6 +15,7 @@ use crate::memory::Point;
 use crate::packed::Budget;
 use crate::pipeline::policy::LayoutChanged;
 use crate::policy::{Policy, Window};
+use crate::random::Random;
 
 /// Two partitions that have done these, one half each, a batch for each event; then there are three, and
 /// no memory for windows.
@@ -386,4 +387,115 @@ async fn what_a_lane_still_packs_under_the_former_layout_is_found_a_while_later(
     assert_eq!(world.bills().len(), 6);
     former.finish().await;
     lane.finish().await;
+}
+
+/// A topic that grows, with a lane for each partition, in slices that change. In one layout an event
+/// comes to one place, as with a producer that finds the partition by the key.
+struct History {
+    world: World,
+    random: Random,
+    lanes: Vec<Running>,
+    /// How often each event is to be billed, and whether it is known.
+    events: Vec<(usize, bool)>,
+}
+
+impl History {
+    fn new(seed: u64) -> Self {
+        let mut world = World::of(bill(PACKED), 1);
+        world.settings.policies.layout_changed = LayoutChanged::Widen;
+        world.settings.tend_interval = Duration::from_millis(100);
+        let (random, events) = (Random(seed), vec![(0, false); 40]);
+        let mut history = Self { world, random, lanes: Vec::new(), events };
+        history.start(0);
+        history
+    }
+
+    fn start(&mut self, partition: usize) {
+        self.world.budget = Budget::new(self.random.pick(&[0, 4000, 1 << 20]));
+        self.world.settings.max_batch = self.random.pick(&[1, 3, 50]);
+        let lane = self.world.start(i32::try_from(partition).unwrap());
+        self.lanes.insert(partition, lane);
+    }
+
+    fn produce(&mut self) {
+        for _ in 0..=self.random.below(12) {
+            let event = self.random.below(self.events.len());
+            let partition = event % self.lanes.len();
+            let message = (format!("c{event}"), format!("e{event}"));
+            self.world.broker.produce_keyed(i32::try_from(partition).unwrap(), [message]);
+            let (billed, known) = &mut self.events[event];
+            *billed += usize::from(!*known);
+            *known = true;
+        }
+    }
+
+    async fn drain(&self) {
+        for partition in 0..self.lanes.len() {
+            let partition = i32::try_from(partition).unwrap();
+            self.world.worked(partition, self.world.end(partition)).await;
+        }
+    }
+
+    async fn change_layout(&mut self) {
+        self.drain().await;
+        for lane in std::mem::take(&mut self.lanes) {
+            match self.random.below(2) {
+                0 => lane.kill().await,
+                _ => lane.finish().await,
+            }
+        }
+        if self.random.below(2) == 0 {
+            self.world.broker.add_partitions(1 + self.random.below(2));
+        }
+        self.world.set_handlers(bill(PACKED.slices(self.random.pick(&[1, 2, SLICES]))));
+        let partitions = self.world.broker.state().logs.len();
+        for partition in 0..partitions {
+            self.start(partition);
+        }
+    }
+
+    async fn forget(&mut self) {
+        self.drain().await;
+        let event = self.random.below(self.events.len());
+        let known = std::mem::take(&mut self.events[event].1);
+        assert_eq!(self.world.forget(&format!("e{event}")).await, known, "e{event}");
+    }
+
+    async fn step(&mut self) {
+        match self.random.below(10) {
+            0 => self.change_layout().await,
+            1 => self.forget().await,
+            2 | 3 => {
+                let partition = self.random.below(self.lanes.len());
+                self.lanes.remove(partition).kill().await;
+                self.start(partition);
+            }
+            4 => self.drain().await,
+            5 => quiet(Duration::from_millis(150)).await,
+            _ => self.produce(),
+        }
+    }
+
+    fn check(&self) {
+        let bills = self.world.bills();
+        for (event, (billed, _)) in self.events.iter().enumerate() {
+            let id = format!("e{event}");
+            assert_eq!(bills.iter().filter(|it| **it == id).count(), *billed, "{id}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn whatever_grows_and_dies_and_is_forgotten_each_key_is_worked_once() {
+    for seed in 0..40 {
+        let mut history = History::new(seed);
+        for _ in 0..60 {
+            history.step().await;
+        }
+        history.drain().await;
+        history.check();
+        for lane in history.lanes {
+            lane.finish().await;
+        }
+    }
 }
