@@ -239,6 +239,13 @@ fn a_damaged_filter_is_said_with_its_run_and_nothing_in_the_run_is_missed() {
 }
 
 #[test]
+fn a_run_from_which_a_key_was_forgotten_keeps_its_filter() {
+    let mut window = window();
+    window.add_run(9, &filter([Digest(1), Digest(2)]), 1).unwrap();
+    assert_eq!(window.look_all(&[Digest(1), Digest(u128::MAX)]), [Look::Ask, Look::New]);
+}
+
+#[test]
 fn what_is_known_for_ever_does_not_age() {
     let mut window = window();
     window.learn(&[(0, Digest(1)), (1, Digest(2))], at(0));
