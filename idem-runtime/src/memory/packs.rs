@@ -328,7 +328,10 @@ impl State {
         });
         let runs = runs.collect::<Result<Vec<_>>>()?;
         let known = |digest: &Digest| runs.iter().any(|run| run.digests.contains(&digest.0));
-        Ok(digests.iter().map(known).collect())
+        let known: Vec<bool> = digests.iter().map(known).collect();
+        self.counts.asks += 1;
+        self.counts.answers += known.iter().filter(|known| **known).count();
+        Ok(known)
     }
 
     /// One try at taking a key from outside of its lane; `None` when it has to wait.
