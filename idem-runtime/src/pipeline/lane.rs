@@ -297,6 +297,7 @@ impl<S: Store> Lane<S> {
             early: self.settings.policies.stale.is_some(),
             seat: Arc::clone(&self.seat),
             interval: self.settings.tend_interval,
+            portions: self.settings.portions,
         };
         tending.begin()
     }

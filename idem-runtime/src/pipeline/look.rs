@@ -30,6 +30,9 @@ impl<S: Store> Lane<S> {
     pub(super) async fn look_at_log(&self, holding: &Holding) -> Option<Tenure> {
         let row = &holding.row;
         let id = &row.id;
+        if self.seat.take_went_back() {
+            return Some(Tenure::Lost(Standing::WentBack));
+        }
         if self.seat.take_doubt() {
             return Some(Tenure::Failed(Error::new(
                 ErrorKind::Kafka,

@@ -15,20 +15,11 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::group::Group;
 use crate::lane::{Held, LaneId};
 use crate::packed::{Damaged, Digest, Filter, NewRun, Pack, PackRow, Repack};
+use crate::pipeline::policy::Portions;
 use crate::pipeline::source::{Seat, Source};
 use crate::pipeline::take::survey;
 use crate::pipeline::windows::{Open, Windows, before, lock};
 use crate::store::Store;
-
-/// Rows with fewer digests are joined,
-const SMALL: u32 = 512;
-/// when there are so many of them,
-const MANY: usize = 32;
-/// to rows of about so many.
-const JOINED: u64 = 4096;
-
-/// How many digests a run has at most.
-const RUN: u64 = 1 << 20;
 
 /// How many rows are asked for at once.
 const PAGE: u32 = 1000;
@@ -58,6 +49,7 @@ pub(crate) struct Tending<S: Store> {
     /// Tells how far the lane is.
     pub(crate) seat: Arc<Seat>,
     pub(crate) interval: Duration,
+    pub(crate) portions: Portions,
 }
 
 impl<S: Store> Tending<S> {
@@ -72,6 +64,17 @@ impl<S: Store> Tending<S> {
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
+            // All of them before anything is changed: numbers of what was lost are given again.
+            for open in self.windows.iter().flat_map(Windows::all) {
+                match self.went_back(open).await {
+                    Ok(false) => {}
+                    Ok(true) => {
+                        self.seat.went_back();
+                        return;
+                    }
+                    Err(_) => lock(&open.rows).clear(),
+                }
+            }
             for open in self.windows.iter().flat_map(Windows::all) {
                 if let Err(error) = self.tend(open).await {
                     tracing::debug!(
@@ -87,12 +90,38 @@ impl<S: Store> Tending<S> {
         }
     }
 
+    /// Whether the database lost what was done here: which moved no revision, so that the lane does not
+    /// find out by itself. It loses its last transactions, so the last of each kind tells.
+    async fn went_back(&self, open: &Open) -> Result<bool> {
+        let id = open.id(self.held.number);
+        let (newest, in_run) = {
+            let rows = lock(&open.rows);
+            let newest = rows.iter().max_by_key(|row| row.id).cloned();
+            let in_runs = rows.iter().filter(|row| row.run.is_some());
+            (newest, in_runs.max_by_key(|row| row.run).cloned())
+        };
+        let known: Vec<PackRow> = newest.into_iter().chain(in_run).collect();
+        if !known.is_empty() {
+            let ids: Vec<i64> = known.iter().map(|row| row.id).collect();
+            let now = self.group.store.packs_of(&id, &ids).await?;
+            let is_there = |row: &PackRow| {
+                now.iter().any(|it| PackRow { data: Vec::new(), ..it.clone() } == *row)
+            };
+            if !known.iter().all(is_there) {
+                return Ok(true);
+            }
+        }
+        self.read_rows(open).await?;
+        let runs: BTreeSet<i64> = lock(&open.rows).iter().filter_map(|row| row.run).collect();
+        Ok(open.window().runs().iter().any(|run| !runs.contains(run)))
+    }
+
     async fn tend(&self, open: &Open) -> Result<()> {
         self.read_rows(open).await?;
         self.join(open).await?;
         self.forget(open).await?;
         let mut rows = lock(&open.rows).clone();
-        let cooled = cool(&self.group.store, &self.held, open, &mut rows).await;
+        let cooled = cool(&self.group.store, (&self.held, self.portions), open, &mut rows).await;
         *lock(&open.rows) = rows;
         cooled
     }
@@ -140,29 +169,37 @@ impl<S: Store> Tending<S> {
         Ok(())
     }
 
+    /// Whether the lane has rows from when it was divided in another way.
+    async fn has_left_over(&self, open: &Open) -> Result<bool> {
+        let foreign = self.group.store.foreign(&open.id(self.held.number), open.partitions).await?;
+        let slices = open.slice.map_or(0, |slice| slice.of);
+        Ok(foreign.iter().any(|it| it.id == self.held.id && it.slices != slices))
+    }
+
     /// Joins small rows, oldest first.
     async fn join(&self, open: &Open) -> Result<()> {
+        let Portions { small, many, joined, .. } = self.portions;
         loop {
-            let mut small: Vec<PackRow> = lock(&open.rows)
+            let mut rows: Vec<PackRow> = lock(&open.rows)
                 .iter()
-                .filter(|row| row.run.is_none() && row.count < SMALL)
+                .filter(|row| row.run.is_none() && row.count < small)
                 .filter(|row| !row.every_slice && row.slice == open.slice)
                 .filter(|row| row.log == open.log && row.partitions == open.partitions)
                 .cloned()
                 .collect();
-            if small.len() < MANY {
+            if rows.len() < many {
                 return Ok(());
             }
-            small.sort_by_key(|row| (row.first_at, row.id));
+            rows.sort_by_key(|row| (row.first_at, row.id));
             let mut total = 0;
-            small.retain(|row| {
-                let fits = total < JOINED;
+            rows.retain(|row| {
+                let fits = total < joined;
                 total += u64::from(row.count);
                 fits
             });
-            let ids: Vec<i64> = small.iter().map(|row| row.id).collect();
+            let ids: Vec<i64> = rows.iter().map(|row| row.id).collect();
             let rows = self.contents(open, &ids).await?;
-            let joined = joined(&rows).map_err(|it| damaged(&self.held.id, open, &it))?;
+            let joined = join(&rows).map_err(|it| damaged(&self.held.id, open, &it))?;
             let Some(joined) = joined else { return Ok(()) };
             let row = Repack { row: &joined, scope: open.scope };
             if !self.group.store.repack(&self.held, &ids, &row).await? {
@@ -239,9 +276,13 @@ impl<S: Store> Tending<S> {
         rows.retain(|row| !ids.contains(&row.id));
         let oldest = rows.iter().map(|row| row.first_at).min().unwrap_or(outside);
         let runs: BTreeSet<i64> = rows.iter().filter_map(|row| row.run).collect();
+        // What other slices wrote in this lane is not among the rows of each slice, and can be older.
+        let has_more = open.is_wide && self.has_left_over(open).await?;
         {
             let mut window = open.window();
-            window.evict_older_than(oldest.min(outside));
+            if !has_more {
+                window.evict_older_than(oldest.min(outside));
+            }
             for run in window.runs() {
                 if !runs.contains(&run) {
                     window.drop_run(run);
@@ -277,7 +318,7 @@ impl<S: Store> Tending<S> {
 /// those that are in memory, at least.
 pub(crate) async fn cool<S: Store>(
     store: &S,
-    held: &Held,
+    (held, portions): (&Held, Portions),
     open: &Open,
     rows: &mut [PackRow],
 ) -> Result<()> {
@@ -292,7 +333,7 @@ pub(crate) async fn cool<S: Store>(
         };
         let mut cooled: Vec<&mut PackRow> = Vec::new();
         for row in rows.iter_mut().filter(own) {
-            if count >= RUN {
+            if count >= portions.run {
                 break;
             }
             count += u64::from(row.count);
@@ -342,7 +383,7 @@ pub(crate) async fn cool<S: Store>(
 }
 
 /// The row that takes the place of these, of one window.
-fn joined(rows: &[PackRow]) -> Result<Option<PackRow>, Damaged> {
+fn join(rows: &[PackRow]) -> Result<Option<PackRow>, Damaged> {
     let mut parts = Vec::with_capacity(rows.len());
     for row in rows {
         parts.push((row.last_at, Pack::decode(row)?));

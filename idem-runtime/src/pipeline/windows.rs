@@ -26,9 +26,6 @@ use crate::pipeline::tend::{cool, damaged};
 use crate::policy;
 use crate::store::Store;
 
-/// How many rows are loaded at once.
-const PAGE: u32 = 256;
-
 /// How many rows are counted at once.
 const HEADS: u32 = 4096;
 
@@ -181,6 +178,8 @@ impl<S: Store> Loading<'_, S> {
     async fn load(&self) -> Result<Open> {
         let store = &self.lane.group.store;
         let policies = &self.lane.settings.policies;
+        let portions = self.lane.settings.portions;
+        let page = portions.page;
         let row = store.window(&self.id).await?;
         let foreign = store.foreign(&self.id, self.partitions).await?;
         if let Some(foreign) = foreign.first()
@@ -214,8 +213,8 @@ impl<S: Store> Loading<'_, S> {
         let mut progress = Progress::new(self);
         let held = Held { slice: None, ..self.holding.held() };
         let mut loaded = Vec::new();
-        let mut rows = store.packs(&self.id, 0, PAGE).await?;
-        if rows.len() == PAGE as usize {
+        let mut rows = store.packs(&self.id, 0, page).await?;
+        if rows.len() == page as usize {
             self.reserve(&open).await?;
         }
         while let Some(last) = rows.last() {
@@ -229,7 +228,7 @@ impl<S: Store> Loading<'_, S> {
                 row.data = Vec::new();
                 loaded.push(row);
             }
-            cool(store, &held, &open, &mut loaded).await?;
+            cool(store, (&held, portions), &open, &mut loaded).await?;
             rows = next.await.unwrap_or_else(|error| {
                 let message = "the loading of packed markers did not end";
                 Err(Error::new(ErrorKind::Transient, message).with_source(error))
@@ -250,7 +249,8 @@ impl<S: Store> Loading<'_, S> {
     fn next(&self, after: i64) -> JoinHandle<Result<Vec<PackRow>>> {
         let store = self.lane.group.store.clone();
         let id = WindowId { scope: self.handler.scope, ..self.id };
-        tokio::spawn(async move { store.packs(&id, after, PAGE).await })
+        let page = self.lane.settings.portions.page;
+        tokio::spawn(async move { store.packs(&id, after, page).await })
     }
 
     /// Makes room at once for what will be loaded, as far as there may be so much.
@@ -281,6 +281,7 @@ impl<S: Store> Loading<'_, S> {
         progress: &mut Progress<'_>,
     ) -> Result<()> {
         let store = &self.lane.group.store;
+        let portions = self.lane.settings.portions;
         let count: u64 = foreign.iter().map(|it| it.count).sum();
         tracing::info!(
             scope = self.id.scope,
@@ -290,7 +291,7 @@ impl<S: Store> Loading<'_, S> {
         );
         let mut after = 0;
         loop {
-            let rows = store.foreign_packs(&self.id, self.partitions, after, PAGE).await?;
+            let rows = store.foreign_packs(&self.id, self.partitions, after, portions.page).await?;
             let Some(last) = rows.last() else { return Ok(()) };
             after = last.id;
             for row in &rows {
@@ -298,7 +299,7 @@ impl<S: Store> Loading<'_, S> {
                 open.window().load(&pack, row, false);
                 progress.loaded(u64::from(row.count));
             }
-            cool(store, held, open, loaded).await?;
+            cool(store, (held, portions), open, loaded).await?;
             if open.window().is_over_budget() {
                 return Err(Error::new(
                     ErrorKind::Config,
