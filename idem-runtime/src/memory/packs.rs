@@ -332,7 +332,10 @@ impl State {
                 Err(Error::new(ErrorKind::Transient, message))
             }
         });
-        known.collect()
+        let known: Vec<bool> = known.collect::<Result<_>>()?;
+        self.counts.asks += 1;
+        self.counts.answers += known.iter().filter(|known| **known).count();
+        Ok(known)
     }
 
     /// One try at taking a key from outside of its lane; `None` when it has to wait.

@@ -30,6 +30,12 @@ impl Pause {
         assert!(reached.is_ok(), "the store did not get there within {DEADLINE:?}");
     }
 
+    /// Whether the store is there.
+    pub fn is_reached(&self) -> bool {
+        let number = self.number;
+        self.shared.lock().script.pauses.is_reached(number)
+    }
+
     /// Lets the store go on.
     pub fn release(self) {}
 }

@@ -417,12 +417,20 @@ impl Store for Memory {
 
     async fn repack(&self, held: &Held, remove: &[i64], insert: &Repack<'_>) -> Result<bool> {
         self.enter(Point::Repack).await?;
-        Ok(self.shared.change(|state| state.data.repack(held, remove, insert)))
+        Ok(self.shared.change(|state| {
+            let done = state.data.repack(held, remove, insert);
+            state.counts.repacks += usize::from(done);
+            done
+        }))
     }
 
     async fn add_run(&self, held: &Held, rows: &[i64], run: &NewRun<'_>) -> Result<bool> {
         self.enter(Point::AddRun).await?;
-        self.shared.change(|state| state.data.add_run(held, rows, run))
+        self.shared.change(|state| {
+            let done = state.data.add_run(held, rows, run)?;
+            state.counts.runs += usize::from(done);
+            Ok(done)
+        })
     }
 
     async fn forget_packs(
@@ -433,7 +441,11 @@ impl Store for Memory {
         floor: Option<i64>,
     ) -> Result<bool> {
         self.enter(Point::ForgetPacks).await?;
-        Ok(self.shared.change(|state| state.data.forget_packs(held, scope, rows, floor)))
+        Ok(self.shared.change(|state| {
+            let done = state.data.forget_packs(held, scope, rows, floor);
+            state.counts.forgets += usize::from(done);
+            done
+        }))
     }
 
     async fn find_packed(&self, scope: &str, digest: Digest) -> Result<Vec<(LaneId, PackRow)>> {

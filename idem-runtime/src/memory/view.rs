@@ -27,6 +27,16 @@ pub struct Counts {
     pub commits: usize,
     /// Transactions undone, for whatever reason.
     pub rollbacks: usize,
+    /// Rows of packed markers that took the place of others.
+    pub repacks: usize,
+    /// Runs of packed markers written.
+    pub runs: usize,
+    /// Questions which digests are in runs.
+    pub asks: usize,
+    /// Digests that were in them.
+    pub answers: usize,
+    /// Times that rows of packed markers were forgotten because they were out of date.
+    pub forgets: usize,
 }
 
 /// A message key behind which events of a lane wait.
@@ -86,13 +96,17 @@ impl<'a> View<'a> {
         self.state.data.packs.runs.len()
     }
 
+    /// What the digests of packed markers are made with.
+    pub fn digests(&self) -> DigestKey {
+        DigestKey::new(self.state.data.digest_key.into_bytes())
+    }
+
     /// What the marker of a key says, if there is one, in whatever form.
     pub fn marker(&self, scope: &str, key: &str) -> Option<MarkerState> {
         let mut markers = self.state.data.markers.iter();
         let marker = markers.find(|((it, known), _)| it == scope && known.as_str() == key);
         let is_packed = || {
-            let digest = DigestKey::new(self.state.data.digest_key.into_bytes());
-            let digest = digest.digest(&Key::new(key).ok()?);
+            let digest = self.digests().digest(&Key::new(key).ok()?);
             let has = |row: &PackRow| may_have(&row.data, digest);
             self.pack_rows(scope).iter().any(has).then_some(MarkerState::Processed)
         };

@@ -125,11 +125,6 @@ impl Window {
         self.foreign.iter().find(|run| run.id == id).cloned()
     }
 
-    /// How many runs of a former layout there are.
-    pub(crate) const fn foreign(&self) -> usize {
-        self.foreign.len()
-    }
-
     /// These digests, with their offsets, were packed at this time, in the current log.
     pub(crate) fn learn(&mut self, entries: &[(i64, Digest)], time: SystemTime) {
         self.table.insert_all(entries.iter().map(|(_, digest)| *digest), self.eras.of(time));

@@ -289,6 +289,8 @@ impl<S: Store> Lane<S> {
 
     /// Tends to the windows until it is dropped.
     pub(super) fn tend(&self, holding: &Holding, windows: Vec<Windows>) -> Option<Tender> {
+        // Whatever a former owner missed was not taken by this one.
+        self.seat.take_went_back();
         let tending = Tending {
             group: Arc::clone(&self.group),
             source: Arc::clone(&self.source),
@@ -298,6 +300,7 @@ impl<S: Store> Lane<S> {
             seat: Arc::clone(&self.seat),
             budget: Arc::clone(&self.budget),
             interval: self.settings.tend_interval,
+            portions: self.settings.portions,
         };
         tending.begin()
     }

@@ -21,7 +21,11 @@ impl<S: Store> Lane<S> {
             Err(end) => return Some(end),
         };
         match standing {
-            Some(standing) => Some(Tenure::Lost(standing)),
+            Some(standing) => {
+                // Whatever is missing beside it has the same reason.
+                self.seat.take_went_back();
+                Some(Tenure::Lost(standing))
+            }
             None => self.look_at_log(holding).await,
         }
     }
@@ -30,6 +34,9 @@ impl<S: Store> Lane<S> {
     pub(super) async fn look_at_log(&self, holding: &Holding) -> Option<Tenure> {
         let row = &holding.row;
         let id = &row.id;
+        if self.seat.take_went_back() {
+            return Some(Tenure::Lost(Standing::WentBack));
+        }
         if self.seat.take_doubt() {
             return Some(Tenure::Failed(Error::new(
                 ErrorKind::Kafka,

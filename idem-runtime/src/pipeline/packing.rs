@@ -109,9 +109,8 @@ pub(crate) async fn known<S: Store>(
             let pairs: Vec<_> = asked.iter().map(|(_, pair)| *pair).collect();
             let answers = trial.group.store.in_runs(tx, &pairs).await;
             let answers = answers.map_err(|error| {
-                // One of a former layout may have aged out in its own lane.
                 if error.kind() == ErrorKind::Transient {
-                    open.doubt_foreign();
+                    open.doubt_runs();
                 }
                 Ended::Claim(error)
             })?;

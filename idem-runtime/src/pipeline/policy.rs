@@ -85,6 +85,27 @@ pub(crate) struct Policies {
     pub(crate) stale: Option<Stale>,
 }
 
+/// How much of the packed markers is done at once. Tests have less of them, and the same happens.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Portions {
+    /// Rows with fewer digests are joined,
+    pub(crate) small: u32,
+    /// when there are so many of them,
+    pub(crate) many: usize,
+    /// to rows of about so many digests: of at least two rows, so more than `small`.
+    pub(crate) joined: u64,
+    /// A run gets no further row when it has so many digests.
+    pub(crate) run: u64,
+    /// How many rows are loaded at once.
+    pub(crate) page: u32,
+}
+
+impl Default for Portions {
+    fn default() -> Self {
+        Self { small: 512, many: 32, joined: 4096, run: 1 << 20, page: 256 }
+    }
+}
+
 /// Sizes and times of a lane.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct LaneSettings {
@@ -98,6 +119,7 @@ pub(crate) struct LaneSettings {
     pub(crate) release_interval: Duration,
     /// How often packed markers are tended to: small rows joined, old ones forgotten.
     pub(crate) tend_interval: Duration,
+    pub(crate) portions: Portions,
     pub(crate) policies: Policies,
 }
 
@@ -109,6 +131,7 @@ impl Default for LaneSettings {
             quarantine_after: 3,
             release_interval: Duration::from_secs(1),
             tend_interval: Duration::from_secs(10),
+            portions: Portions::default(),
             policies: Policies::default(),
         }
     }

@@ -66,6 +66,7 @@ pub(crate) struct Seat {
     look: Notify,
     tend: Notify,
     doubted: AtomicBool,
+    went_back: AtomicBool,
     vacated: AtomicBool,
     /// How many partitions the topic had when its windows were loaded; 0 without any.
     partitions: AtomicI32,
@@ -81,6 +82,7 @@ impl Seat {
             look: Notify::new(),
             tend: Notify::new(),
             doubted: AtomicBool::new(false),
+            went_back: AtomicBool::new(false),
             vacated: AtomicBool::new(false),
             partitions: AtomicI32::new(0),
         }
@@ -126,6 +128,16 @@ impl Seat {
 
     pub(crate) fn take_doubt(&self) -> bool {
         self.doubted.swap(false, SeqCst)
+    }
+
+    /// The database lost something that the lane's revision does not tell: the lane takes itself again.
+    pub(crate) fn went_back(&self) {
+        self.went_back.store(true, SeqCst);
+        self.look();
+    }
+
+    pub(crate) fn take_went_back(&self) -> bool {
+        self.went_back.swap(false, SeqCst)
     }
 
     pub(crate) async fn asked_to_look(&self) {

@@ -16,21 +16,12 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::group::Group;
 use crate::lane::{Held, LaneId};
 use crate::packed::{Budget, Damaged, Digest, Filter, NewRun, Pack, PackRow, Repack, WindowId};
+use crate::pipeline::policy::Portions;
 use crate::pipeline::source::{Seat, Source};
 use crate::pipeline::take::survey;
 use crate::pipeline::widen::Widening;
 use crate::pipeline::windows::{Open, Windows, before, lock};
 use crate::store::Store;
-
-/// Rows with fewer digests are joined,
-const SMALL: u32 = 512;
-/// when there are so many of them,
-const MANY: usize = 32;
-/// to rows of about so many.
-const JOINED: u64 = 4096;
-
-/// How many digests a run has at most, but for those of one row.
-pub(crate) const RUN: u64 = 1 << 20;
 
 /// How many rows are asked for at once.
 const PAGE: u32 = 1000;
@@ -66,6 +57,7 @@ pub(crate) struct Tending<S: Store> {
     /// The memory that all windows of this process share.
     pub(crate) budget: Arc<Budget>,
     pub(crate) interval: Duration,
+    pub(crate) portions: Portions,
 }
 
 impl<S: Store> Tending<S> {
@@ -83,6 +75,17 @@ impl<S: Store> Tending<S> {
                 _ = ticks.tick() => {}
                 () = self.seat.asked_to_tend() => {}
             }
+            // All of them before anything is changed: numbers of what was lost are given again.
+            for open in self.windows.iter().flat_map(Windows::all) {
+                match self.went_back(open).await {
+                    Ok(false) => {}
+                    Ok(true) => {
+                        self.seat.went_back();
+                        return;
+                    }
+                    Err(_) => open.doubt_rows(),
+                }
+            }
             for open in self.windows.iter().flat_map(Windows::all) {
                 if let Err(error) = self.tend(open).await {
                     tracing::debug!(
@@ -98,16 +101,41 @@ impl<S: Store> Tending<S> {
         }
     }
 
+    /// Whether the database lost what was done here: which moved no revision, so that the lane does not
+    /// find out by itself. It loses its last transactions, so the newest row tells; and a run that is
+    /// lost is missed when somebody asks it.
+    async fn went_back(&self, open: &Open) -> Result<bool> {
+        let id = open.id(self.held.number);
+        let of_window = |row: &&PackRow| row.slice == open.slice || row.every_slice;
+        let newest = lock(&open.rows).iter().filter(of_window).max_by_key(|row| row.id).cloned();
+        if let Some(known) = newest {
+            let now = self.group.store.pack_heads(&id, known.id - 1, 1).await?;
+            let is_known = |row: &PackRow| {
+                // A lane for which it is of a former layout may have put it into a run.
+                *row == PackRow { run: known.run.or(row.run), ..known.clone() }
+            };
+            if !now.first().is_some_and(is_known) {
+                return Ok(true);
+            }
+        }
+        if open.takes_doubt_of_rows() {
+            lock(&open.rows).clear();
+        }
+        self.read_rows(open).await?;
+        let runs: BTreeSet<i64> = lock(&open.rows).iter().filter_map(|row| row.run).collect();
+        Ok(open.window().runs().iter().any(|run| !runs.contains(run)))
+    }
+
     async fn tend(&self, open: &Open) -> Result<()> {
         if open.widens && open.takes_doubt(self.interval.saturating_mul(FORMER)) {
             let Self { group, budget, held, .. } = self;
-            Widening { group, budget, held, open }.look().await?;
+            Widening { group, budget, held, open, most: self.portions.run }.look().await?;
         }
         self.read_rows(open).await?;
         self.join(open).await?;
         self.forget(open).await?;
         let mut rows = lock(&open.rows).clone();
-        let cooled = cool(&self.group.store, &self.held, open, &mut rows).await;
+        let cooled = cool(&self.group.store, (&self.held, self.portions), open, &mut rows).await;
         *lock(&open.rows) = rows;
         cooled
     }
@@ -155,27 +183,28 @@ impl<S: Store> Tending<S> {
 
     /// Joins small rows, oldest first.
     async fn join(&self, open: &Open) -> Result<()> {
+        let Portions { small, many, joined, .. } = self.portions;
         loop {
-            let mut small: Vec<PackRow> = lock(&open.rows)
+            let mut rows: Vec<PackRow> = lock(&open.rows)
                 .iter()
-                .filter(|row| row.run.is_none() && row.count < SMALL)
+                .filter(|row| row.run.is_none() && row.count < small)
                 .filter(|row| !row.every_slice && row.slice == open.slice)
                 .filter(|row| row.log == open.log && row.partitions == open.partitions)
                 .cloned()
                 .collect();
-            if small.len() < MANY {
+            if rows.len() < many {
                 return Ok(());
             }
-            small.sort_by_key(|row| (row.first_at, row.id));
+            rows.sort_by_key(|row| (row.first_at, row.id));
             let mut total = 0;
-            small.retain(|row| {
-                let fits = total < JOINED;
+            rows.retain(|row| {
+                let fits = total < joined;
                 total += u64::from(row.count);
                 fits
             });
-            let ids: Vec<i64> = small.iter().map(|row| row.id).collect();
+            let ids: Vec<i64> = rows.iter().map(|row| row.id).collect();
             let rows = self.contents(open, &ids).await?;
-            let joined = joined(&rows).map_err(|it| damaged(&self.held.id, open.scope, &it))?;
+            let joined = join(&rows).map_err(|it| damaged(&self.held.id, open.scope, &it))?;
             let Some(joined) = joined else { return Ok(()) };
             let row = Repack { row: &joined, scope: open.scope };
             if !self.group.store.repack(&self.held, &ids, &row).await? {
@@ -283,7 +312,7 @@ impl<S: Store> Tending<S> {
 /// those that are in memory, at least.
 pub(crate) async fn cool<S: Store>(
     store: &S,
-    held: &Held,
+    (held, portions): (&Held, Portions),
     open: &Open,
     rows: &mut [PackRow],
 ) -> Result<()> {
@@ -310,7 +339,7 @@ pub(crate) async fn cool<S: Store>(
             continue;
         }
         own.retain(|row| row.run.is_none());
-        let Some(cooled) = chunks(&own, RUN).next() else { return Ok(()) };
+        let Some(cooled) = chunks(&own, portions.run).next() else { return Ok(()) };
         let cooled = cooled.len();
         let Some(newest) = own.iter().take(cooled).map(|row| row.last_at).max() else {
             return Ok(());
@@ -408,7 +437,7 @@ fn changed(held: &Held) -> Error {
 }
 
 /// The row that takes the place of these, of one window.
-fn joined(rows: &[PackRow]) -> Result<Option<PackRow>, Damaged> {
+fn join(rows: &[PackRow]) -> Result<Option<PackRow>, Damaged> {
     let mut parts = Vec::with_capacity(rows.len());
     for row in rows {
         parts.push((row.last_at, Pack::decode(row)?));

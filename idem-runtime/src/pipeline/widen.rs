@@ -13,7 +13,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::group::Group;
 use crate::lane::{Held, Slice};
 use crate::packed::{Asked, Budget, PackRow, Run, WindowId};
-use crate::pipeline::tend::{RUN, chunks, write_run};
+use crate::pipeline::tend::{chunks, write_run};
 use crate::pipeline::windows::Open;
 use crate::store::Store;
 
@@ -30,6 +30,8 @@ pub(crate) struct Widening<'a, S: Store> {
     /// The lane; its slice is of no meaning.
     pub(crate) held: &'a Held,
     pub(crate) open: &'a Open,
+    /// A run gets no further row when it has so many digests.
+    pub(crate) most: u64,
 }
 
 impl<S: Store> Widening<'_, S> {
@@ -84,7 +86,7 @@ impl<S: Store> Widening<'_, S> {
             let window = WindowId { lane, scope: self.open.scope, slice };
             let mut rows = rows.clone();
             rows.sort_by_key(|row| (row.last_at, row.id));
-            for rows in chunks(&rows, RUN) {
+            for rows in chunks(&rows, self.most) {
                 let ids: Vec<i64> = rows.iter().map(|row| row.id).collect();
                 let (store, held) = (&self.group.store, self.held);
                 if let Some(written) = write_run(store, held, &window, &ids).await? {

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -28,9 +29,6 @@ use crate::pipeline::tend::{cool, damaged};
 use crate::pipeline::widen::Widening;
 use crate::policy;
 use crate::store::Store;
-
-/// How many rows are loaded at once.
-const PAGE: u32 = 256;
 
 /// How many rows are counted at once.
 const HEADS: u32 = 4096;
@@ -66,6 +64,7 @@ pub(crate) struct Open {
     pub(crate) length: policy::Window,
     /// Its rows, without their contents, as far as whoever tends to it has read them.
     pub(crate) rows: Mutex<Vec<PackRow>>,
+    doubted: AtomicBool,
     /// The runs whose digests are not in memory.
     cool: Mutex<BTreeSet<i64>>,
 }
@@ -115,12 +114,22 @@ impl Open {
         !lock(&self.cool).contains(&run)
     }
 
-    /// A run was not there: should it be of a former layout, somebody looks which there are now.
-    pub(crate) fn doubt_foreign(&self) {
-        if self.window().foreign() > 0 {
-            *lock(&self.looked) = None;
-            self.seat.tend();
-        }
+    /// A run was not there: it may be of a former layout, and out of date; or the database lost it.
+    /// Somebody looks which there are now.
+    pub(crate) fn doubt_runs(&self) {
+        *lock(&self.looked) = None;
+        self.doubt_rows();
+        self.seat.tend();
+    }
+
+    /// The rows that were read may not be what there is.
+    pub(crate) fn doubt_rows(&self) {
+        self.doubted.store(true, SeqCst);
+    }
+
+    /// Whether that is in doubt; from now on it is not.
+    pub(crate) fn takes_doubt_of_rows(&self) -> bool {
+        self.doubted.swap(false, SeqCst)
     }
 
     /// Whether it is in doubt what there is of a former layout, or was looked at so long ago; from now on
@@ -237,6 +246,8 @@ impl<S: Store> Loading<'_, S> {
     async fn load(&self) -> Result<Open> {
         let store = &self.lane.group.store;
         let policies = &self.lane.settings.policies;
+        let portions = self.lane.settings.portions;
+        let page = portions.page;
         let row = store.window(&self.id).await?;
         let widens = policies.layout_changed == LayoutChanged::Widen;
         if !widens && let Some(foreign) = store.foreign(&self.id, self.partitions).await?.first() {
@@ -260,12 +271,14 @@ impl<S: Store> Loading<'_, S> {
                 && row.switched.is_some_and(|since| since < length.time.saturating_mul(2)),
             length,
             rows: Mutex::default(),
+            doubted: AtomicBool::default(),
             cool: Mutex::default(),
         };
         let held = Held { slice: None, ..self.holding.held() };
         if widens {
             let (group, budget) = (&*self.lane.group, &self.lane.budget);
-            Widening { group, budget, held: &held, open: &open }.look().await?;
+            let most = portions.run;
+            Widening { group, budget, held: &held, open: &open, most }.look().await?;
         }
         for run in store.runs(&self.id, &[]).await? {
             open.add_run((run.id, &run.filter, run.count), &held.id);
@@ -273,8 +286,8 @@ impl<S: Store> Loading<'_, S> {
         }
         let mut progress = Progress::new(self);
         let mut loaded = Vec::new();
-        let mut rows = store.packs(&self.id, 0, PAGE).await?;
-        if rows.len() == PAGE as usize {
+        let mut rows = store.packs(&self.id, 0, page).await?;
+        if rows.len() == page as usize {
             self.reserve(&open).await?;
         }
         while let Some(last) = rows.last() {
@@ -288,7 +301,7 @@ impl<S: Store> Loading<'_, S> {
                 row.data = Vec::new();
                 loaded.push(row);
             }
-            cool(store, &held, &open, &mut loaded).await?;
+            cool(store, (&held, portions), &open, &mut loaded).await?;
             rows = next.await.unwrap_or_else(|error| {
                 let message = "the loading of packed markers did not end";
                 Err(Error::new(ErrorKind::Transient, message).with_source(error))
@@ -311,7 +324,8 @@ impl<S: Store> Loading<'_, S> {
     fn next(&self, after: i64) -> JoinHandle<Result<Vec<PackRow>>> {
         let store = self.lane.group.store.clone();
         let id = WindowId { scope: self.handler.scope, ..self.id };
-        tokio::spawn(async move { store.packs(&id, after, PAGE).await })
+        let page = self.lane.settings.portions.page;
+        tokio::spawn(async move { store.packs(&id, after, page).await })
     }
 
     /// Makes room at once for what will be loaded, as far as there may be so much.

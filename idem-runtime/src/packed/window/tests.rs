@@ -231,7 +231,7 @@ fn runs_of_a_former_layout_are_asked_too_and_their_filters_are_there_once() {
     for window in &mut windows {
         window.ask_also(vec![filters.add(&budget, &run(7, &[ONE])).unwrap()]);
         assert_eq!((window.look(ONE), window.look(TWO)), (Look::Ask, Look::New));
-        assert_eq!(window.foreign(), 1);
+        assert_eq!(window.foreign.len(), 1);
     }
     let filter = budget.used() - before;
     assert!((1..=100).contains(&filter), "one block for both: {filter}");
@@ -289,6 +289,13 @@ fn a_damaged_filter_is_said_with_its_run_and_nothing_in_the_run_is_missed() {
     // Made anew, it is asked for what may be in it alone.
     window.add_run(9, &filter([Digest(1), Digest(2)]), 2).unwrap();
     assert_eq!(window.ask(Digest(u128::MAX)).collect::<Vec<_>>(), [8]);
+}
+
+#[test]
+fn a_run_from_which_a_key_was_forgotten_keeps_its_filter() {
+    let mut window = window();
+    window.add_run(9, &filter([Digest(1), Digest(2)]), 1).unwrap();
+    assert_eq!(window.look_all(&[Digest(1), Digest(u128::MAX)]), [Look::Ask, Look::New]);
 }
 
 #[test]

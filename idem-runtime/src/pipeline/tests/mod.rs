@@ -41,6 +41,7 @@ mod retries;
 mod routing;
 #[cfg(feature = "avro")]
 mod schema_registry;
+mod seen;
 mod slices;
 mod slices_went_back;
 mod starting;

@@ -7,14 +7,15 @@ use super::client::Client;
 use super::handlers::{Bill, Do};
 use super::harness::{World, ids, quiet, until};
 use super::packed::PACKED;
+use super::seen::PORTIONS;
 use super::slices::{SLICES, key, produce};
 use crate::Store as _;
 use crate::dead_letter::{FailureClass, LetterFilter, LetterState};
 use crate::error::ErrorKind;
 use crate::group::Registered;
-use crate::memory::Point;
+use crate::memory::{Pause, Point};
 use crate::packed::WindowId;
-use crate::pipeline::policy::Stale;
+use crate::pipeline::policy::{LayoutChanged, Stale};
 use crate::policy::{OnFailure, Policy, Retry, Window};
 
 /// With a window of so many events.
@@ -391,4 +392,64 @@ async fn a_slice_that_is_held_up_keeps_the_floor_below_its_event() {
     world.script.mend();
     world.drain(0).await;
     assert_eq!((world.bills().len(), world.counts().stale), (21, 0), "it was never processed");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fail_over_that_lost_a_join_and_nothing_else_costs_no_row_its_digests() {
+    let mut world = world(PACKED.window(Window::time(Duration::from_secs(10))));
+    world.settings.policies.stale = Some(Stale::Skip);
+    world.settings.portions = PORTIONS;
+    let pause = world.store.faults().pause(Point::Repack);
+    let lane = world.start(0);
+    until(|| lane.seat.held().is_some()).await;
+    world.broker.produce(0, ids(3));
+    pause.reached().await;
+    world.worked(0, 3).await;
+    let earlier = world.store.snapshot();
+    pause.release();
+    until(|| world.packs("bill").len() == 1).await;
+    world.store.restore(&earlier);
+    quiet(Duration::from_secs(9)).await;
+    // Its row gets the number that the joined one had.
+    world.broker.produce(0, ["new"]);
+    world.worked(0, 4).await;
+    quiet(Duration::from_secs(3)).await;
+    lane.finish().await;
+    world.again_from(0, 3).await;
+    assert_eq!(world.bills(), ["e0", "e1", "e2", "new"]);
+    assert_eq!(world.counts().went_back, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_written_in_other_slices_is_known_while_the_lane_reads_it_again() {
+    const TIME: Duration = Duration::from_secs(3);
+    let policy = PACKED.window(Window::time(TIME));
+    let with = |slices: u16| {
+        let mut bill = Registered::of::<Bill>();
+        bill.policy = policy.slices(slices);
+        vec![bill]
+    };
+    let mut world = World::of(with(SLICES), 1);
+    world.settings.policies.layout_changed = LayoutChanged::Widen;
+    world.settings.tend_interval = Duration::from_secs(3600);
+    produce(&world, 0, 4);
+    world.drain(0).await;
+    world.set_handlers(with(1));
+    produce(&world, 4, 12);
+    world.drain(0).await;
+    world.set_handlers(with(SLICES));
+    quiet(TIME * 2).await;
+    world.broker.trim(0, 4);
+    world.broker.reset(0, 4);
+    world.settings.tend_interval = Duration::from_millis(100);
+    // Each slice is about to look, when what it has is tended to.
+    let pauses: Vec<_> = (0..SLICES).map(|_| world.store.faults().pause(Point::Begin)).collect();
+    let forgets = world.store.counts().forgets;
+    let lane = world.start(0);
+    until(|| pauses.iter().all(Pause::is_reached)).await;
+    until(|| world.store.counts().forgets == forgets + usize::from(SLICES)).await;
+    drop(pauses);
+    until(|| lane.resolved() == Some(12)).await;
+    lane.finish().await;
+    assert_eq!(world.bills().len(), 12, "what Kafka can still deliver is known");
 }
