@@ -24,9 +24,28 @@ where marker.marker_id = $1
 for update of marker
 ";
 
+/// Lanes for which a row is of a former layout may have just asked for it. A run also has what was in
+/// rows of it that aged out before the others.
 pub(crate) const LANES: &str = "
-select distinct pack.lane_id from {schema}.packs pack
+select lane.lane_id
+from {schema}.packs pack
+join {schema}.lanes own using (lane_id)
+join {schema}.lanes lane on lane.group_name = own.group_name and lane.topic = own.topic
 where pack.scope = $1 and position($2::bytea in pack.data) > 0
+  and (lane.lane_id = own.lane_id or pack.partitions not in (0, (
+      select count(*) from {schema}.lanes every
+      where every.group_name = own.group_name and every.topic = own.topic
+  )))
+union
+select run.lane_id
+from {schema}.runs run
+cross join lateral (
+    select block.data from {schema}.run_blocks block
+    where block.run_id = run.run_id and block.from_digest <= $2
+    order by block.from_digest desc
+    limit 1
+) as block
+where run.scope = $1 and position($2::bytea in block.data) > 0
 ";
 
 /// Waits for the batches that are sealed and for those who rewrite packs, and lets neither begin.
@@ -63,13 +82,19 @@ where lane_id = $8 and scope = $9 and pack_id = $1
 pub(crate) const DELETE: &str =
     "delete from {schema}.packs where lane_id = $1 and scope = $2 and pack_id = $3";
 
-/// The digest is taken out of the one block that may have it, at a place where a digest begins.
-pub(crate) const FORGET_IN_RUN: &str = "
+/// The digest is taken out of the one block of each run that may have it, at a place where a digest
+/// begins.
+pub(crate) const FORGET_IN_RUNS: &str = "
 with block as materialized (
-    select run_id, from_digest, data from {schema}.run_blocks
-    where run_id = $1 and from_digest <= $2
-    order by from_digest desc
-    limit 1
+    select run.run_id, block.from_digest, block.data
+    from {schema}.runs run
+    cross join lateral (
+        select block.from_digest, block.data from {schema}.run_blocks block
+        where block.run_id = run.run_id and block.from_digest <= $2
+        order by block.from_digest desc
+        limit 1
+    ) as block
+    where run.scope = $1 and run.lane_id = any($3::bigint[])
 ), place as materialized (
     select block.run_id, block.from_digest, nth * 16 as before
     from block
@@ -140,13 +165,14 @@ impl<'a> Forget<'a> {
         check_settled(self.scope, self.key, state, open)?;
 
         let packs = sqlx::query_as::<_, Selected>(sql.forget_packs_of.clone());
-        let packs = packs.bind(self.scope).bind(self.digest.to_bytes().to_vec()).bind(lanes);
+        let packs = packs.bind(self.scope).bind(self.digest.to_bytes().to_vec()).bind(&lanes);
         let mut found = marker.is_some();
         for Selected(row) in session.all(packs).await.map_err(failed)? {
             let Some(left) = without(&row, self.digest)? else { continue };
             found = true;
             self.rewrite(session, &row, left).await.map_err(failed)?;
         }
+        found |= self.forget_in_runs(session, &lanes).await.map_err(failed)?;
         if marker.is_some() {
             let delete = sqlx::query(sql.forget_marker.clone()).bind(self.marker);
             session.execute(delete).await.map_err(failed)?;
@@ -164,6 +190,15 @@ impl<'a> Forget<'a> {
             session.execute(statement).await.map_err(|error| failed(DOING, error))?;
         }
         Ok(())
+    }
+
+    /// Whether there was one.
+    async fn forget_in_runs(&self, session: &mut Session, lanes: &[i64]) -> sqlx::Result<bool> {
+        let cut = sqlx::query(self.store.sql.forget_in_runs.clone())
+            .bind(self.scope)
+            .bind(self.digest.to_bytes().to_vec())
+            .bind(lanes);
+        Ok(session.execute(cut).await? > 0)
     }
 
     async fn rewrite(
@@ -189,9 +224,6 @@ impl<'a> Forget<'a> {
         let delete = sqlx::query(sql.forget_row.clone());
         session.execute(delete.bind(row.lane).bind(self.scope).bind(row.id)).await?;
         if let Some(run) = row.run {
-            let digest = self.digest.to_bytes().to_vec();
-            let cut = sqlx::query(sql.forget_in_run.clone()).bind(run).bind(digest);
-            session.execute(cut).await?;
             session.execute(sqlx::query(sql.forget_empty_runs.clone()).bind([run])).await?;
         }
         Ok(())

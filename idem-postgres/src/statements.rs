@@ -117,7 +117,7 @@ statements! {
     forget_packs_of: forget::PACKS,
     forget_replace: forget::REPLACE,
     forget_row: forget::DELETE,
-    forget_in_run: forget::FORGET_IN_RUN,
+    forget_in_runs: forget::FORGET_IN_RUNS,
     forget_marker: forget::DELETE_MARKER,
     has_ledger: migrate::HAS_LEDGER,
     applied: migrate::APPLIED,

@@ -80,8 +80,11 @@ async fn within(
             insert(store, tx, scope, left).await.map_err(failed)?;
         }
         delete(store, tx, &[row.id]).await?;
-        if let Some(run) = row.run {
-            runs::forget(store, tx, run, digest).await.map_err(failed)?;
+    }
+    for (run, lane) in runs::of_scope(store, tx, scope).await.map_err(failed)? {
+        if runs::forget(store, tx, run, digest).await.map_err(failed)? {
+            found = true;
+            lanes.insert(lane);
         }
     }
     for lane in lanes {

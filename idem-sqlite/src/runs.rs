@@ -49,6 +49,8 @@ order by from_digest desc
 limit 1
 ";
 
+pub(crate) const OF_SCOPE: &str = "select run_id, lane_id from {schema}runs where scope = ?1";
+
 pub(crate) const CHANGE_BLOCK: &str =
     "update {schema}run_blocks set data = ?3 where run_id = ?1 and from_digest = ?2";
 
@@ -190,20 +192,32 @@ async fn find(
     }))
 }
 
-/// Takes a digest out of a run, which is forgotten when no row of it is left.
+/// All runs of a scope, each with its lane.
+pub(crate) async fn of_scope(
+    store: &Inner,
+    tx: &mut Tx,
+    scope: &str,
+) -> sqlx::Result<Vec<(i64, i64)>> {
+    sqlx::query_as(store.sql.runs_of_scope.clone()).bind(scope).fetch_all(tx.connection()).await
+}
+
+/// Takes a digest out of a run, which is forgotten when no row of it is left; answers whether it was
+/// there. A run also has what was in rows of it that aged out before the others.
 pub(crate) async fn forget(
     store: &Inner,
     tx: &mut Tx,
     run: i64,
     digest: Digest,
-) -> sqlx::Result<()> {
+) -> sqlx::Result<bool> {
     let sql = &store.sql;
-    if let Some((from, mut data, before)) = find(store, tx, run, digest).await? {
+    let found = find(store, tx, run, digest).await?;
+    let is_there = found.is_some();
+    if let Some((from, mut data, before)) = found {
         data.drain(before..before + 16);
         let change = sqlx::query(sql.change_run_block.clone()).bind(run).bind(from).bind(data);
         change.execute(tx.connection()).await?;
         sqlx::query(sql.one_less_in_run.clone()).bind(run).execute(tx.connection()).await?;
     }
     sqlx::query(sql.forget_empty_run.clone()).bind(run).execute(tx.connection()).await?;
-    Ok(())
+    Ok(is_there)
 }

@@ -120,6 +120,7 @@ statements! {
     unsettle_slices: packs::UNSETTLE_SLICES,
     runs_of_window: runs::OF_WINDOW,
     runs_of_numbers: runs::OF_NUMBERS,
+    runs_of_scope: runs::OF_SCOPE,
     add_run: runs::ADD,
     add_run_block: runs::ADD_BLOCK,
     mark_in_run: runs::MARK,

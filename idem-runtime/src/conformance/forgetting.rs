@@ -122,6 +122,22 @@ pub async fn a_key_is_forgotten_in_its_run<H: Harness>(harness: &H) {
     assert_eq!((found[0].1.run, found[0].1.count), (Some(run), 1));
 }
 
+pub async fn a_key_is_forgotten_in_a_run_whose_row_with_it_is_gone<H: Harness>(harness: &H) {
+    let held = held(harness).await;
+    let wanted = digest_of(harness, "e1").await;
+    let held = pack(harness, &held, &[(1, wanted)]).await;
+    let held = pack(harness, &held, &[(2, digest(2))]).await;
+    let both = ids(&rows(harness, &held).await);
+    let run = add_run(harness, &held, &both, vec![wanted, digest(2)]).await.unwrap();
+    assert!(harness.store().forget_packs(&held, SCOPE, &both[..1], None).await.unwrap());
+    assert_eq!(in_runs(harness, &held, &[run], &[wanted]).await.unwrap(), [true]);
+    assert!(forget(harness, "e1").await.unwrap());
+    assert!(!can_seal(harness, &held).await, "whoever has the lane looks again");
+    let held = again(harness, &held).await;
+    assert_eq!(in_runs(harness, &held, &[run], &[wanted, digest(2)]).await.unwrap(), [false, true]);
+    assert!(!forget(harness, "e1").await.unwrap());
+}
+
 pub async fn a_run_goes_with_the_last_key_of_its_last_row<H: Harness>(harness: &H) {
     let held = held(harness).await;
     let wanted = digest_of(harness, "e1").await;

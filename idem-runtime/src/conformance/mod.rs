@@ -343,6 +343,7 @@ macro_rules! conformance {
         forgetting::a_packed_key_that_is_forgotten_is_in_no_row_any_more
         forgetting::slices_of_a_forgotten_key_are_taken_again
         forgetting::a_key_is_forgotten_in_its_run
+        forgetting::a_key_is_forgotten_in_a_run_whose_row_with_it_is_gone
         forgetting::a_run_goes_with_the_last_key_of_its_last_row
         forgetting::a_key_that_lanes_keep_in_two_forms_is_forgotten_in_both
         forgetting::a_key_with_an_open_letter_is_not_forgotten

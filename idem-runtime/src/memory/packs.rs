@@ -48,6 +48,17 @@ impl Data {
         self.lanes.get(&held.number).is_some_and(|lane| lane.row.token == held.token)
     }
 
+    /// The lanes for which this row is of a former layout, if it is: they may have just asked for it.
+    fn asking(&self, row: &PackRow) -> Vec<i64> {
+        let Some(own) = self.lanes.get(&row.lane) else { return Vec::new() };
+        let of_topic = |lane: &&Lane| {
+            lane.row.id.group == own.row.id.group && lane.row.id.topic == own.row.id.topic
+        };
+        let all: Vec<i64> = self.lanes.values().filter(of_topic).map(|it| it.row.number).collect();
+        let is_former = row.partitions != 0 && usize::try_from(row.partitions) != Ok(all.len());
+        if is_former { all } else { Vec::new() }
+    }
+
     fn of_window<'a>(&'a self, window: &'a WindowId<'_>) -> impl Iterator<Item = &'a PackRow> + 'a {
         self.packs
             .rows
@@ -397,16 +408,23 @@ impl State {
         if let Err(error) = check_settled(scope, key, marker.map(|it| it.state), is_open) {
             return Some(Err(error));
         }
-        let mut changes = Vec::new();
+        let (mut changes, mut asking) = (Vec::new(), Vec::new());
         for (id, (of, row)) in &self.data.packs.rows {
             if of == scope {
                 match without(row, digest) {
                     Ok(None) => {}
-                    Ok(Some(left)) => changes.push((*id, row.lane, row.run, left)),
+                    Ok(Some(left)) => {
+                        asking.extend(self.data.asking(row));
+                        changes.push((*id, row.lane, left));
+                    }
                     Err(damaged) => return Some(Err(damaged)),
                 }
             }
         }
+        // A run also has what was in rows of it that aged out before the others.
+        let runs = self.data.packs.runs.iter();
+        let runs = runs.filter(|(_, it)| it.scope == scope && it.digests.contains(&digest.0));
+        let runs: Vec<(i64, i64)> = runs.map(|(id, it)| (*id, it.lane)).collect();
         // A lane also keeps in mind what was given up on once, and has no row any more.
         let origin = marker.filter(|_| self.data.is_packed(scope));
         let origin = origin.and_then(|it| it.origin.clone()).and_then(|origin| {
@@ -414,7 +432,9 @@ impl State {
             let id = LaneId { group, topic, partition: origin.partition };
             self.data.lane(&id).map(|lane| lane.row.number)
         });
-        let lanes: BTreeSet<i64> = changes.iter().map(|it| it.1).chain(origin).collect();
+        let lanes: BTreeSet<i64> =
+            changes.iter().map(|it| it.1).chain(origin).chain(asking).collect();
+        let lanes: BTreeSet<i64> = lanes.into_iter().chain(runs.iter().map(|it| it.1)).collect();
         if lanes.iter().any(|number| self.is_locked(*number)) {
             return None;
         }
@@ -425,15 +445,18 @@ impl State {
             }
         }
         let was_marked = self.data.markers.remove(&place).is_some();
-        let found = was_marked || !changes.is_empty();
+        let found = was_marked || !changes.is_empty() || !runs.is_empty();
         let packs = &mut self.data.packs;
-        for (id, lane, run, left) in changes {
+        for (run, _) in runs {
+            if let Some(run) = packs.runs.get_mut(&run) {
+                run.digests.remove(&digest.0);
+                run.run.count -= 1;
+            }
+        }
+        for (id, lane, left) in changes {
             packs.rows.remove(&id);
             if let Some(left) = left {
                 packs.insert(scope, left);
-            }
-            if let Some(run) = run.and_then(|id| packs.runs.get_mut(&id)) {
-                run.run.count -= u64::from(run.digests.remove(&digest.0));
             }
             packs.drop_empty_runs(lane, scope);
         }

@@ -196,6 +196,11 @@ impl Window {
         self.runs.retain(|run| run.id != id);
     }
 
+    /// Its rows go to this offset of the current log.
+    pub(crate) fn saw(&mut self, offset: Option<i64>) {
+        self.seen_to = self.seen_to.max(offset);
+    }
+
     /// The highest offset of the current log that is known to be packed. Rows that are in runs are not
     /// loaded and do not count.
     pub(crate) const fn seen_to(&self) -> Option<i64> {

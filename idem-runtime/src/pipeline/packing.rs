@@ -15,7 +15,7 @@ use crate::pipeline::attempt::{Done, Ended, Trial};
 use crate::pipeline::batch::{Task, stopping};
 use crate::pipeline::plan::Intent;
 use crate::pipeline::policy::Stale;
-use crate::pipeline::windows::{Open, Windows};
+use crate::pipeline::windows::{HadRows, Open, Windows};
 use crate::store::Store;
 
 /// How many digests are asked for in one statement, each in a run.
@@ -145,7 +145,7 @@ impl<'a> Packing<'a> {
             it.known = known && tasks[it.index].outside.attempt().is_none();
         }
         let mut packing = Self { leaders: digested, twins };
-        packing.ask_rows(trial, tx).await?;
+        packing.ask_rows(trial, (tasks, events), tx).await?;
         let windows = &trial.holding.windows;
         for it in &mut packing.leaders {
             let Some(open) = windows.of(it.handler) else { continue };
@@ -165,17 +165,28 @@ impl<'a> Packing<'a> {
         Ok(packing)
     }
 
-    /// Where a scope kept its markers in rows a while ago: asks them.
+    /// Where a scope kept its markers in rows: asks them. When that is long ago, only for what is
+    /// delivered again, which may be from before.
     async fn ask_rows<S: Store>(
         &mut self,
         trial: &Trial<'_, S>,
+        (tasks, events): (&[Task], &[Event]),
         tx: &mut S::Tx,
     ) -> Result<(), Ended> {
         let windows = &trial.holding.windows;
-        let had_rows = |handler: usize| windows.of(handler).is_some_and(|open| open.had_rows);
-        let asked: Vec<usize> = (0..self.leaders.len())
-            .filter(|at| !self.leaders[*at].known && had_rows(self.leaders[*at].handler))
-            .collect();
+        let had_row = |it: &Digested<'_>| {
+            let Some(open) = windows.of(it.handler).filter(|_| !it.known) else { return false };
+            match open.had_rows {
+                HadRows::No => false,
+                HadRows::Lately => true,
+                HadRows::Once => {
+                    let offset = events[tasks[it.index].event].offset;
+                    open.window().seen_to().is_none_or(|to| offset <= to)
+                }
+            }
+        };
+        let asked: Vec<usize> =
+            (0..self.leaders.len()).filter(|at| had_row(&self.leaders[*at])).collect();
         if asked.is_empty() {
             return Ok(());
         }

@@ -94,6 +94,8 @@ pub(crate) struct Portions {
     pub(crate) many: usize,
     /// to rows of about so many digests: of at least two rows, so more than `small`.
     pub(crate) joined: u64,
+    /// A run is written of so many digests at least.
+    pub(crate) least: u64,
     /// A run gets no further row when it has so many digests.
     pub(crate) run: u64,
     /// How many rows are loaded at once.
@@ -102,7 +104,7 @@ pub(crate) struct Portions {
 
 impl Default for Portions {
     fn default() -> Self {
-        Self { small: 512, many: 32, joined: 4096, run: 1 << 20, page: 256 }
+        Self { small: 512, many: 32, joined: 4096, least: 1 << 18, run: 1 << 20, page: 256 }
     }
 }
 

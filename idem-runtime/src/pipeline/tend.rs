@@ -23,6 +23,9 @@ use crate::pipeline::widen::Widening;
 use crate::pipeline::windows::{Open, Windows, before, lock};
 use crate::store::Store;
 
+/// After how many failures in a row a warning is logged.
+const FAILURES: u32 = 3;
+
 /// How many rows are asked for at once.
 const PAGE: u32 = 1000;
 
@@ -70,6 +73,7 @@ impl<S: Store> Tending<S> {
     async fn run(self) {
         let mut ticks = tokio::time::interval(self.interval);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut failures = vec![0_u32; self.windows.iter().flat_map(Windows::all).count()];
         loop {
             tokio::select! {
                 _ = ticks.tick() => {}
@@ -86,17 +90,20 @@ impl<S: Store> Tending<S> {
                     Err(_) => open.doubt_rows(),
                 }
             }
-            for open in self.windows.iter().flat_map(Windows::all) {
-                if let Err(error) = self.tend(open).await {
-                    tracing::debug!(
-                        lane = %self.held.id,
-                        scope = open.scope,
-                        error = %error.report(),
-                        "the packed markers could not be tended to; tried again"
-                    );
-                    // Whatever was read is read again.
-                    lock(&open.rows).clear();
+            for (open, failed) in self.windows.iter().flat_map(Windows::all).zip(&mut failures) {
+                let Err(error) = self.tend(open).await else {
+                    *failed = 0;
+                    continue;
+                };
+                *failed += 1;
+                let (lane, scope, report) = (&self.held.id, open.scope, error.report());
+                let message = "the packed markers could not be tended to; tried again";
+                match *failed == FAILURES {
+                    true => tracing::warn!(%lane, scope, error = %report, "{message}"),
+                    false => tracing::debug!(%lane, scope, error = %report, "{message}"),
                 }
+                // Whatever was read is read again.
+                lock(&open.rows).clear();
             }
         }
     }
@@ -132,12 +139,16 @@ impl<S: Store> Tending<S> {
             Widening { group, budget, held, open, most: self.portions.run }.look().await?;
         }
         self.read_rows(open).await?;
-        self.join(open).await?;
-        self.forget(open).await?;
+        // One that fails is no reason not to do the others, unless the rows are not those that were read.
+        let joined = self.join(open).await;
+        if joined.as_ref().is_err_and(|error| error.kind() == ErrorKind::Fenced) {
+            return joined;
+        }
+        let forgotten = self.forget(open).await;
         let mut rows = lock(&open.rows).clone();
         let cooled = cool(&self.group.store, (&self.held, self.portions), open, &mut rows).await;
         *lock(&open.rows) = rows;
-        cooled
+        joined.and(forgotten).and(cooled)
     }
 
     /// Reads which rows there are since the last time.
@@ -339,6 +350,10 @@ pub(crate) async fn cool<S: Store>(
             continue;
         }
         own.retain(|row| row.run.is_none());
+        // Each run costs something with every new key: rather a little more memory than many small ones.
+        if own.iter().map(|row| u64::from(row.count)).sum::<u64>() < portions.least {
+            return Ok(());
+        }
         let Some(cooled) = chunks(&own, portions.run).next() else { return Ok(()) };
         let cooled = cooled.len();
         let Some(newest) = own.iter().take(cooled).map(|row| row.last_at).max() else {
@@ -365,7 +380,7 @@ pub(crate) async fn cool<S: Store>(
             lane = %held.id,
             scope = open.scope,
             digests = count,
-            "packed markers do not fit into memory: the oldest are asked for in the database"
+            "packed markers do not fit into `packed_memory`: the oldest are asked for in the database"
         );
     }
     Ok(())

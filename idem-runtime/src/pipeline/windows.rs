@@ -40,6 +40,17 @@ const PROGRESS: Duration = Duration::from_secs(1);
 #[derive(Clone, Default)]
 pub(crate) struct Windows(Vec<Option<Arc<Open>>>);
 
+/// Whether a scope with packed markers kept them in rows before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum HadRows {
+    /// Never.
+    No,
+    /// So long ago that what they say is out of date, but for what is delivered again.
+    Once,
+    /// So lately that each new key may be in one.
+    Lately,
+}
+
 /// A window at work.
 pub(crate) struct Open {
     window: Mutex<Window>,
@@ -59,7 +70,7 @@ pub(crate) struct Open {
     looked: Mutex<Option<Instant>>,
     seat: Arc<Seat>,
     /// Whether the scope kept its markers in rows a while ago, which are asked, too.
-    pub(crate) had_rows: bool,
+    pub(crate) had_rows: HadRows,
     /// How long it keeps what it has.
     pub(crate) length: policy::Window,
     /// Its rows, without their contents, as far as whoever tends to it has read them.
@@ -198,7 +209,7 @@ impl<S: Store> Lane<S> {
             let window =
                 WindowId { lane: holding.row.number, scope: handler.scope, slice: holding.slice };
             // One that keeps rows has a window for as long as there is something packed.
-            if mode == MarkerMode::Rows && !self.had_packs(&window).await? {
+            if mode == MarkerMode::Rows && !self.was_packed(&window).await? {
                 windows.push(None);
                 continue;
             }
@@ -206,6 +217,10 @@ impl<S: Store> Lane<S> {
                 Some(partitions) => partitions,
                 None => *partitions.insert(self.source.partitions(&id.topic).await?),
             };
+            if mode == MarkerMode::Rows && !self.has_packs(&window, partitions).await? {
+                windows.push(None);
+                continue;
+            }
             let loading = Loading { lane: self, holding, handler, id: window, partitions };
             windows.push(Some(Arc::new(loading.load().await?)));
         }
@@ -213,23 +228,27 @@ impl<S: Store> Lane<S> {
         Ok(Windows(windows))
     }
 
-    /// Whether something is packed, or was, and was forgotten while Kafka could still deliver it.
-    async fn had_packs(&self, window: &WindowId<'_>) -> Result<bool> {
-        let store = &self.group.store;
-        if !store.packs(window, 0, 1).await?.is_empty()
-            || !store.runs(window, &[]).await?.is_empty()
-        {
+    /// Whether the scope kept packed markers once.
+    async fn was_packed(&self, window: &WindowId<'_>) -> Result<bool> {
+        if !self.group.store.pack_heads(window, 0, 1).await?.is_empty() {
             return Ok(true);
         }
-        if self.settings.policies.stale.is_none() {
-            return Ok(false);
-        }
-        match store.window(window).await {
-            Ok(row) => Ok(row.floor > 0),
-            // A store that keeps no packed markers has forgotten none.
+        match self.group.store.window(window).await {
+            Ok(row) => Ok(row.switched.is_some()),
+            // A store that keeps no packed markers had none.
             Err(error) if error.kind() == ErrorKind::Config => Ok(false),
             Err(error) => Err(error),
         }
+    }
+
+    /// Whether something is packed, here or under a former layout; or was, and was forgotten while Kafka
+    /// could still deliver it.
+    async fn has_packs(&self, window: &WindowId<'_>, partitions: i32) -> Result<bool> {
+        let store = &self.group.store;
+        let early = self.settings.policies.stale.is_some();
+        Ok(!store.pack_heads(window, 0, 1).await?.is_empty()
+            || early && store.window(window).await?.floor > 0
+            || !store.foreign(window, partitions).await?.is_empty())
     }
 }
 
@@ -266,9 +285,13 @@ impl<S: Store> Loading<'_, S> {
             widens,
             looked: Mutex::new(Some(Instant::now())),
             seat: Arc::clone(&self.lane.seat),
-            // Twice, because those who still kept rows then may have done so for a while.
-            had_rows: self.handler.mode() == MarkerMode::Packed
-                && row.switched.is_some_and(|since| since < length.time.saturating_mul(2)),
+            had_rows: match row.switched {
+                Some(_) if self.handler.mode() != MarkerMode::Packed => HadRows::No,
+                // Twice, because those who still kept rows then may have done so for a while.
+                Some(since) if since < length.time.saturating_mul(2) => HadRows::Lately,
+                Some(_) => HadRows::Once,
+                None => HadRows::No,
+            },
             length,
             rows: Mutex::default(),
             doubted: AtomicBool::default(),
@@ -312,6 +335,9 @@ impl<S: Store> Loading<'_, S> {
         for run in store.runs(&self.id, &known).await? {
             open.add_run((run.id, &run.filter, run.count), &held.id);
         }
+        if open.had_rows == HadRows::Once && !open.window().runs().is_empty() {
+            self.see(&open).await?;
+        }
         for key in store.given_up_keys(self.id.lane, self.id.scope).await? {
             let digest = open.digest(&key);
             open.window().learn_forever(digest);
@@ -326,6 +352,18 @@ impl<S: Store> Loading<'_, S> {
         let id = WindowId { scope: self.handler.scope, ..self.id };
         let page = self.lane.settings.portions.page;
         tokio::spawn(async move { store.packs(&id, after, page).await })
+    }
+
+    /// How far what is in runs goes.
+    async fn see(&self, open: &Open) -> Result<()> {
+        let mut after = 0;
+        loop {
+            let heads = self.lane.group.store.pack_heads(&self.id, after, HEADS).await?;
+            let Some(last) = heads.last() else { return Ok(()) };
+            after = last.id;
+            let its = heads.iter().filter(|row| row.log == open.log && !row.every_slice);
+            open.window().saw(its.map(|row| row.last_offset).max());
+        }
     }
 
     /// Makes room at once for what will be loaded, as far as there may be so much.
@@ -350,19 +388,20 @@ impl<S: Store> Loading<'_, S> {
     fn changed(&self, was: &Foreign) -> Error {
         let Foreign { id, partitions, slices, count, .. } = was;
         let now = self.id.slice.map_or(0, |slice| slice.of);
-        let (what, before, after) = if *partitions == self.partitions {
-            ("slices of the lane", i32::from(*slices), i32::from(now))
+        let (what, before, after, back) = if *partitions == self.partitions {
+            let (before, after) = (i32::from(*slices), i32::from(now));
+            ("slices of the lane", before, after, "Put the number back; or go")
         } else {
-            ("partitions of the topic", *partitions, self.partitions)
+            ("partitions of the topic", *partitions, self.partitions, "Go")
         };
         Error::new(
             ErrorKind::LayoutChanged,
             format!(
                 "{}, scope {}: the number of {what} was {before} and is {after}, and packed markers \
                  find a key only where it was seen: {count} of partition {} may be of keys that come \
-                 here now. Put the number back; or go on with \
-                 `.layout_changed(LayoutChanged::Widen)`, which asks for the markers of all of them \
-                 until they have aged out",
+                 here now. {back} on with `.layout_changed(LayoutChanged::Widen)`, which asks for the \
+                 markers of all of them until they have aged out; and with `.markers(Markers::Rows)` \
+                 or `markers = \"rows\"` beside it, should keys come anywhere from now on",
                 self.holding.row.id, self.id.scope, id.partition
             ),
         )

@@ -18,7 +18,7 @@ use crate::memory::{Memory, Point};
 use crate::packed::{Budget, Filters, Pack, PackRow};
 use crate::pipeline::care::Care;
 use crate::pipeline::lane::{Lane, LaneEnd};
-use crate::pipeline::policy::LaneSettings;
+use crate::pipeline::policy::{LaneSettings, Portions};
 use crate::pipeline::source::{Seat, Source};
 use crate::pipeline::stats::{Counts, Stats};
 use crate::pipeline::stop::{Stop, Stopper, stop_signal};
@@ -87,7 +87,11 @@ impl World {
             store,
             broker: Broker::new(partitions),
             script,
-            settings: LaneSettings::default(),
+            settings: LaneSettings {
+                // Few digests make a run, too.
+                portions: Portions { least: 1, ..Portions::default() },
+                ..LaneSettings::default()
+            },
             stats: Arc::default(),
             care: Arc::default(),
             budget: Budget::new(256 << 20),

@@ -30,6 +30,7 @@ mod outside_replays;
 mod packed;
 mod packed_layout;
 mod packed_runs;
+mod packed_switching;
 mod packed_tending;
 mod packed_widen;
 mod parking;

@@ -13,7 +13,8 @@ use crate::pipeline::stop::Stop;
 use crate::random::Random;
 
 /// Very little at once, so that everything is done many times.
-pub(super) const PORTIONS: Portions = Portions { small: 8, many: 3, joined: 12, run: 10, page: 3 };
+pub(super) const PORTIONS: Portions =
+    Portions { small: 8, many: 3, joined: 12, least: 1, run: 10, page: 3 };
 
 /// How much memory there is for windows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
