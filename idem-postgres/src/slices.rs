@@ -11,9 +11,12 @@ pub(crate) const LOCK: &str = "
 select lane_id from {schema}.lanes where lane_id = $1 and token = $2 for update
 ";
 
-/// What was inserted is not seen by the same statement otherwise than through `added`.
+/// The lane's row is changed, so that whoever moves the revisions of its slices, and began before, fails
+/// in place of missing these. What was inserted is not seen by the same statement otherwise than through `added`.
 pub(crate) const CUT: &str = "
-with gone as (
+with touched as (
+    update {schema}.lanes set token = token where lane_id = $1
+), gone as (
     delete from {schema}.lane_slices where lane_id = $1 and slices <> $2
 ), added as (
     insert into {schema}.lane_slices (lane_id, slices, slice, position, leader_epoch)

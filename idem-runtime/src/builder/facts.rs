@@ -162,14 +162,18 @@ impl Facts<'_> {
         if packs || self.policy.markers.is_some() {
             return mistakes;
         }
-        // The others are about what was packed before, too.
-        if self.policy.window.is_some() {
-            mistakes.push(format!(
-                "group `{group}`: `.window(..)` is about packed markers, and none of its handlers \
+        let said = [
+            (self.policy.window.is_some(), "window"),
+            (self.policies.layout_changed != LayoutChanged::default(), "layout_changed"),
+            (self.policies.stale.is_some(), "stale"),
+        ];
+        mistakes.extend(said.iter().filter(|(said, _)| *said).map(|(_, word)| {
+            format!(
+                "group `{group}`: `.{word}(..)` is about packed markers, and none of its handlers \
                  has them: add `.markers(Markers::Packed)`, or `markers = \"packed\"` in a handler's \
                  attribute, or remove it"
-            ));
-        }
+            )
+        }));
         mistakes
     }
 

@@ -204,7 +204,7 @@ impl<S: Store> Lane<S> {
         );
         let end = match self.group.slices() {
             0 | 1 => match self.cut(&holding, 0).await {
-                Ok(_) => match self.load_windows(&mut holding).await {
+                Ok(_) => match self.load_windows(&mut holding, &mut None).await {
                     Ok(()) => self.work(&mut holding).await,
                     Err(end) => end,
                 },

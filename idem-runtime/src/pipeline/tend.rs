@@ -113,7 +113,8 @@ impl<S: Store> Tending<S> {
     /// lost is missed when somebody asks it.
     async fn went_back(&self, open: &Open) -> Result<bool> {
         let id = open.id(self.held.number);
-        let of_window = |row: &&PackRow| row.slice == open.slice || row.every_slice;
+        // One for every slice may have been forgotten beside another slice.
+        let of_window = |row: &&PackRow| row.slice == open.slice && !row.every_slice;
         let newest = lock(&open.rows).iter().filter(of_window).max_by_key(|row| row.id).cloned();
         if let Some(known) = newest {
             let now = self.group.store.pack_heads(&id, known.id - 1, 1).await?;
@@ -254,8 +255,10 @@ impl<S: Store> Tending<S> {
         let mut kept = 0_u64;
         let is_old = |row: &PackRow, kept: &mut u64| {
             *kept += u64::from(row.count);
+            // One for every slice is not counted: each slice has others beside it.
             row.last_at < outside
-                || open.length.events.is_some_and(|most| *kept - u64::from(row.count) >= most)
+                || !row.every_slice
+                    && open.length.events.is_some_and(|most| *kept - u64::from(row.count) >= most)
         };
         let old: BTreeSet<i64> =
             rows.iter().filter(|row| is_old(row, &mut kept)).map(|row| row.id).collect();
@@ -268,8 +271,23 @@ impl<S: Store> Tending<S> {
             true => position,
             false => position.min(survey(&*self.source, &self.held.id).await?.low),
         };
-        let gone =
-            |row: &&PackRow| old.contains(&row.id) && (row.log < open.log || row.last_offset < low);
+        // By count, what was seen again in the same era can stay, and is in the run alone.
+        let era = open.window().era();
+        let stays = |row: &&PackRow| row.run.is_none() && !old.contains(&row.id);
+        let stays = rows.iter().filter(stays).map(|row| row.first_at).min();
+        let needed = |run: i64| {
+            let newest =
+                rows.iter().filter(|row| row.run == Some(run)).map(|row| row.last_at).max();
+            stays.zip(newest).is_some_and(|(stays, newest)| stays <= newest + era)
+        };
+        let runs = rows.iter().filter(|_| open.length.events.is_some());
+        let runs: BTreeSet<i64> = runs.filter_map(|row| row.run).collect();
+        let needed: BTreeSet<i64> = runs.into_iter().filter(|run| needed(*run)).collect();
+        let gone = |row: &&PackRow| {
+            old.contains(&row.id)
+                && (row.log < open.log || row.last_offset < low)
+                && row.run.is_none_or(|run| !needed.contains(&run))
+        };
         let gone: Vec<PackRow> = rows.iter().filter(gone).cloned().collect();
         if gone.len() < old.len() {
             tracing::debug!(

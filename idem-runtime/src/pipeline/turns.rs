@@ -41,10 +41,10 @@ impl<S: Store> Lane<S> {
             Err(end) => return end,
         };
         let mut slices = Slices::new(holding, &revisions);
-        let mut windows = Vec::new();
+        let (mut windows, mut partitions) = (Vec::new(), None);
         for slice in &mut slices.slices {
             let Some(its) = &mut slice.holding else { continue };
-            if let Err(end) = self.load_windows(its).await {
+            if let Err(end) = self.load_windows(its, &mut partitions).await {
                 return end;
             }
             windows.push(its.windows.clone());

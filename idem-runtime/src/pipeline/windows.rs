@@ -18,7 +18,7 @@ use crate::group::Registered;
 use crate::key::Key;
 use crate::lane::{Held, LaneId, Slice};
 use crate::marker::MarkerMode;
-use crate::packed::{Digest, DigestKey, Foreign, Pack, PackRow, Window, WindowId};
+use crate::packed::{Damaged, Digest, DigestKey, Foreign, Pack, PackRow, Window, WindowId};
 use crate::pipeline::holding::Holding;
 use crate::pipeline::lane::{Lane, Tenure};
 use crate::pipeline::packing::Learnt;
@@ -99,8 +99,13 @@ impl Open {
     }
 
     /// A run of its own that was written or found, with its filter, and of how many digests.
-    fn add_run(&self, (id, filter, count): (i64, &[u8], u64), lane: &LaneId) {
-        if let Err(damaged) = self.window().add_run(id, filter, count) {
+    fn add_run(&self, run: (i64, &[u8], u64), lane: &LaneId) {
+        let added = self.window().add_run(run.0, run.1, run.2);
+        self.say(added, lane);
+    }
+
+    fn say(&self, added: Result<(), Damaged>, lane: &LaneId) {
+        if let Err(damaged) = added {
             // The run is asked for each digest, which is slower and as exact.
             tracing::warn!(scope = self.scope, %lane, "{damaged}");
         }
@@ -114,9 +119,14 @@ impl Open {
         newest: SystemTime,
         held: &Held,
     ) {
-        self.window().evict(digests, newest);
-        // After that, so that there is memory for its filter.
-        self.add_run(run, &held.id);
+        let added = {
+            // Nobody looks in between, when they are neither in memory nor known to be in the run.
+            let mut window = self.window();
+            window.evict(digests, newest);
+            // After that, so that there is memory for its filter.
+            window.add_run(run.0, run.1, run.2)
+        };
+        self.say(added, &held.id);
         lock(&self.cool).insert(run.0);
     }
 
@@ -184,22 +194,27 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl<S: Store> Lane<S> {
     /// Loads the windows of a lane, or of a slice of it, that was taken.
-    pub(super) async fn load_windows(&self, holding: &mut Holding) -> Result<(), Tenure> {
+    ///
+    /// How many partitions the topic has is asked once for all slices, so that they agree.
+    pub(super) async fn load_windows(
+        &self,
+        holding: &mut Holding,
+        partitions: &mut Option<i32>,
+    ) -> Result<(), Tenure> {
         let mut stop = self.stop.clone();
         tokio::select! {
             biased;
             () = stop.asked(Stop::Finish) => Err(Tenure::Left),
-            loaded = self.windows(holding) => {
+            loaded = self.windows(holding, partitions) => {
                 holding.windows = loaded.map_err(Tenure::Failed)?;
                 Ok(())
             }
         }
     }
 
-    async fn windows(&self, holding: &Holding) -> Result<Windows> {
+    async fn windows(&self, holding: &Holding, counted: &mut Option<i32>) -> Result<Windows> {
         let id = &holding.row.id;
         let mut windows = Vec::new();
-        let mut partitions = None;
         for handler in &self.group.handlers {
             let mode = handler.mode();
             if mode == MarkerMode::Offset || !handler.reads(&id.topic) {
@@ -213,9 +228,9 @@ impl<S: Store> Lane<S> {
                 windows.push(None);
                 continue;
             }
-            let partitions = match partitions {
+            let partitions = match *counted {
                 Some(partitions) => partitions,
-                None => *partitions.insert(self.source.partitions(&id.topic).await?),
+                None => *counted.insert(self.source.partitions(&id.topic).await?),
             };
             if mode == MarkerMode::Rows && !self.has_packs(&window, partitions).await? {
                 windows.push(None);
@@ -224,7 +239,7 @@ impl<S: Store> Lane<S> {
             let loading = Loading { lane: self, holding, handler, id: window, partitions };
             windows.push(Some(Arc::new(loading.load().await?)));
         }
-        self.seat.counts_on(partitions.unwrap_or(0));
+        self.seat.counts_on(counted.unwrap_or(0));
         Ok(Windows(windows))
     }
 
@@ -400,8 +415,8 @@ impl<S: Store> Loading<'_, S> {
                 "{}, scope {}: the number of {what} was {before} and is {after}, and packed markers \
                  find a key only where it was seen: {count} of partition {} may be of keys that come \
                  here now. {back} on with `.layout_changed(LayoutChanged::Widen)`, which asks for the \
-                 markers of all of them until they have aged out; and with `.markers(Markers::Rows)` \
-                 or `markers = \"rows\"` beside it, should keys come anywhere from now on",
+                 markers of all of them until they have aged out (beside `.markers(Markers::Rows)`, \
+                 should the handlers keep rows from now on)",
                 self.holding.row.id, self.id.scope, id.partition
             ),
         )
@@ -456,4 +471,62 @@ impl<'a> Progress<'a> {
 /// The time of whatever is older than this, now.
 pub(crate) fn before(now: SystemTime, age: Duration) -> SystemTime {
     now.checked_sub(age).unwrap_or(SystemTime::UNIX_EPOCH)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+
+    use super::*;
+    use crate::lane::{LaneRow, LogIdentity, Position};
+    use crate::packed::{Budget, Filter, Look};
+
+    /// On several threads, unlike the tests of the pipeline.
+    #[test]
+    fn a_digest_that_goes_into_a_run_is_known_all_the_time() {
+        let id = LaneId { group: "g".into(), topic: "t".into(), partition: 0 };
+        let row = LaneRow::new(id.clone(), 1, Position::at(0), LogIdentity::default());
+        let held = row.held();
+        let open = Open {
+            window: Mutex::new(Window::new(&Budget::new(1 << 30), 0, Duration::from_secs(3600))),
+            key: DigestKey::new([0; 16]),
+            scope: "s",
+            slice: None,
+            partitions: 1,
+            log: 0,
+            floor: 0,
+            stale: Stale::Stop,
+            widens: false,
+            looked: Mutex::default(),
+            seat: Arc::new(Seat::new(id, 1 << 20)),
+            had_rows: HadRows::No,
+            length: policy::Window::DEFAULT,
+            rows: Mutex::default(),
+            doubted: AtomicBool::default(),
+            cool: Mutex::default(),
+        };
+        let one = [open.digest(&Key::new("k").unwrap())];
+        let filter = Filter::build(&one).to_bytes();
+        let now = SystemTime::now();
+        open.window().learn(&[(1, one[0])], now);
+        let (done, missed) = (AtomicBool::new(false), AtomicUsize::new(0));
+        std::thread::scope(|scope| {
+            for _ in 0..3 {
+                scope.spawn(|| {
+                    while !done.load(SeqCst) {
+                        let look = open.window().look_all(&one)[0];
+                        missed.fetch_add(usize::from(look == Look::New), SeqCst);
+                    }
+                });
+            }
+            for _ in 0..20_000 {
+                open.cooled((7, &filter, 1), &one, now, &held);
+                let mut window = open.window();
+                window.learn(&[(1, one[0])], now);
+                window.drop_run(7);
+            }
+            done.store(true, SeqCst);
+        });
+        assert_eq!(missed.into_inner(), 0);
+    }
 }

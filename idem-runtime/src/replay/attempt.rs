@@ -307,9 +307,7 @@ impl<S: Store> Replay<S> {
         let Some(key) = key else { return Ok(Taken::New) };
         let is_outside = handler.policy.unknown_end.is_some();
         if new.first() == Some(&true) {
-            // What was given up on under its key is in its lane's window already.
-            let is_packed = letter.key.as_ref() == Some(key)
-                || self.pack(handler.scope, letter, key, tx).await?;
+            let is_packed = self.pack(handler.scope, letter, key, tx).await?;
             return Ok(match is_outside && begun.is_none() {
                 true => Taken::Changed,
                 false if is_packed => Taken::New,
@@ -345,8 +343,9 @@ impl<S: Store> Replay<S> {
         }
     }
 
-    /// Where the scope's markers are packed, and the letter's event had no key or another one: takes the
-    /// key in the window of the letter's lane, too. Answers whether it was new there.
+    /// Where the scope's markers are packed, and the letter's event had no key or another one, or what was
+    /// packed of it is out of date: takes the key in the window of the letter's lane, too. Answers whether
+    /// nobody else has it there.
     async fn pack(
         &self,
         scope: &str,
@@ -359,7 +358,10 @@ impl<S: Store> Replay<S> {
         let lane = lanes.iter().find(|lane| lane.id.partition == letter.event.partition);
         // A lane that is gone has nothing packed either.
         let Some(lane) = lane.map(|lane| lane.number) else { return Ok(true) };
+        let is_its_own = letter.key.as_ref() == Some(key);
         match store.window(&WindowId { lane, scope, slice: None }).await {
+            // What was given up on under its key is in its lane's window already.
+            Ok(window) if is_its_own && letter.event.offset >= window.floor => return Ok(true),
             Ok(window) if window.is_packed => {}
             Ok(_) => return Ok(true),
             // A store that keeps no packed markers.
@@ -377,7 +379,7 @@ impl<S: Store> Replay<S> {
             count: 1,
             data: &pack,
         };
-        store.pack_direct(tx, lane, offset, &pack, digest).await
+        Ok(store.pack_direct(tx, lane, offset, &pack, digest).await? || is_its_own)
     }
 
     /// A passing failure is tried again, any other noted.

@@ -662,7 +662,7 @@ async fn run(seed: u64) -> (Counts, Seen) {
 #[tokio::test(start_paused = true)]
 async fn whatever_fails_each_event_is_one_thing_and_in_order() {
     // More of them when somebody wants to look for something.
-    let seeds = std::env::var("IDEM_SEEDS").map_or(60, |it| it.parse().unwrap());
+    let seeds = std::env::var("IDEM_SEEDS").map_or(80, |it| it.parse().unwrap());
     let from = std::env::var("IDEM_FROM").map_or(0, |it| it.parse().unwrap());
     let mut seen = Seen::default();
     for seed in from..from + seeds {
