@@ -474,8 +474,9 @@ impl Model {
 
     /// Somebody replays letters, and may be told that the database failed.
     async fn replay(&mut self) {
-        // What nobody answers is not waited for.
+        // What nobody answers is not waited for; nor is a replay held up, which asks for the window, too.
         self.slow.clear();
+        self.held_up.retain(|(point, _)| *point != Point::Window);
         let filter = LetterFilter::new().limit(1 + u32::try_from(self.random.below(4)).unwrap());
         let _ = self.world.replay().run(&filter).await;
     }
