@@ -458,3 +458,34 @@ async fn digests_are_stored_as_they_are_and_read_by_people() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_key_from_outside_misses_no_slice_of_a_lane_that_is_divided_meanwhile() {
+    for isolation in STRICTER {
+        on_store(async move |fixture: Fixture, store: Postgres| {
+            let held = fixture.lane(&store, 0).await;
+            let writer = Writer::Direct { attempt: uuid::Uuid::new_v4() };
+            let terms = Terms { isolation, ..Terms::default() };
+            let mut tx = store.begin(&writer, &terms).await.unwrap();
+            // As a replay does first: from here on it sees what is there now.
+            assert!(store.lock_letter(&mut tx, 1).await.unwrap().is_none());
+            let slices = store.cut(&held, 2).await.unwrap().unwrap();
+            let slice = Some(Slice { index: 1, of: 2 });
+            let slice = Held { slice, revision: slices[1], ..held.clone() };
+            assert!(store.packs(&window(&slice), 0, 10).await.unwrap().is_empty());
+            let data = Pack { entries: vec![(7, digest(7))], spans: Vec::new() }.encode();
+            let new = NewPack {
+                scope: "bill",
+                partitions: 0,
+                first_offset: 7,
+                last_offset: 7,
+                count: 1,
+                data: &data,
+            };
+            let packed = store.pack_direct(&mut tx, held.number, 7, &new, digest(7)).await;
+            assert_eq!(packed.unwrap_err().kind(), ErrorKind::Transient, "{isolation:?}");
+            store.rollback(tx).await;
+        })
+        .await;
+    }
+}
