@@ -33,6 +33,17 @@ select exists (
 pub(crate) const DELETE_MARKER: &str =
     "delete from {schema}markers where scope = ?1 and event_key = ?2";
 
+/// The lanes for which such a row is of a former layout, and which may have asked for it.
+pub(crate) const ASKING: &str = "
+select lane.lane_id
+from {schema}lanes own
+join {schema}lanes lane on lane.group_name = own.group_name and lane.topic = own.topic
+where own.lane_id = ?1 and ?2 not in (0, (
+    select count(*) from {schema}lanes every
+    where every.group_name = own.group_name and every.topic = own.topic
+))
+";
+
 /// In the only transaction that writes.
 pub(crate) async fn forget(store: &Inner, scope: &str, key: &Key) -> Result<bool> {
     let digest = digest_key(store).await?.digest(key);
@@ -76,6 +87,13 @@ async fn within(
         let Some(left) = without(&row, digest)? else { continue };
         found = true;
         lanes.insert(row.lane);
+        let asking: Vec<i64> = sqlx::query_scalar(sql.forget_asking.clone())
+            .bind(row.lane)
+            .bind(row.partitions)
+            .fetch_all(tx.connection())
+            .await
+            .map_err(failed)?;
+        lanes.extend(asking);
         if let Some(left) = &left {
             insert(store, tx, scope, left).await.map_err(failed)?;
         }

@@ -131,6 +131,7 @@ statements! {
     forget_empty_run: runs::FORGET_EMPTY,
     forget_marker_of: forget::MARKER,
     forget_open_letters: forget::OPEN_LETTERS,
+    forget_asking: forget::ASKING,
     forget_marker: forget::DELETE_MARKER,
     has_ledger: migrate::HAS_LEDGER,
     applied: migrate::APPLIED,

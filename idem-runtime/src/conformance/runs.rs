@@ -188,7 +188,9 @@ pub async fn a_run_of_another_lanes_rows_is_written_by_whoever_has_a_lane<H: Har
     assert_eq!(in_runs(harness, &zero, &[run], &asked).await.unwrap(), [true, false, true]);
     // A key that is forgotten is forgotten for all who ask.
     assert!(store.forget_marker(SCOPE, &key("e1")).await.unwrap());
+    assert!(!can_seal(harness, &zero).await, "who has just asked, asks again");
     let zero = again(harness, &zero).await;
+    assert!(can_seal(harness, &zero).await);
     assert_eq!(in_runs(harness, &zero, &[run], &asked).await.unwrap(), [true, false, false]);
     // And it goes with its rows.
     let one = again(harness, &one).await;

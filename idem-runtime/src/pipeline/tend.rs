@@ -254,11 +254,13 @@ impl<S: Store> Tending<S> {
         let outside = before(now, open.length.time + open.window().era());
         let mut kept = 0_u64;
         let is_old = |row: &PackRow, kept: &mut u64| {
+            if row.every_slice {
+                // It does not count: each slice has others beside it.
+                return row.last_at < outside;
+            }
             *kept += u64::from(row.count);
-            // One for every slice is not counted: each slice has others beside it.
             row.last_at < outside
-                || !row.every_slice
-                    && open.length.events.is_some_and(|most| *kept - u64::from(row.count) >= most)
+                || open.length.events.is_some_and(|most| *kept - u64::from(row.count) >= most)
         };
         let old: BTreeSet<i64> =
             rows.iter().filter(|row| is_old(row, &mut kept)).map(|row| row.id).collect();

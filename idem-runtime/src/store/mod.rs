@@ -648,8 +648,8 @@ pub trait Store: Lends<Self::Connection> + Clone + Send + Sync + 'static {
     }
 
     /// Forgets a key: its marker in whatever form, so that its event is new when it is delivered
-    /// again. A lane whose window has it loads its window again before it commits anything
-    /// ([`RELOAD`]), and the rows that it was in have other numbers then, or are gone. Dead
+    /// again. A lane whose window has it, or for which it is of a former layout, so that it may have
+    /// asked for it, loads its window again before it commits anything ([`RELOAD`]), and the rows that it was in have other numbers then, or are gone. Dead
     /// letters of it that are settled count for nothing when it fails again. Answers whether there was
     /// something to forget.
     ///

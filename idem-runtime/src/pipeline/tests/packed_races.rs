@@ -107,3 +107,28 @@ async fn a_key_that_is_forgotten_while_another_lane_asks_for_it_is_new_there() {
     assert_eq!(world.bills().iter().filter(|id| *id == "e1").count(), 2);
     lane.finish().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_one_slice_has_worked_does_not_age_what_every_slice_is_to_know() {
+    let five = PACKED.window(Window::DEFAULT.events(5)).slices(SLICES).retry(Retry::never());
+    let mut world = World::with(five);
+    world.settings.policies.stale = Some(Stale::Skip);
+    world.settings.max_batch = 1;
+    world.settings.tend_interval = Duration::from_millis(100);
+    world.register().await;
+    world.broker.produce(0, [""]);
+    world.drain(0).await;
+    world.dead_letters().edit(1, Some(br#"{"id":"e9"}"#), "its id was missing").await.unwrap();
+    assert_eq!(world.replay().run(&LetterFilter::new()).await.unwrap().processed, 1);
+    let lane = world.start(0);
+    until(|| lane.seat.held().is_some()).await;
+    world.broker.produce_keyed(0, (0..20).map(|n| (key(1), format!("x{n}"))));
+    until(|| lane.resolved() == Some(21)).await;
+    quiet(Duration::from_secs(10)).await;
+    lane.finish().await;
+    // In slice 0 nothing has come since.
+    world.broker.produce_keyed(0, [(key(0), "e9")]);
+    world.drain(0).await;
+    assert_eq!(world.bills().iter().filter(|id| *id == "e9").count(), 1);
+    assert_eq!(world.counts().went_back, 0);
+}
