@@ -1,4 +1,5 @@
-//! The few calls of librdkafka that rdkafka does not wrap: leader epochs and topic ids.
+//! Calls of librdkafka that rdkafka does not wrap: leader epochs of positions, and topic ids. Those for
+//! messages are in `fetched`.
 
 #![expect(unsafe_code, reason = "calls of C functions; each block says why it is sound")]
 
@@ -9,15 +10,6 @@ use std::time::Duration;
 use rdkafka::TopicPartitionList;
 use rdkafka::bindings as c;
 use rdkafka::client::{Client, ClientContext};
-use rdkafka::message::BorrowedMessage;
-
-/// The epoch of the leader that wrote the message, if the broker told.
-pub(crate) fn leader_epoch(message: &BorrowedMessage<'_>) -> Option<i32> {
-    // SAFETY: the pointer is the message's own, valid for as long as the message is borrowed, and
-    // the function only reads.
-    let epoch = unsafe { c::rd_kafka_message_leader_epoch(message.ptr()) };
-    (epoch >= 0).then_some(epoch)
-}
 
 /// Sets the leader epoch of a partition in a list; librdkafka validates it when it seeks there.
 pub(crate) fn set_leader_epoch(

@@ -6,12 +6,13 @@
 use std::sync::{MutexGuard, PoisonError};
 use std::time::Duration;
 
-use rdkafka::consumer::{Consumer, RebalanceProtocol};
+use rdkafka::consumer::{Consumer as _, RebalanceProtocol};
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{Offset, TopicPartitionList};
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::kafka::fetched::Consumer;
 use crate::kafka::ffi;
 use crate::kafka::lists::one;
 use crate::kafka::settings::kafka_error;
@@ -72,8 +73,8 @@ fn standing_at(id: &LaneId, at: Position) -> KafkaResult<TopicPartitionList> {
     Ok(list)
 }
 
-/// Pauses the partition, and moves it.
-pub(crate) fn seek(consumer: &Client, seat: &Seat, at: Position) -> Result<Sought> {
+/// Pauses the partition, moves it, and leads it to where messages are taken from.
+pub(crate) fn seek(consumer: &Consumer, seat: &Seat, at: Position) -> Result<Sought> {
     let _control = control(consumer);
     still_ours(seat)?;
     let id = &seat.id;
@@ -90,6 +91,8 @@ pub(crate) fn seek(consumer: &Client, seat: &Seat, at: Position) -> Result<Sough
             Err(error) => return Err(failed(error)),
         }
     }
+    // Its fetcher runs: what may have stopped it before is done.
+    consumer.gather(&id.topic, id.partition);
     Ok(Sought::Yes)
 }
 

@@ -6,6 +6,7 @@
 
 mod blocks;
 mod context;
+mod fetched;
 mod ffi;
 mod flow;
 mod forward;

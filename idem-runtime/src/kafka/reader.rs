@@ -7,23 +7,22 @@ use std::sync::{Arc, Mutex, TryLockError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use rdkafka::consumer::{CommitMode, Consumer};
+use rdkafka::Message as _;
+use rdkafka::consumer::{CommitMode, Consumer as _};
 use rdkafka::error::KafkaError;
-use rdkafka::message::{BorrowedMessage, Headers as _};
 use rdkafka::types::RDKafkaErrorCode;
-use rdkafka::{Message as _, Timestamp};
 use tokio::sync::watch;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::event::{Event, Headers, TimestampKind};
+use crate::event::Event;
 use crate::kafka::blocks::{Blocks, copied};
 use crate::kafka::context::Callbacks;
-use crate::kafka::ffi;
+use crate::kafka::fetched::{Consumer, Fetch};
 use crate::kafka::flow::{control, resume_now};
 use crate::kafka::keeper::Keeping;
 use crate::kafka::lists::{commit_list, one};
 use crate::kafka::settings::{Kafka, created, kafka_error};
-use crate::kafka::source::{Client, KafkaSource, named_by, partitions_of};
+use crate::kafka::source::{KafkaSource, named_by, partitions_of};
 use crate::lane::{LaneId, Position};
 use crate::pipeline::queue::Pressure;
 use crate::pipeline::source::{Seat, Source};
@@ -35,15 +34,19 @@ const POLL: Duration = Duration::from_millis(10);
 const NAP: Duration = Duration::from_millis(2);
 /// The most messages that are moved before they are handed over.
 const CHUNK: usize = 2_000;
+/// How many of them are taken at once.
+const PORTION: usize = 500;
 /// The most bytes of them.
 const CHUNK_BYTES: usize = 4 << 20;
+/// How often partitions are led to where messages are taken from, besides when their lanes seek.
+const GATHER: Duration = Duration::from_secs(1);
 /// How often the same trouble is logged.
 const QUIET: Duration = Duration::from_secs(30);
 /// How long the end waits for calls that are still under way.
 const LAST_CALLS: Duration = Duration::from_secs(8);
 
 pub(crate) struct Reader {
-    consumer: Arc<Client>,
+    consumer: Arc<Consumer>,
     keeper: Arc<dyn Keeping>,
     commit_interval: Duration,
     sent: HashMap<LaneId, Position>,
@@ -70,9 +73,11 @@ impl Reader {
             commit_failed: AtomicBool::new(false),
         };
         let config = kafka.consumer(keeper.group());
-        let consumer = created(config.create_with_context(callbacks))?;
+        let consumer = Consumer::new(created(config.create_with_context(callbacks))?);
+        let no_queue =
+            || Error::new(ErrorKind::Kafka, "the Kafka client has no memory for a queue");
         Ok(Self {
-            consumer: Arc::new(consumer),
+            consumer: Arc::new(consumer.ok_or_else(no_queue)?),
             keeper,
             commit_interval,
             sent: HashMap::new(),
@@ -122,13 +127,13 @@ impl Reader {
     /// When the client cannot go on, such as after another instance took its name.
     pub(crate) fn run(mut self, stop: &AtomicBool) -> Result<()> {
         let mut next_commit = Instant::now() + self.commit_interval;
+        let mut next_gather = Instant::now() + GATHER;
         let mut chunk = Vec::with_capacity(CHUNK);
         let mut result = Ok(());
         while !stop.load(SeqCst) {
             let most = if self.is_fed() {
                 std::thread::sleep(NAP);
-                // Enough to serve the client's callbacks.
-                1
+                0
             } else {
                 CHUNK
             };
@@ -142,6 +147,10 @@ impl Reader {
             if Instant::now() >= next_commit {
                 self.commit(CommitMode::Async);
                 next_commit = Instant::now() + self.commit_interval;
+            }
+            if Instant::now() >= next_gather {
+                self.gather();
+                next_gather = Instant::now() + GATHER;
             }
         }
         self.leave();
@@ -157,30 +166,31 @@ impl Reader {
         armed.peek().is_some() && armed.all(|seat| seat.queue.pressure() != Pressure::Low)
     }
 
-    /// Moves what is there; waits a moment when nothing is.
+    /// Moves what is there; waits a moment when nothing is. Serves the client's callbacks.
     fn fill(&mut self, chunk: &mut Vec<Event>, most: usize) -> Result<()> {
-        let mut wait = POLL;
-        let mut topic: Option<Arc<str>> = None;
-        let mut bytes = 0;
         let mut troubles = Vec::new();
+        self.serve(&mut troubles);
+        let mut wait = POLL;
+        let mut bytes = 0;
         while chunk.len() < most && bytes < CHUNK_BYTES {
-            match self.consumer.poll(wait) {
-                Some(Ok(message)) => {
-                    let name = match &topic {
-                        Some(name) if **name == *message.topic() => Arc::clone(name),
-                        _ => Arc::clone(topic.insert(Arc::from(message.topic()))),
-                    };
-                    let event = event(&message, name, &mut self.blocks);
-                    bytes += event.weight();
-                    chunk.push(event);
-                }
-                Some(Err(error)) => {
-                    troubles.push(error);
-                    break;
-                }
-                None => break,
+            let fetched = self.consumer.fetch(PORTION.min(most - chunk.len()), wait);
+            if fetched.is_empty() {
+                break;
             }
             wait = Duration::ZERO;
+            for same in fetched.chunk_by(Fetch::shares_topic) {
+                let topic: Arc<str> = Arc::from(same[0].topic());
+                for fetch in same {
+                    match fetch.error() {
+                        Some(error) => troubles.push(error),
+                        None => {
+                            let event = event(fetch, Arc::clone(&topic), &mut self.blocks);
+                            bytes += event.weight();
+                            chunk.push(event);
+                        }
+                    }
+                }
+            }
         }
         let seats = self.keeper.seats();
         if self.blocks.len() > seats.len() {
@@ -189,6 +199,25 @@ impl Reader {
             });
         }
         troubles.into_iter().try_for_each(|error| self.trouble(error))
+    }
+
+    /// Serves what is no message: rebalances, answers to commits, errors.
+    fn serve(&self, troubles: &mut Vec<KafkaError>) {
+        for _ in 0..=self.consumer.waiting() {
+            match self.consumer.poll(Duration::ZERO) {
+                None => {}
+                Some(Err(error)) => troubles.push(error),
+                // From before its partition was led into the other queue. No lane accepts anything
+                // then; should one do, it starts again, where it stands.
+                Some(Ok(message)) => {
+                    let seat = self.keeper.seat(message.topic(), message.partition());
+                    if let Some(seat) = seat.filter(|seat| seat.queue.next().is_some()) {
+                        tracing::debug!(lane = %seat.id, "a message came beside the others");
+                        seat.shut();
+                    }
+                }
+            }
+        }
     }
 
     /// Hands the chunk over, a run of one partition at a time.
@@ -206,6 +235,14 @@ impl Reader {
             if seat.queue.push(chunk.drain(..run)) == Pressure::High {
                 self.press(seat);
             }
+        }
+    }
+
+    /// Leads partitions again to where messages are taken from: one that was given up and assigned again
+    /// without its lane (when the fetcher of another one had to be started again) is led nowhere.
+    fn gather(&self) {
+        for seat in self.keeper.seats().iter().filter(|seat| seat.queue.next().is_some()) {
+            self.consumer.gather(&seat.id.topic, seat.id.partition);
         }
     }
 
@@ -331,25 +368,16 @@ impl Reader {
 }
 
 /// Copies a message out of the client's memory.
-fn event(message: &BorrowedMessage<'_>, topic: Arc<str>, blocks: &mut Blocks) -> Event {
+fn event(message: &Fetch<'_>, topic: Arc<str>, blocks: &mut Blocks) -> Event {
     let block = blocks.of(&topic, message.partition());
-    let headers = message.headers().map_or_else(Headers::default, |headers| {
-        headers
-            .iter()
-            .map(|header| (header.key, header.value.map(Bytes::copy_from_slice)))
-            .collect()
-    });
     let mut event = Event::new(topic, message.partition(), message.offset(), Bytes::new());
-    event.leader_epoch = ffi::leader_epoch(message);
-    let timestamp = message.timestamp();
-    event.timestamp = timestamp.to_millis();
-    event.timestamp_kind = match timestamp {
-        Timestamp::NotAvailable => None,
-        Timestamp::CreateTime(_) => Some(TimestampKind::Created),
-        Timestamp::LogAppendTime(_) => Some(TimestampKind::Appended),
-    };
+    event.leader_epoch = message.leader_epoch();
+    if let Some((time, kind)) = message.timestamp() {
+        event.timestamp = Some(time);
+        event.timestamp_kind = Some(kind);
+    }
     event.message_key = message.key().map(|key| copied(block, key));
     event.payload = message.payload().map(|payload| copied(block, payload));
-    event.headers = headers;
+    event.headers = message.headers();
     event
 }

@@ -5,13 +5,14 @@ use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
 use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{Offset, TopicPartitionList};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::kafka::context::Callbacks;
+use crate::kafka::fetched::Consumer;
 use crate::kafka::ffi;
 use crate::kafka::flow::{self, Sought};
 use crate::kafka::lists::commit_list;
@@ -34,14 +35,14 @@ const SEEK_DEADLINE: Duration = Duration::from_secs(10);
 pub(crate) type Client = BaseConsumer<Callbacks>;
 
 pub(crate) struct KafkaSource {
-    pub(crate) consumer: Arc<Client>,
+    pub(crate) consumer: Arc<Consumer>,
 }
 
 impl KafkaSource {
     /// Runs a call of the client that blocks.
     async fn blocking<T: Send + 'static>(
         &self,
-        call: impl FnOnce(&Client) -> Result<T> + Send + 'static,
+        call: impl FnOnce(&Consumer) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let consumer = Arc::clone(&self.consumer);
         match tokio::task::spawn_blocking(move || call(&consumer)).await {
