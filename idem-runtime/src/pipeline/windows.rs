@@ -88,7 +88,10 @@ impl Open {
     /// What was committed.
     pub(crate) fn learn(&self, learnt: &Learnt) {
         let mut window = self.window();
-        window.learn(&learnt.entries, learnt.at);
+        match learnt.late {
+            true => window.learn_late(&learnt.entries, learnt.at),
+            false => window.learn(&learnt.entries, learnt.at),
+        }
         for digest in &learnt.given_up {
             window.learn_forever(*digest);
         }
@@ -263,7 +266,9 @@ impl<S: Store> Lane<S> {
         let early = self.settings.policies.stale.is_some();
         Ok(!store.pack_heads(window, 0, 1).await?.is_empty()
             || early && store.window(window).await?.floor > 0
-            || !store.foreign(window, partitions).await?.is_empty())
+            || !store.foreign(window, partitions).await?.is_empty()
+            || self.settings.policies.layout_changed == LayoutChanged::Widen
+                && !store.packs_elsewhere(window, 0, 1).await?.is_empty())
     }
 }
 
