@@ -44,8 +44,8 @@ with fence as materialized (
 ), packed as (
     insert into {schema}.packs (lane_id, log, slices, slice, scope, partitions, first_offset,
                                 last_offset, digests, data)
-    select fence.lane_id, fence.log, case when not every_slice then $3 end,
-           case when not every_slice then $4 end, scope, partitions, first_offset, last_offset, digests,
+    select fence.lane_id, fence.log, case when not every_slice then $3::int end,
+           case when not every_slice then $4::int end, scope, partitions, first_offset, last_offset, digests,
            data
     from fence
     cross join unnest($5::text[], $6::int[], $7::bigint[], $8::bigint[], $9::bigint[], $10::bytea[],
@@ -66,8 +66,8 @@ with fence as materialized (
 ), packed as (
     insert into {schema}.packs (lane_id, log, slices, slice, scope, partitions, first_offset,
                                 last_offset, digests, data)
-    select fence.lane_id, fence.log, case when not every_slice then $3 end,
-           case when not every_slice then $4 end, scope, partitions, first_offset, last_offset, digests,
+    select fence.lane_id, fence.log, case when not every_slice then $3::int end,
+           case when not every_slice then $4::int end, scope, partitions, first_offset, last_offset, digests,
            data
     from fence
     cross join unnest($5::text[], $6::int[], $7::bigint[], $8::bigint[], $9::bigint[], $10::bytea[],

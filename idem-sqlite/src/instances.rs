@@ -41,10 +41,13 @@ delete from {schema}markers where scope in (
     select scope from {schema}scopes where group_name in (select value from json_each(?1))
 )
 ";
-/// Their runs and windows went with the lanes.
+/// Their runs and windows go with the lanes.
 pub(crate) const FORGET_PACKS: &str = "
-delete from {schema}packs where scope in (
+delete from {schema}packs
+where scope in (
     select scope from {schema}scopes where group_name in (select value from json_each(?1))
+) or lane_id in (
+    select lane_id from {schema}lanes where group_name in (select value from json_each(?1))
 )
 ";
 pub(crate) const FORGET_SCOPES: &str =

@@ -266,9 +266,7 @@ impl<S: Store> Lane<S> {
         let early = self.settings.policies.stale.is_some();
         Ok(!store.pack_heads(window, 0, 1).await?.is_empty()
             || early && store.window(window).await?.floor > 0
-            || !store.foreign(window, partitions).await?.is_empty()
-            || self.settings.policies.layout_changed == LayoutChanged::Widen
-                && !store.packs_elsewhere(window, 0, 1).await?.is_empty())
+            || !store.foreign(window, partitions).await?.is_empty())
     }
 }
 
