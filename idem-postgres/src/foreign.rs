@@ -14,7 +14,7 @@ const DOING: &str = "looking for packed markers of another layout";
 
 /// The rows of `foreign`: those of the scope under another number of partitions, through an index that
 /// has such rows side by side; and those of the window's own lane under the same number and in other
-/// slices.
+/// slices. Those for every slice have none.
 macro_rules! foreign_packs {
     ($rest:literal) => {
         concat!(
@@ -37,14 +37,14 @@ macro_rules! foreign_packs {
 }
 
 pub(crate) const SUMMED: &str = foreign_packs!(
-    "select lane.group_name, lane.topic, lane.partition, pack.partitions, pack.slices,
+    "select lane.group_name, lane.topic, lane.partition, pack.partitions, coalesce(pack.slices, 0),
             sum(pack.digests)::bigint,
             (extract(epoch from max(pack.last_at)) * 1000000)::bigint
      from foreign_packs pack
      join {schema}.lanes lane using (lane_id)
      join own on own.group_name = lane.group_name and own.topic = lane.topic
-     group by lane.lane_id, pack.partitions, pack.slices
-     order by lane.lane_id, pack.partitions, pack.slices"
+     group by lane.lane_id, pack.partitions, coalesce(pack.slices, 0)
+     order by lane.lane_id, pack.partitions, coalesce(pack.slices, 0)"
 );
 
 pub(crate) const HEADS: &str = concat!(
@@ -55,11 +55,40 @@ pub(crate) const HEADS: &str = concat!(
         "from foreign_packs pack
          join {schema}.lanes lane using (lane_id)
          join own on own.group_name = lane.group_name and own.topic = lane.topic
-         where pack.pack_id > $5
+         where pack.pack_id > $5 and pack.slices is not null
          order by pack.pack_id
          limit $6"
     )
 );
+
+/// Through an index of rows for every slice alone, of which there are few.
+pub(crate) const ELSEWHERE: &str = select_packs!(
+    "",
+    "from {schema}.packs pack
+     join {schema}.lanes lane using (lane_id)
+     join {schema}.lanes own on own.group_name = lane.group_name and own.topic = lane.topic
+     where own.lane_id = $1 and lane.lane_id <> $1
+       and pack.scope = $2 and pack.slices is null and pack.pack_id > $3
+     order by pack.pack_id
+     limit $4"
+);
+
+pub(crate) async fn elsewhere(
+    store: &Inner,
+    window: &WindowId<'_>,
+    after: i64,
+    limit: u32,
+) -> Result<Vec<PackRow>> {
+    let packs = sqlx::query_as::<_, Selected>(store.sql.packs_elsewhere.clone())
+        .bind(window.lane)
+        .bind(window.scope)
+        .bind(after)
+        .bind(i64::from(limit));
+    let mut session = store.pools.read().await?;
+    let rows = session.all(packs).await.map_err(|error| failed(DOING, error))?;
+    session.finish(DOING).await?;
+    Ok(rows.into_iter().map(|row| row.0).collect())
+}
 
 pub(crate) async fn summed(
     store: &Inner,

@@ -13,7 +13,7 @@ use crate::tx::Session;
 
 const DOING: &str = "forgetting a key";
 
-/// The lane of a marker counts where it is packed: it keeps in mind what was given up on once.
+/// The lane of a marker counts where it is packed: lanes keep in mind what was given up on once.
 pub(crate) const MARKER: &str = "
 select marker.state,
        case when exists (
@@ -24,18 +24,24 @@ where marker.marker_id = $1
 for update of marker
 ";
 
-/// Lanes for which a row is of a former layout may have just asked for it. A run also has what was in
-/// rows of it that aged out before the others.
+/// Lanes for which a row is of a former layout may have just asked for it; one for every slice is for all
+/// lanes; and all of them may have in mind what was given up on once, in a lane ($3). A run also has what
+/// was in rows of it that aged out before the others.
 pub(crate) const LANES: &str = "
 select lane.lane_id
 from {schema}.packs pack
 join {schema}.lanes own using (lane_id)
 join {schema}.lanes lane on lane.group_name = own.group_name and lane.topic = own.topic
 where pack.scope = $1 and position($2::bytea in pack.data) > 0
-  and (lane.lane_id = own.lane_id or pack.partitions not in (0, (
+  and (lane.lane_id = own.lane_id or pack.slices is null or pack.partitions not in (0, (
       select count(*) from {schema}.lanes every
       where every.group_name = own.group_name and every.topic = own.topic
   )))
+union
+select lane.lane_id
+from {schema}.lanes own
+join {schema}.lanes lane on lane.group_name = own.group_name and lane.topic = own.topic
+where own.lane_id = $3
 union
 select run.lane_id
 from {schema}.runs run
@@ -153,9 +159,9 @@ impl<'a> Forget<'a> {
         let marker = marker.map_err(failed)?;
         let lanes = sqlx::query_as::<_, (i64,)>(sql.forget_lanes_of.clone());
         let lanes = lanes.bind(self.scope).bind(self.digest.to_bytes().to_vec());
+        let lanes = lanes.bind(marker.and_then(|(_, lane)| lane));
         let lanes = session.all(lanes).await.map_err(failed)?;
-        let lanes = lanes.into_iter().map(|row| row.0).chain(marker.and_then(|row| row.1));
-        let lanes: Vec<i64> = lanes.collect();
+        let lanes: Vec<i64> = lanes.into_iter().map(|row| row.0).collect();
         self.unsettle(session, &lanes).await?;
 
         let open = sqlx::query_as::<_, (bool,)>(sql.forget_open_letters.clone());

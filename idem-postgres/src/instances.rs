@@ -35,6 +35,9 @@ order by group_name
 for update skip locked
 ";
 
+/// A lane of which something is packed is not deleted by anybody who does not say this (see migration 6).
+pub(crate) const FORGETTING: &str = "select set_config('idem.forgetting', 'on', true)";
+
 /// Without its lanes an instance that wakes up commits nothing any more.
 pub(crate) const FORGET_LANES: &str = "
 with letters as (delete from {schema}.dead_letters where group_name = any($1::text[]))
@@ -101,6 +104,8 @@ async fn forget(
         session.finish(DOING).await?;
         return Ok(false);
     }
+    let forgetting = sqlx::query(store.sql.forgetting_lanes.clone());
+    session.execute(forgetting).await.map_err(failed)?;
     let lanes = sqlx::query(store.sql.forget_lanes.clone()).bind(&silent);
     session.execute(lanes).await.map_err(failed)?;
     let mut more = false;

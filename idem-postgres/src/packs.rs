@@ -44,10 +44,13 @@ with fence as materialized (
 ), packed as (
     insert into {schema}.packs (lane_id, log, slices, slice, scope, partitions, first_offset,
                                 last_offset, digests, data)
-    select fence.lane_id, fence.log, $3, $4, pack.*
+    select fence.lane_id, fence.log, case when not every_slice then $3::int end,
+           case when not every_slice then $4::int end, scope, partitions, first_offset, last_offset, digests,
+           data
     from fence
-    cross join unnest($5::text[], $6::int[], $7::bigint[], $8::bigint[], $9::bigint[], $10::bytea[])
-        as pack
+    cross join unnest($5::text[], $6::int[], $7::bigint[], $8::bigint[], $9::bigint[], $10::bytea[],
+                      $11::boolean[])
+        as pack (scope, partitions, first_offset, last_offset, digests, data, every_slice)
 ), guarded as (
     insert into {schema}.open_batches (batch)
     select pg_current_xact_id() from fence
@@ -63,10 +66,13 @@ with fence as materialized (
 ), packed as (
     insert into {schema}.packs (lane_id, log, slices, slice, scope, partitions, first_offset,
                                 last_offset, digests, data)
-    select fence.lane_id, fence.log, $3, $4, pack.*
+    select fence.lane_id, fence.log, case when not every_slice then $3::int end,
+           case when not every_slice then $4::int end, scope, partitions, first_offset, last_offset, digests,
+           data
     from fence
-    cross join unnest($5::text[], $6::int[], $7::bigint[], $8::bigint[], $9::bigint[], $10::bytea[])
-        as pack
+    cross join unnest($5::text[], $6::int[], $7::bigint[], $8::bigint[], $9::bigint[], $10::bytea[],
+                      $11::boolean[])
+        as pack (scope, partitions, first_offset, last_offset, digests, data, every_slice)
 )
 select (extract(epoch from now()) * 1000000)::bigint, null::text, null::text from fence
 ";
@@ -112,6 +118,15 @@ pub(crate) const OF_NUMBERS: &str = select_packs!(
 pub(crate) const GIVEN_UP_KEYS: &str = "
 select event_key from {schema}.markers where scope = $2 and lane_id = $1 and state <> 0
 order by event_key
+";
+
+pub(crate) const GIVEN_UP_ELSEWHERE: &str = "
+select marker.event_key
+from {schema}.markers marker
+join {schema}.lanes lane using (lane_id)
+join {schema}.lanes own on own.group_name = lane.group_name and own.topic = lane.topic
+where own.lane_id = $1 and lane.lane_id <> $1 and marker.scope = $2 and marker.state <> 0
+order by marker.event_key
 ";
 
 /// The token is share-locked as by a slice's seal: this neither waits for the lane's batches nor holds
@@ -185,13 +200,38 @@ pub(crate) const FIND: &str = select_packs!(
      order by pack.pack_id"
 );
 
-/// As [`FIND`], in one lane.
-pub(crate) const FIND_IN_LANE: &str = select_packs!(
+/// As [`FIND`], in these lanes.
+pub(crate) const FIND_IN_LANES: &str = select_packs!(
     "",
     "from {schema}.packs pack
-     where pack.scope = $2 and pack.lane_id = $1 and position($3::bytea in pack.data) > 0
+     where pack.scope = $2 and pack.lane_id = any($1::bigint[])
+       and position($3::bytea in pack.data) > 0
      order by pack.pack_id"
 );
+
+/// The lanes that may be asked for a key that is packed from outside of this one: all of its topic, if
+/// something of the scope is of a former layout.
+pub(crate) const CONCERNED: &str = "
+with own as materialized (
+    select group_name, topic from {schema}.lanes where lane_id = $1
+), of_topic as materialized (
+    select lane.lane_id from {schema}.lanes lane join own using (group_name, topic)
+), layout as materialized (
+    select count(*)::int as partitions from of_topic
+)
+select lane_id from of_topic
+where lane_id = $1 or exists (
+    select from {schema}.packs pack
+    join of_topic using (lane_id)
+    where pack.scope = $2 and pack.partitions > (select partitions from layout)
+) or exists (
+    select from {schema}.packs pack
+    join of_topic using (lane_id)
+    where pack.scope = $2
+      and pack.partitions > 0 and pack.partitions < (select partitions from layout)
+)
+order by lane_id
+";
 
 /// Whoever owns the lane commits nothing more before it has taken it again: the revision is moved by
 /// [`RELOAD`](idem_runtime::store::RELOAD), as the conformance suite checks.
@@ -207,7 +247,12 @@ pub(crate) const PACK_DIRECT: &str = "
 with packed as (
     insert into {schema}.packs (lane_id, log, scope, partitions, first_offset, last_offset, digests,
                                 data)
-    values ($1, $2, $3, 0, $4, $4, $5, $6)
+    values ($1, $2, $3, coalesce((
+        select newest.partitions from {schema}.packs newest
+        where newest.lane_id = $1 and newest.scope = $3 and newest.partitions > 0
+        order by newest.pack_id desc
+        limit 1
+    ), $7), $4, $4, $5, $6)
     returning pack_id
 ), guarded as (
     insert into {schema}.open_batches (batch)
@@ -309,7 +354,8 @@ pub(crate) async fn pack(
         .bind(of(packs, |it| it.first_offset))
         .bind(of(packs, |it| it.last_offset))
         .bind(of(packs, |it| i64::from(it.count)))
-        .bind(of(packs, |it| it.data));
+        .bind(of(packs, |it| it.data))
+        .bind(of(packs, |it| it.every_slice));
     let packed = tx.session().optional(pack).await.map_err(|error| failed("pack", error))?;
     let Some((now, xid, guard)) = packed else { return Ok(None) };
     if let Some((xid, guard)) = xid.zip(guard) {
@@ -373,10 +419,17 @@ pub(crate) async fn of_numbers(
     Ok(rows.into_iter().map(|row| row.0).collect())
 }
 
-pub(crate) async fn given_up_keys(store: &Inner, lane: i64, scope: &str) -> Result<Vec<Key>> {
+/// Those of the lane, or those of the others of its topic.
+pub(crate) async fn given_up_keys(
+    store: &Inner,
+    lane: i64,
+    scope: &str,
+    elsewhere: bool,
+) -> Result<Vec<Key>> {
     const DOING: &str = "reading the keys that were given up on";
+    let sql = if elsewhere { &store.sql.given_up_elsewhere } else { &store.sql.given_up_keys };
     let mut session = store.pools.read().await?;
-    let keys = sqlx::query_as::<_, (String,)>(store.sql.given_up_keys.clone());
+    let keys = sqlx::query_as::<_, (String,)>(sql.clone());
     let keys = session.all(keys.bind(lane).bind(scope)).await;
     let keys = keys.map_err(|error| failed(DOING, error))?;
     session.finish(DOING).await?;
@@ -462,7 +515,7 @@ pub(crate) async fn find(
     Ok(found.into_iter().map(|Placed(lane, row)| (lane, row)).collect())
 }
 
-/// The lane first, so that what its owner had sealed before is seen, and nothing comes after it.
+/// The lanes first, so that what their owners had sealed before is seen, and nothing comes after it.
 pub(crate) async fn pack_direct(
     store: &Inner,
     tx: &mut Tx,
@@ -474,14 +527,23 @@ pub(crate) async fn pack_direct(
     const DOING: &str = "packing a key from outside of its lane";
     let failed = |error| failed(DOING, error);
     let sql = store.sql_in(tx);
-    let unsettle = sqlx::query_as::<_, (i64, i32)>(sql.unsettle_lanes.clone()).bind([lane]);
-    let Some((_, log)) = tx.session().optional(unsettle).await.map_err(failed)? else {
+    let concerned = sqlx::query_as::<_, (i64,)>(sql.concerned_lanes.clone());
+    let concerned = tx.session().all(concerned.bind(lane).bind(pack.scope)).await;
+    let lanes: Vec<i64> = concerned.map_err(failed)?.into_iter().map(|row| row.0).collect();
+    if lanes.len() > 1 {
+        // In the order of their numbers, as everybody.
+        let lock = sqlx::query(sql.forget_lock_lanes.clone()).bind(&lanes);
+        tx.session().execute(lock).await.map_err(failed)?;
+    }
+    let unsettle = sqlx::query_as::<_, (i64, i32)>(sql.unsettle_lanes.clone()).bind(&lanes);
+    let logs = tx.session().all(unsettle).await.map_err(failed)?;
+    let Some((_, log)) = logs.into_iter().find(|(number, _)| *number == lane) else {
         return Err(Error::new(ErrorKind::Store, format!("{DOING}: lane {lane} is gone")));
     };
-    let slices = sqlx::query(sql.unsettle_slices.clone()).bind([lane]);
+    let slices = sqlx::query(sql.unsettle_slices.clone()).bind(&lanes);
     tx.session().execute(slices).await.map_err(failed)?;
-    let find = sqlx::query_as::<_, Selected>(sql.find_packed_in_lane.clone())
-        .bind(lane)
+    let find = sqlx::query_as::<_, Selected>(sql.find_packed_in_lanes.clone())
+        .bind(&lanes)
         .bind(pack.scope)
         .bind(digest.to_bytes().to_vec());
     for row in tx.session().all(find).await.map_err(failed)? {
@@ -495,7 +557,8 @@ pub(crate) async fn pack_direct(
         .bind(pack.scope)
         .bind(offset)
         .bind(i64::from(pack.count))
-        .bind(pack.data);
+        .bind(pack.data)
+        .bind(pack.partitions);
     if let Some((xid, guard)) = tx.session().optional(packed).await.map_err(failed)? {
         tx.guard(xid, guard);
     }

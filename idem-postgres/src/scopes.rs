@@ -1,5 +1,7 @@
 //! Which group owns which scopes.
 
+use std::time::Duration;
+
 use idem_runtime::{Error, ErrorKind, MarkerMode, Registration, Result, ScopeRow};
 
 use crate::Inner;
@@ -11,11 +13,18 @@ const DOING: &str = "recording the scopes";
 pub(crate) const LOCK: &str =
     "select pg_advisory_xact_lock(hashtextextended('idem scopes {schema}', 0))";
 
-/// The scopes' rows, whoever owns them, and all of the group's that are not retired.
+/// The scopes' rows, whoever owns them, and all of the group's that are not retired. Of those of others
+/// also how long ago the newest of their packed markers was written.
 pub(crate) const RECORDED: &str = "
-select scope, group_name, mode from {schema}.scopes
-where scope = any($1::text[]) or (group_name = $2 and state = 'active')
-order by scope
+select owned.scope, owned.group_name, owned.mode,
+       case when owned.group_name <> $2 then (
+           select (extract(epoch from clock_timestamp() - max(pack.last_at)) * 1000000)::bigint
+           from {schema}.packs pack
+           where pack.scope = owned.scope
+       ) end
+from {schema}.scopes owned
+where owned.scope = any($1::text[]) or (owned.group_name = $2 and owned.state = 'active')
+order by owned.scope
 ";
 
 pub(crate) const INSERT: &str = "
@@ -59,7 +68,7 @@ pub(crate) async fn register(store: &Inner, registration: &Registration<'_>) -> 
     // A later statement than the lock, so that it sees what was waited for.
     let recorded =
         sqlx::query_as(store.sql.recorded_scopes.clone()).bind(&scopes).bind(registration.group);
-    let recorded: Vec<(String, String, String)> = session.all(recorded).await.map_err(failed)?;
+    let recorded: Vec<Recorded> = session.all(recorded).await.map_err(failed)?;
     let recorded = recorded.into_iter().map(row).collect::<Result<Vec<_>>>()?;
     let instance = sqlx::query_as(store.sql.instance_of.clone()).bind(registration.group);
     let instance: Option<(String,)> = session.optional(instance).await.map_err(failed)?;
@@ -106,9 +115,14 @@ pub(crate) async fn register(store: &Inner, registration: &Registration<'_>) -> 
     session.finish(DOING).await
 }
 
-fn row((scope, group, mode): (String, String, String)) -> Result<ScopeRow> {
+/// As [`RECORDED`] answers.
+type Recorded = (String, String, String, Option<i64>);
+
+fn row((scope, group, mode, packed): Recorded) -> Result<ScopeRow> {
+    // A clock that went back makes it no time at all.
+    let packed = packed.map(|micros| Duration::from_micros(micros.max(0).unsigned_abs()));
     match MarkerMode::parse(&mode) {
-        Some(mode) => Ok(ScopeRow { scope, group, mode }),
+        Some(mode) => Ok(ScopeRow { scope, group, mode, packed }),
         None => Err(Error::new(
             ErrorKind::Scope,
             format!(

@@ -255,7 +255,20 @@ impl Store for Postgres {
     }
 
     async fn given_up_keys(&self, lane: i64, scope: &str) -> Result<Vec<Key>> {
-        packs::given_up_keys(&self.inner, lane, scope).await
+        packs::given_up_keys(&self.inner, lane, scope, false).await
+    }
+
+    async fn given_up_elsewhere(&self, lane: i64, scope: &str) -> Result<Vec<Key>> {
+        packs::given_up_keys(&self.inner, lane, scope, true).await
+    }
+
+    async fn packs_elsewhere(
+        &self,
+        window: &WindowId<'_>,
+        after: i64,
+        limit: u32,
+    ) -> Result<Vec<PackRow>> {
+        foreign::elsewhere(&self.inner, window, after, limit).await
     }
 
     async fn repack(&self, held: &Held, remove: &[i64], insert: &Repack<'_>) -> Result<bool> {

@@ -44,6 +44,7 @@ async fn pack_entries(
         first_offset,
         last_offset,
         count: u32::try_from(pack.entries.len()).expect("few"),
+        every_slice: false,
         data: &data,
     };
     Ok(store.pack(tx, held, &[pack]).await?.is_some())
@@ -273,6 +274,7 @@ async fn a_key_from_outside_waits_for_the_slice_that_is_sealed() {
                     first_offset: 7,
                     last_offset: 7,
                     count: 1,
+                    every_slice: false,
                     data: &data,
                 };
                 let new = store.pack_direct(&mut tx, number, 7, &pack, digest(7)).await.unwrap();
@@ -421,6 +423,7 @@ async fn a_forgotten_instance_leaves_no_packed_markers() {
             first_offset: 1,
             last_offset: 1,
             count: 1,
+            every_slice: false,
             data: &data,
         };
         assert!(store.pack(&mut tx, &other, &[pack]).await.unwrap().is_some());
@@ -480,6 +483,7 @@ async fn a_key_from_outside_misses_no_slice_of_a_lane_that_is_divided_meanwhile(
                 first_offset: 7,
                 last_offset: 7,
                 count: 1,
+                every_slice: false,
                 data: &data,
             };
             let packed = store.pack_direct(&mut tx, held.number, 7, &new, digest(7)).await;
@@ -488,4 +492,26 @@ async fn a_key_from_outside_misses_no_slice_of_a_lane_that_is_divided_meanwhile(
         })
         .await;
     }
+}
+
+#[tokio::test]
+async fn a_lane_that_has_packed_markers_is_not_deleted_by_hand() {
+    on_store(async |fixture: Fixture, store: Postgres| {
+        let mut held = fixture.lane(&store, 0).await;
+        packed_batch(&store, &mut held, &[1]).await;
+        let delete = fixture.sql("delete from {schema}.lanes");
+        let refused = sqlx::raw_sql(AssertSqlSafe(delete.clone())).execute(&fixture.app).await;
+        let error = refused.expect_err("it has packed markers");
+        let error = error.as_database_error().expect("the database refuses");
+        assert_eq!(error.code().as_deref(), Some("23001"));
+        for part in ["topic orders", "partition 0", "packed markers"] {
+            assert!(error.message().contains(part), "{error}");
+        }
+        assert_eq!(fixture.number("select count(*) from {schema}.lanes").await, 1);
+        // Who means that everything is done again.
+        fixture.run("delete from {schema}.packs").await;
+        fixture.run("delete from {schema}.lanes").await;
+        assert_eq!(fixture.number("select count(*) from {schema}.lanes").await, 0);
+    })
+    .await;
 }

@@ -4,6 +4,8 @@
 //! duplicates; if a renamed group or handler began a new one, it would do everything again. Both
 //! are refused until somebody says which it is.
 
+use std::time::Duration;
+
 use crate::error::{Error, ErrorKind};
 use crate::marker::MarkerMode;
 
@@ -34,6 +36,9 @@ pub struct ScopeRow {
     pub group: String,
     /// How its markers are kept.
     pub mode: MarkerMode,
+    /// How long ago the newest of its packed markers was written, if there are any: also of a scope that
+    /// keeps rows by now. Asked for scopes of other groups alone.
+    pub packed: Option<Duration>,
 }
 
 /// What a store writes for a registration.
@@ -105,6 +110,18 @@ impl Registration<'_> {
                          gone, call `.adopt_scope(\"{scope}\")` on the builder; a second handler \
                          that works independently needs a `scope = \"..\"` of its own",
                         row.group, self.group
+                    ));
+                }
+                if let Some(ago) = row.packed {
+                    return refuse(format!(
+                        "scope `{scope}` kept its markers packed in group `{}`, whose lanes still have \
+                         some (the newest was written {ago:.0?} ago): group `{}` would not find them, \
+                         and would do what they are of again. Let group `{}` go on, with a handler \
+                         that keeps rows (`markers = \"rows\"`), until it has forgotten them: a \
+                         `window` of the handler after the newest, and when Kafka does not deliver \
+                         their events any more. Or name the group as before, or give the handler a new \
+                         scope and say where it starts with `.start(..)`",
+                        row.group, self.group, row.group
                     ));
                 }
                 plan.adopt.push(scope.to_owned());
@@ -185,7 +202,8 @@ mod tests {
     use super::*;
 
     fn row(scope: &str, group: &str) -> ScopeRow {
-        ScopeRow { scope: scope.into(), group: group.into(), mode: MarkerMode::Rows }
+        let mode = MarkerMode::Rows;
+        ScopeRow { scope: scope.into(), group: group.into(), mode, packed: None }
     }
 
     fn review(
@@ -219,6 +237,17 @@ mod tests {
         assert_eq!(error.kind(), ErrorKind::Scope);
         assert!(error.to_string().contains("adopt_scope(\"a\")"), "{error}");
         assert_eq!(review(&["a"], &["a"], &[], &recorded).unwrap().adopt, ["a"]);
+    }
+
+    #[test]
+    fn a_scope_of_which_something_is_packed_cannot_move_to_another_group() {
+        let packed = Some(Duration::from_secs(7200));
+        let recorded = [ScopeRow { packed, ..row("a", "old") }];
+        let error = review(&["a"], &["a"], &[], &recorded).unwrap_err().to_string();
+        assert!(error.contains("`old`") && error.contains("7200s ago"), "{error}");
+        // Of its own group it is nobody's business.
+        let recorded = [ScopeRow { packed, ..row("a", "g") }];
+        assert_eq!(review(&["a"], &[], &[], &recorded).unwrap(), ScopePlan::default());
     }
 
     #[test]

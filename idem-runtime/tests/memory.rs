@@ -84,6 +84,7 @@ mod packed {
             first_offset: 1,
             last_offset: 1,
             count: 1,
+            every_slice: false,
             data: &data,
         };
         let writer = Writer::Lane(held);

@@ -13,7 +13,7 @@ use crate::tx::Tx;
 
 const DOING: &str = "forgetting a key";
 
-/// The lane of a marker counts where it is packed: it keeps in mind what was given up on once.
+/// The lane of a marker counts where it is packed: lanes keep in mind what was given up on once.
 pub(crate) const MARKER: &str = "
 select marker.state,
        case when exists (
@@ -33,15 +33,16 @@ select exists (
 pub(crate) const DELETE_MARKER: &str =
     "delete from {schema}markers where scope = ?1 and event_key = ?2";
 
-/// The lanes for which such a row is of a former layout, and which may have asked for it.
+/// The lanes for which a row of so many partitions is of a former layout, and which may have asked for
+/// it; or all of the topic, without a number.
 pub(crate) const ASKING: &str = "
 select lane.lane_id
 from {schema}lanes own
 join {schema}lanes lane on lane.group_name = own.group_name and lane.topic = own.topic
-where own.lane_id = ?1 and ?2 not in (0, (
+where own.lane_id = ?1 and (?2 is null or ?2 not in (0, (
     select count(*) from {schema}lanes every
     where every.group_name = own.group_name and every.topic = own.topic
-))
+)))
 ";
 
 /// In the only transaction that writes.
@@ -82,18 +83,23 @@ async fn within(
         .await
         .map_err(failed)?;
     let mut found = marker.is_some();
-    let mut lanes: BTreeSet<i64> = marker.and_then(|(_, lane)| lane).into_iter().collect();
+    let mut lanes = BTreeSet::new();
+    let asking = |lane: i64, partitions: Option<i32>| {
+        sqlx::query_scalar::<_, i64>(sql.forget_asking.clone()).bind(lane).bind(partitions)
+    };
+    if let Some(lane) = marker.and_then(|(_, lane)| lane) {
+        // Each of them may have it in mind.
+        let asking = asking(lane, None).fetch_all(tx.connection()).await.map_err(failed)?;
+        lanes.extend(asking);
+    }
     for Placed(_, row) in packs {
         let Some(left) = without(&row, digest)? else { continue };
         found = true;
         lanes.insert(row.lane);
-        let asking: Vec<i64> = sqlx::query_scalar(sql.forget_asking.clone())
-            .bind(row.lane)
-            .bind(row.partitions)
-            .fetch_all(tx.connection())
-            .await
-            .map_err(failed)?;
-        lanes.extend(asking);
+        // One for every slice is for all lanes.
+        let partitions = (!row.every_slice).then_some(row.partitions);
+        let asking = asking(row.lane, partitions).fetch_all(tx.connection()).await;
+        lanes.extend(asking.map_err(failed)?);
         if let Some(left) = &left {
             insert(store, tx, scope, left).await.map_err(failed)?;
         }

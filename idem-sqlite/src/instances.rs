@@ -30,7 +30,8 @@ pub(crate) const SILENT: &str = concat!(
      order by group_name"
 );
 
-/// In this order: the scopes say whose the markers are.
+/// In this order: a lane of which something is packed is not deleted (see migration 6), and the scopes
+/// say whose the markers are.
 pub(crate) const FORGET_LETTERS: &str =
     "delete from {schema}dead_letters where group_name in (select value from json_each(?1))";
 pub(crate) const FORGET_LANES: &str =
@@ -40,10 +41,13 @@ delete from {schema}markers where scope in (
     select scope from {schema}scopes where group_name in (select value from json_each(?1))
 )
 ";
-/// Their runs and windows went with the lanes.
+/// Their runs and windows go with the lanes.
 pub(crate) const FORGET_PACKS: &str = "
-delete from {schema}packs where scope in (
+delete from {schema}packs
+where scope in (
     select scope from {schema}scopes where group_name in (select value from json_each(?1))
+) or lane_id in (
+    select lane_id from {schema}lanes where group_name in (select value from json_each(?1))
 )
 ";
 pub(crate) const FORGET_SCOPES: &str =
@@ -88,9 +92,9 @@ async fn write(store: &Inner, tx: &mut Tx, instance: &Instance<'_>) -> Result<Ve
     let names = serde_json::to_string(&silent).map_err(|error| unwritable(DOING, error))?;
     for statement in [
         &sql.forget_letters,
+        &sql.forget_instances_packs,
         &sql.forget_lanes,
         &sql.forget_markers,
-        &sql.forget_instances_packs,
         &sql.forget_scopes,
         &sql.forget_instances,
     ] {

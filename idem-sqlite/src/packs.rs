@@ -83,7 +83,7 @@ pub(crate) const OF_NUMBERS: &str = select_packs!(
      order by pack.pack_id"
 );
 
-/// Rows for every slice have no partitions.
+/// Rows for every slice have no slices.
 macro_rules! foreign {
     () => {
         "join {schema}lanes lane on lane.lane_id = pack.lane_id
@@ -95,24 +95,45 @@ macro_rules! foreign {
 }
 
 pub(crate) const FOREIGN: &str = concat!(
-    "select lane.group_name, lane.topic, lane.partition, pack.partitions, pack.slices,
+    "select lane.group_name, lane.topic, lane.partition, pack.partitions, coalesce(pack.slices, 0),
             sum(pack.digests), max(pack.last_at)
      from {schema}packs pack ",
     foreign!(),
-    "group by lane.lane_id, pack.partitions, pack.slices
-     order by lane.lane_id, pack.partitions, pack.slices"
+    "group by lane.lane_id, pack.partitions, coalesce(pack.slices, 0)
+     order by lane.lane_id, pack.partitions, coalesce(pack.slices, 0)"
 );
 
 pub(crate) const FOREIGN_HEADS: &str = concat!(
     select_packs!("", "x'' as data", ""),
     foreign!(),
-    "and pack.pack_id > ?5 order by pack.pack_id limit ?6"
+    "and pack.pack_id > ?5 and pack.slices is not null order by pack.pack_id limit ?6"
+);
+
+/// Rows for every slice of other lanes.
+pub(crate) const ELSEWHERE: &str = select_packs!(
+    "",
+    "join {schema}lanes lane on lane.lane_id = pack.lane_id
+     join {schema}lanes own
+       on own.lane_id = ?1 and own.group_name = lane.group_name and own.topic = lane.topic
+     where lane.lane_id <> ?1 and pack.scope = ?2 and pack.slices is null and pack.pack_id > ?3
+     order by pack.pack_id
+     limit ?4"
 );
 
 pub(crate) const GIVEN_UP_KEYS: &str = "
 select event_key from {schema}markers indexed by {schema}markers_given_up_idx
 where scope = ?2 and lane_id = ?1 and state <> 0
 order by event_key
+";
+
+pub(crate) const GIVEN_UP_ELSEWHERE: &str = "
+select marker.event_key
+from {schema}markers marker indexed by {schema}markers_given_up_idx
+join {schema}lanes lane on lane.lane_id = marker.lane_id
+join {schema}lanes own
+  on own.lane_id = ?1 and own.group_name = lane.group_name and own.topic = lane.topic
+where lane.lane_id <> ?1 and marker.scope = ?2 and marker.state <> 0
+order by marker.event_key
 ";
 
 /// Those of them that are there, in this lane and scope.
@@ -139,6 +160,31 @@ pub(crate) const FIND: &str = select_packs!(
      where pack.scope = ?1 and instr(pack.data, ?2) > 0
      order by pack.pack_id"
 );
+
+/// The lanes that may be asked for a key that is packed from outside of this one: all of its topic, if
+/// something of the scope is of a former layout.
+pub(crate) const CONCERNED: &str = "
+with of_topic as (
+    select lane.lane_id
+    from {schema}lanes own
+    join {schema}lanes lane on lane.group_name = own.group_name and lane.topic = own.topic
+    where own.lane_id = ?1
+)
+select lane_id from of_topic
+where lane_id = ?1 or exists (
+    select 1 from {schema}packs pack
+    where pack.scope = ?2 and pack.partitions not in (0, (select count(*) from of_topic))
+      and pack.lane_id in (select lane_id from of_topic)
+)
+";
+
+/// Of how many partitions the lane's newest row is.
+pub(crate) const PARTITIONS: &str = "
+select partitions from {schema}packs
+where lane_id = ?1 and scope = ?2 and partitions > 0
+order by pack_id desc
+limit 1
+";
 
 /// Whoever owns the lane commits nothing more before it has taken it again: the revision is moved by
 /// [`RELOAD`](idem_runtime::store::RELOAD), as the conformance suite checks.
@@ -250,7 +296,8 @@ pub(crate) async fn pack(
         let Some((log, now)) = fence else { return Ok(None) };
         let now = from_millis(now);
         for pack in packs {
-            let row = PackRow { slice: held.slice, ..new_row(pack, held.number, log, now) };
+            let slice = held.slice.filter(|_| !pack.every_slice);
+            let row = PackRow { slice, ..new_row(pack, held.number, log, now) };
             insert(store, tx, pack.scope, &row).await?;
         }
         Ok(Some(now))
@@ -263,7 +310,7 @@ fn new_row(pack: &NewPack<'_>, lane: i64, log: i32, now: SystemTime) -> PackRow 
         id: 0,
         lane,
         slice: None,
-        every_slice: false,
+        every_slice: pack.every_slice,
         partitions: pack.partitions,
         log,
         first_offset: pack.first_offset,
@@ -372,9 +419,33 @@ pub(crate) async fn foreign_heads(
     Ok(rows.into_iter().map(|row| row.0).collect())
 }
 
-pub(crate) async fn given_up_keys(store: &Inner, lane: i64, scope: &str) -> Result<Vec<Key>> {
+pub(crate) async fn elsewhere(
+    store: &Inner,
+    window: &WindowId<'_>,
+    after: i64,
+    limit: u32,
+) -> Result<Vec<PackRow>> {
+    let rows: Vec<Selected> = sqlx::query_as(store.sql.packs_elsewhere.clone())
+        .bind(window.lane)
+        .bind(window.scope)
+        .bind(after)
+        .bind(limit)
+        .fetch_all(&store.readers)
+        .await
+        .map_err(|error| failed(FOREIGN_DOING, error))?;
+    Ok(rows.into_iter().map(|row| row.0).collect())
+}
+
+/// Those of the lane, or those of the others of its topic.
+pub(crate) async fn given_up_keys(
+    store: &Inner,
+    lane: i64,
+    scope: &str,
+    elsewhere: bool,
+) -> Result<Vec<Key>> {
     const DOING: &str = "reading the keys that were given up on";
-    let keys: Vec<(String,)> = sqlx::query_as(store.sql.keys_given_up.clone())
+    let sql = if elsewhere { &store.sql.keys_given_up_elsewhere } else { &store.sql.keys_given_up };
+    let keys: Vec<(String,)> = sqlx::query_as(sql.clone())
         .bind(lane)
         .bind(scope)
         .fetch_all(&store.readers)
@@ -537,7 +608,18 @@ pub(crate) async fn pack_direct(
 ) -> Result<bool> {
     const DOING: &str = "packing a key from outside of its lane";
     let failed = |error| failed(DOING, error);
-    let Some(log) = unsettle(store, tx, lane).await.map_err(failed)? else {
+    let lanes: Vec<i64> = sqlx::query_scalar(store.sql.concerned_lanes.clone())
+        .bind(lane)
+        .bind(pack.scope)
+        .fetch_all(tx.connection())
+        .await
+        .map_err(failed)?;
+    let mut log = None;
+    for number in &lanes {
+        let its = unsettle(store, tx, *number).await.map_err(failed)?;
+        log = if *number == lane { its } else { log };
+    }
+    let Some(log) = log else {
         return Err(Error::new(ErrorKind::Store, format!("{DOING}: lane {lane} is gone")));
     };
     let found: Vec<Placed> = sqlx::query_as(store.sql.find_packed.clone())
@@ -547,10 +629,16 @@ pub(crate) async fn pack_direct(
         .await
         .map_err(failed)?;
     for Placed(_, row) in &found {
-        if row.lane == lane && has(row, digest)? {
+        if lanes.contains(&row.lane) && has(row, digest)? {
             return Ok(false);
         }
     }
+    let partitions: Option<i32> = sqlx::query_scalar(store.sql.partitions_of_lane.clone())
+        .bind(lane)
+        .bind(pack.scope)
+        .fetch_optional(tx.connection())
+        .await
+        .map_err(failed)?;
     let now: Option<(i64,)> = sqlx::query_as(store.sql.now.clone())
         .fetch_optional(tx.connection())
         .await
@@ -558,7 +646,7 @@ pub(crate) async fn pack_direct(
     let now = from_millis(now.map_or(0, |(now,)| now));
     let row = PackRow {
         every_slice: true,
-        partitions: 0,
+        partitions: partitions.unwrap_or(pack.partitions),
         first_offset: offset,
         last_offset: offset,
         ..new_row(pack, lane, log, now)

@@ -1,5 +1,7 @@
 //! Which group owns which scopes.
 
+use std::time::Duration;
+
 use idem_runtime::{Error, ErrorKind, MarkerMode, Registration, Result, ScopeRow};
 
 use crate::Inner;
@@ -9,12 +11,20 @@ use crate::tx::Tx;
 
 const DOING: &str = "recording the scopes";
 
-/// The scopes' rows, whoever owns them, and all of the group's that are not retired.
-pub(crate) const RECORDED: &str = "
-select scope, group_name, mode from {schema}scopes
-where scope in (select value from json_each(?1)) or (group_name = ?2 and state = 'active')
-order by scope
-";
+/// The scopes' rows, whoever owns them, and all of the group's that are not retired. Of those of others
+/// also how long ago the newest of their packed markers was written.
+pub(crate) const RECORDED: &str = concat!(
+    "select owned.scope, owned.group_name, owned.mode,
+            case when owned.group_name <> ?2 then (
+                select ",
+    now!(),
+    " - max(pack.last_at) from {schema}packs pack where pack.scope = owned.scope
+            ) end
+     from {schema}scopes owned
+     where owned.scope in (select value from json_each(?1))
+        or (owned.group_name = ?2 and owned.state = 'active')
+     order by owned.scope"
+);
 
 pub(crate) const INSERT: &str =
     "insert into {schema}scopes (scope, mode, group_name) values (?1, ?2, ?3)";
@@ -72,7 +82,7 @@ async fn write(store: &Inner, tx: &mut Tx, registration: &Registration<'_>) -> R
     let failed = |error| failed(DOING, error);
     let scopes: Vec<&str> = registration.scopes.iter().map(|(scope, _)| *scope).collect();
     let scopes = list(&scopes)?;
-    let recorded: Vec<(String, String, String)> = sqlx::query_as(sql.recorded_scopes.clone())
+    let recorded: Vec<Recorded> = sqlx::query_as(sql.recorded_scopes.clone())
         .bind(&scopes)
         .bind(registration.group)
         .fetch_all(tx.connection())
@@ -117,9 +127,14 @@ fn list(scopes: &[impl AsRef<str>]) -> Result<String> {
     })
 }
 
-fn row((scope, group, mode): (String, String, String)) -> Result<ScopeRow> {
+/// As [`RECORDED`] answers.
+type Recorded = (String, String, String, Option<i64>);
+
+fn row((scope, group, mode, packed): Recorded) -> Result<ScopeRow> {
+    // A clock that went back makes it no time at all.
+    let packed = packed.map(|millis| Duration::from_millis(millis.max(0).unsigned_abs()));
     match MarkerMode::parse(&mode) {
-        Some(mode) => Ok(ScopeRow { scope, group, mode }),
+        Some(mode) => Ok(ScopeRow { scope, group, mode, packed }),
         None => Err(Error::new(
             ErrorKind::Scope,
             format!(

@@ -9,6 +9,7 @@ use idem_runtime::lane::{LogIdentity, Position};
 use idem_runtime::packed::{Digest, NewPack, NewRun, Pack, WindowId};
 use idem_runtime::store::{Instance, Opening, Seal, Sealed, Terms, Writer};
 use idem_runtime::{MarkerMode, Registration, Store as _};
+use sqlx::Executor as _;
 
 #[tokio::test]
 async fn a_forgotten_instance_leaves_no_packed_markers() {
@@ -41,6 +42,7 @@ async fn a_forgotten_instance_leaves_no_packed_markers() {
         first_offset: 1,
         last_offset: 1,
         count: 1,
+        every_slice: false,
         data: &data,
     });
     assert!(store.pack(&mut tx, &held, &packs).await.unwrap().is_some());
@@ -53,11 +55,20 @@ async fn a_forgotten_instance_leaves_no_packed_markers() {
     assert!(store.add_run(&held, &[row], &run).await.unwrap());
     assert!(store.forget_packs(&held, "bill", &[], Some(1)).await.unwrap());
 
+    // Of a lane of somebody else.
+    fixture
+        .run(
+            "insert into idem_packs (lane_id, scope, first_offset, last_offset, first_at, last_at,
+                 digests, log, partitions, slices, slice, data)
+             values (99, 'another', 0, 0, 0, 0, 0, 0, 1, 0, 0, x'')",
+        )
+        .await;
+
     fixture.run("update idem_instances set seen_at = 0").await;
     let after = Some(Duration::from_secs(60));
     let look = Instance { broadcast: "fleet", group: "fleet.b", forget_after: after };
     assert_eq!(store.keep_instance(&look).await.unwrap(), [&*id.group]);
-    assert_eq!(fixture.number("select count(*) from idem_packs").await, 1, "another scope's");
+    assert_eq!(fixture.number("select lane_id from idem_packs").await, 99);
     for table in ["runs", "run_blocks", "windows"] {
         assert_eq!(
             fixture.number(&format!("select count(*) from idem_{table}")).await,
@@ -65,4 +76,38 @@ async fn a_forgotten_instance_leaves_no_packed_markers() {
             "{table}"
         );
     }
+}
+
+#[tokio::test]
+async fn a_lane_that_has_packed_markers_is_not_deleted_by_hand() {
+    let (fixture, store) = Fixture::with_store().await;
+    let (id, identity) = (lane(), LogIdentity::default());
+    let lanes = [(0, Position::at(0))];
+    let opening =
+        Opening { group: &id.group, topic: &id.topic, identity: &identity, lanes: &lanes };
+    store.open_topic(&opening).await.unwrap();
+    let held = store.take(&id, &owner("a")).await.unwrap().unwrap().held();
+    let writer = Writer::Lane(&held);
+    let mut tx = store.begin(&writer, &Terms::default()).await.unwrap();
+    let data = Pack { entries: vec![(1, Digest(1))], spans: Vec::new() }.encode();
+    let pack = NewPack {
+        scope: "bill",
+        partitions: 1,
+        first_offset: 1,
+        last_offset: 1,
+        count: 1,
+        every_slice: false,
+        data: &data,
+    };
+    assert!(store.pack(&mut tx, &held, &[pack]).await.unwrap().is_some());
+    let seal = Seal { position: Position::at(2), offset_scopes: &[] };
+    assert_eq!(store.seal(&mut tx, &writer, Some(&seal)).await.unwrap(), Sealed::Yes);
+    store.commit(tx).await.unwrap();
+    let refused = fixture.outside().await.execute("delete from idem_lanes").await.unwrap_err();
+    assert!(refused.to_string().contains("the lane has packed markers"), "{refused}");
+    assert_eq!(fixture.number("select count(*) from idem_lanes").await, 1);
+    // Who means that everything is done again.
+    fixture.run("delete from idem_packs").await;
+    fixture.run("delete from idem_lanes").await;
+    assert_eq!(fixture.number("select count(*) from idem_lanes").await, 0);
 }

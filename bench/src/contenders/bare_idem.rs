@@ -161,6 +161,7 @@ async fn pack(
         first_offset,
         last_offset,
         count: u32::try_from(pack.entries.len()).unwrap_or(u32::MAX),
+        every_slice: false,
         data: &data,
     });
     match store.pack(tx, held, row.as_slice()).await? {

@@ -164,7 +164,8 @@ impl<C: Current> Builder<C> {
     }
 
     /// Takes a scope over from the group it belonged to, after a group was renamed. The old group's
-    /// consumers must be gone.
+    /// consumers must be gone. Refused while there are packed markers of it, which are the old group's
+    /// lanes'.
     pub fn adopt_scope(mut self, scope: impl Into<String>) -> Self {
         self.open.adopt.push(scope.into());
         self

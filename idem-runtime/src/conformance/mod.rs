@@ -43,6 +43,8 @@ pub mod listing;
 pub mod markers;
 #[doc(hidden)]
 pub mod misbehaviour;
+#[doc(hidden)]
+pub mod outside;
 mod packing;
 #[doc(hidden)]
 pub mod packs;
@@ -327,6 +329,7 @@ macro_rules! conformance {
         packs::digests_are_the_same_for_ever_and_another_stores_are_others
         packs::a_scope_switches_its_form_and_says_when
         packs::a_packed_scope_is_not_adopted
+        packs::a_scope_of_which_something_is_packed_is_not_adopted
         packs::a_call_without_kafka_cannot_use_a_packed_scope
         runs::a_run_tells_exactly_what_is_in_it
         runs::two_neighbours_in_a_run_are_not_taken_for_a_third
@@ -354,6 +357,12 @@ macro_rules! conformance {
         forgetting::a_key_from_outside_is_packed_and_its_lane_taken_again
         forgetting::a_key_from_outside_waits_for_the_batch_that_is_sealed
         forgetting::a_key_from_outside_is_guarded
+        outside::a_lane_packs_for_every_slice_in_its_batch
+        outside::rows_for_every_slice_are_for_all_lanes_of_the_topic
+        outside::a_row_for_every_slice_is_of_the_layout_of_its_lane
+        outside::keys_that_were_given_up_on_in_other_lanes_are_listed
+        outside::a_key_from_outside_concerns_all_lanes_beside_a_former_layout
+        outside::a_key_that_all_lanes_may_have_in_mind_is_asked_for_anew_when_it_is_forgotten
         restart::a_process_that_starts_later_finds_everything
     } };
     (@cases $harness:ty: $($group:ident :: $case:ident)*) => { $(
@@ -390,6 +399,7 @@ mod tests {
             ("listing", include_str!("listing.rs")),
             ("markers", include_str!("markers.rs")),
             ("misbehaviour", include_str!("misbehaviour.rs")),
+            ("outside", include_str!("outside.rs")),
             ("packs", include_str!("packs.rs")),
             ("parking", include_str!("parking.rs")),
             ("releasing", include_str!("releasing.rs")),

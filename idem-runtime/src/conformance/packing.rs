@@ -35,6 +35,7 @@ pub(super) fn new<'a>(scope: &'a str, entries: &[(i64, Digest)], data: &'a [u8])
         first_offset: offsets().min().unwrap(),
         last_offset: offsets().max().unwrap(),
         count: u32::try_from(entries.len()).unwrap(),
+        every_slice: false,
         data,
     }
 }

@@ -147,7 +147,8 @@ pub async fn a_slice_sees_its_own_packs_and_those_for_every_slice<H: Harness>(ha
     assert_eq!(entries(&rows(harness, &one).await), [(2, digest(2)), (3, digest(3))]);
     let whole = rows(harness, &held).await;
     assert_eq!(entries(&whole), [(3, digest(3))], "of a lane without slices there is nothing");
-    assert_eq!((whole[0].slice, whole[0].every_slice, whole[0].partitions), (None, true, 0));
+    let row = &whole[0];
+    assert_eq!((row.slice, row.every_slice, row.partitions), (None, true, PARTITIONS));
 }
 
 pub async fn rows_are_merged_into_one<H: Harness>(harness: &H) {
@@ -174,7 +175,7 @@ pub async fn rows_are_merged_into_one<H: Harness>(harness: &H) {
     let all = rows(harness, &held).await;
     assert!(merge(harness, &held, &all[2..]).await);
     let all = rows(harness, &held).await;
-    assert_eq!((all.len(), all[2].every_slice, all[2].partitions), (3, true, 0));
+    assert_eq!((all.len(), all[2].every_slice, all[2].partitions), (3, true, PARTITIONS));
 }
 
 pub async fn rows_that_are_not_all_there_are_not_merged<H: Harness>(harness: &H) {
@@ -306,8 +307,8 @@ pub async fn packs_of_another_number_of_partitions_are_foreign<H: Harness>(harne
         foreign.iter().map(|it| (it.id.partition, it.partitions, it.count)).collect::<Vec<_>>()
     };
     assert_eq!(foreign(&zero, 2).await, [(0, 3, 1)]);
-    assert_eq!(foreign(&one, 3).await, [(0, 2, 2), (1, 2, 2)]);
-    assert_eq!(foreign(&zero, 4).await, [(0, 2, 2), (0, 3, 1), (1, 2, 2)]);
+    assert_eq!(foreign(&one, 3).await, [(0, 2, 2), (1, 2, 3)]);
+    assert_eq!(foreign(&zero, 4).await, [(0, 2, 2), (0, 3, 1), (1, 2, 3)]);
     let other = crate::packed::WindowId { scope: "another", ..window(&zero) };
     assert!(store.foreign(&other, 4).await.unwrap().is_empty());
 
@@ -315,7 +316,7 @@ pub async fn packs_of_another_number_of_partitions_are_foreign<H: Harness>(harne
     let own = rows(harness, &one).await;
     let run = add_run(harness, &one, &ids(&own[..1]), vec![digest(3)]).await;
     assert!(run.is_some());
-    assert_eq!(foreign(&zero, 4).await, [(0, 2, 2), (0, 3, 1), (1, 2, 2)]);
+    assert_eq!(foreign(&zero, 4).await, [(0, 2, 2), (0, 3, 1), (1, 2, 3)]);
     let mut found = Vec::new();
     let mut after = 0;
     loop {
@@ -466,6 +467,23 @@ pub async fn a_packed_scope_is_not_adopted<H: Harness>(harness: &H) {
         assert_eq!(refused.kind(), ErrorKind::Scope);
         assert!(refused.to_string().contains("packed"), "{refused}");
     }
+}
+
+pub async fn a_scope_of_which_something_is_packed_is_not_adopted<H: Harness>(harness: &H) {
+    register(harness, GROUP, MarkerMode::Packed).await.unwrap();
+    let held = held(harness).await;
+    let held = pack(harness, &held, &[(1, digest(1))]).await;
+    register(harness, GROUP, MarkerMode::Rows).await.unwrap();
+    let refused = register(harness, "another", MarkerMode::Rows).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Scope);
+    for part in [&format!("`{GROUP}`"), "`another`", "the newest was written", "ago", "window"] {
+        assert!(refused.to_string().contains(part), "{refused}");
+    }
+    // It is its own group's as before.
+    register(harness, GROUP, MarkerMode::Rows).await.unwrap();
+    let all = ids(&rows(harness, &held).await);
+    assert!(harness.store().forget_packs(&held, SCOPE, &all, Some(2)).await.unwrap());
+    register(harness, "another", MarkerMode::Rows).await.unwrap();
 }
 
 pub async fn a_call_without_kafka_cannot_use_a_packed_scope<H: Harness>(harness: &H) {

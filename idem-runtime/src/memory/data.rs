@@ -166,7 +166,13 @@ impl Data {
             .filter(|row| {
                 asked(row) || row.group == registration.group && !self.retired.contains(&row.scope)
             })
-            .cloned()
+            .map(|row| {
+                let of_another = Some(&row.scope).filter(|_| row.group != registration.group);
+                ScopeRow {
+                    packed: of_another.and_then(|it| self.packs.age(it, now)),
+                    ..row.clone()
+                }
+            })
             .collect();
         let instance = self.instances.get(registration.group);
         let plan = registration.review(&recorded, instance.map(|row| row.broadcast.as_str()))?;
@@ -191,6 +197,7 @@ impl Data {
             scope,
             group: registration.group.to_owned(),
             mode,
+            packed: None,
         }));
         self.retired.extend(plan.retire);
         // A retired handler that came back is a handler again.

@@ -97,7 +97,10 @@ pub enum Point {
     Foreign,
     /// [`Store::foreign_heads`](crate::Store::foreign_heads).
     ForeignHeads,
-    /// [`Store::given_up_keys`](crate::Store::given_up_keys).
+    /// [`Store::packs_elsewhere`](crate::Store::packs_elsewhere).
+    PacksElsewhere,
+    /// [`Store::given_up_keys`](crate::Store::given_up_keys), and
+    /// [`given_up_elsewhere`](crate::Store::given_up_elsewhere).
     GivenUpKeys,
     /// [`Store::repack`](crate::Store::repack).
     Repack,

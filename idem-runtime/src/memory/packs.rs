@@ -1,7 +1,7 @@
 //! Packed markers: rows of digests, runs of them, and windows.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use super::data::{Data, Lane};
 use super::state::State;
@@ -48,15 +48,29 @@ impl Data {
         self.lanes.get(&held.number).is_some_and(|lane| lane.row.token == held.token)
     }
 
-    /// The lanes for which this row is of a former layout, if it is: they may have just asked for it.
-    fn asking(&self, row: &PackRow) -> Vec<i64> {
-        let Some(own) = self.lanes.get(&row.lane) else { return Vec::new() };
+    /// All lanes of this one's group and topic.
+    fn of_topic(&self, lane: i64) -> Vec<i64> {
+        let Some(own) = self.lanes.get(&lane) else { return Vec::new() };
         let of_topic = |lane: &&Lane| {
             lane.row.id.group == own.row.id.group && lane.row.id.topic == own.row.id.topic
         };
-        let all: Vec<i64> = self.lanes.values().filter(of_topic).map(|it| it.row.number).collect();
-        let is_former = row.partitions != 0 && usize::try_from(row.partitions) != Ok(all.len());
-        if is_former { all } else { Vec::new() }
+        self.lanes.values().filter(of_topic).map(|it| it.row.number).collect()
+    }
+
+    /// The lanes for which this row is of a former layout, if it is, or that it is for: they may have
+    /// just asked for it, or have it in mind.
+    fn asking(&self, row: &PackRow) -> Vec<i64> {
+        let all = self.of_topic(row.lane);
+        if row.every_slice || is_former(row, all.len()) { all } else { Vec::new() }
+    }
+
+    /// The lanes that may be asked for a key that is packed from outside of this one.
+    fn concerned(&self, lane: i64, scope: &str) -> Vec<i64> {
+        let all = self.of_topic(lane);
+        let is_former = |(of, row): &(String, PackRow)| {
+            of == scope && all.contains(&row.lane) && is_former(row, all.len())
+        };
+        if self.packs.rows.values().any(is_former) { all } else { vec![lane] }
     }
 
     fn of_window<'a>(&'a self, window: &'a WindowId<'_>) -> impl Iterator<Item = &'a PackRow> + 'a {
@@ -127,9 +141,10 @@ impl Data {
         let (here, there) = (&here.row.id, &there.row.id);
         let own_slices = row.slice.map(|it| it.of) == window.slice.map(|it| it.of);
         scope == window.scope
-            && !row.every_slice
+            && row.partitions != 0
             && (&here.group, &here.topic) == (&there.group, &there.topic)
-            && (row.partitions != partitions || row.lane == window.lane && !own_slices)
+            && (row.partitions != partitions
+                || row.lane == window.lane && !row.every_slice && !own_slices)
     }
 
     pub(super) fn foreign(&self, window: &WindowId<'_>, partitions: i32) -> Vec<Foreign> {
@@ -162,10 +177,35 @@ impl Data {
     ) -> Vec<PackRow> {
         let rows = self.packs.rows.values();
         let rows = rows.filter(|(scope, row)| {
-            row.id > after && self.is_foreign(window, partitions, scope, row)
+            row.id > after && !row.every_slice && self.is_foreign(window, partitions, scope, row)
         });
         let rows = rows.map(|(_, row)| PackRow { data: Vec::new(), ..row.clone() });
         rows.take(usize::try_from(limit).unwrap_or(usize::MAX)).collect()
+    }
+
+    pub(super) fn packs_elsewhere(
+        &self,
+        window: &WindowId<'_>,
+        after: i64,
+        limit: u32,
+    ) -> Vec<PackRow> {
+        let others = self.others(window.lane);
+        let rows = self.packs.rows.values().filter(|(scope, row)| {
+            scope == window.scope && row.id > after && row.every_slice && others.contains(&row.lane)
+        });
+        let rows = rows.map(|(_, row)| row.clone());
+        rows.take(usize::try_from(limit).unwrap_or(usize::MAX)).collect()
+    }
+
+    pub(super) fn given_up_elsewhere(&self, lane: i64, scope: &str) -> Vec<Key> {
+        let others = self.others(lane).into_iter();
+        others.flat_map(|lane| self.given_up_keys(lane, scope)).collect()
+    }
+
+    fn others(&self, lane: i64) -> Vec<i64> {
+        let mut all = self.of_topic(lane);
+        all.retain(|it| *it != lane);
+        all
     }
 
     pub(super) fn given_up_keys(&self, lane: i64, scope: &str) -> Vec<Key> {
@@ -288,6 +328,13 @@ impl Packs {
         self.runs.retain(|id, run| (run.lane, &*run.scope) != (lane, scope) || used.contains(id));
     }
 
+    /// How long ago the newest row of the scope was written.
+    pub(super) fn age(&self, scope: &str, now: SystemTime) -> Option<Duration> {
+        let of_scope = self.rows.values().filter(|(it, _)| it == scope);
+        let newest = of_scope.map(|(_, row)| row.last_at).max()?;
+        Some(now.duration_since(newest).unwrap_or_default())
+    }
+
     /// What a lane that is dropped takes with it.
     pub(super) fn drop_lane(&mut self, lane: i64) {
         self.runs.retain(|_, run| run.lane != lane);
@@ -321,7 +368,8 @@ impl State {
         let log = lane.log;
         let began = self.tx(id)?.began;
         for pack in packs {
-            let row = PackRow { slice: held.slice, ..new_row(pack, held.number, log, began) };
+            let slice = held.slice.filter(|_| !pack.every_slice);
+            let row = PackRow { slice, ..new_row(pack, held.number, log, began) };
             self.stage_pack(id, pack.scope, row)?;
         }
         Ok(Some(began))
@@ -358,7 +406,8 @@ impl State {
         pack: &NewPack<'_>,
         digest: Digest,
     ) -> Result<Option<bool>> {
-        if self.waits(id, |staged| staged.shares_lane(number))? {
+        let lanes = self.data.concerned(number, pack.scope);
+        if self.waits(id, |staged| lanes.iter().any(|lane| staged.shares_lane(*lane)))? {
             return Ok(None);
         }
         let Some(lane) = self.data.lanes.get(&number) else {
@@ -366,20 +415,24 @@ impl State {
             return Err(Error::new(ErrorKind::Store, message));
         };
         let log = lane.log;
-        self.staged(id)?.unsettled.insert(number);
-        let of_lane = |(scope, row): &(String, PackRow)| scope == pack.scope && row.lane == number;
+        self.staged(id)?.unsettled.extend(&lanes);
         let own = self.staged(id)?.packs.clone();
-        let committed = self.data.packs.rows.values();
-        for (_, row) in committed.chain(&own).filter(|it| of_lane(it)) {
+        let all = self.data.packs.rows.values().chain(&own);
+        let all = all.filter(|(scope, row)| scope == pack.scope && lanes.contains(&row.lane));
+        let mut partitions = pack.partitions;
+        for (_, row) in all {
             if has(row, digest)? {
                 return Ok(Some(false));
+            }
+            if row.lane == number && row.partitions != 0 {
+                partitions = row.partitions;
             }
         }
         let began = self.tx(id)?.began;
         let row = new_row(pack, number, log, began);
         let row = PackRow {
             every_slice: true,
-            partitions: 0,
+            partitions,
             first_offset: offset,
             last_offset: offset,
             ..row
@@ -425,15 +478,19 @@ impl State {
         let runs = self.data.packs.runs.iter();
         let runs = runs.filter(|(_, it)| it.scope == scope && it.digests.contains(&digest.0));
         let runs: Vec<(i64, i64)> = runs.map(|(id, it)| (*id, it.lane)).collect();
-        // A lane also keeps in mind what was given up on once, and has no row any more.
+        // Lanes also keep in mind what was given up on once, and has no row any more.
         let origin = marker.filter(|_| self.data.is_packed(scope));
         let origin = origin.and_then(|it| it.origin.clone()).and_then(|origin| {
             let (group, topic) = (origin.group.as_str().into(), origin.topic.as_str().into());
             let id = LaneId { group, topic, partition: origin.partition };
-            self.data.lane(&id).map(|lane| lane.row.number)
+            self.data.lane(&id).map(|lane| self.data.of_topic(lane.row.number))
         });
-        let lanes: BTreeSet<i64> =
-            changes.iter().map(|it| it.1).chain(origin).chain(asking).collect();
+        let lanes: BTreeSet<i64> = changes
+            .iter()
+            .map(|it| it.1)
+            .chain(origin.into_iter().flatten())
+            .chain(asking)
+            .collect();
         let lanes: BTreeSet<i64> = lanes.into_iter().chain(runs.iter().map(|it| it.1)).collect();
         if lanes.iter().any(|number| self.is_locked(*number)) {
             return None;
@@ -464,12 +521,17 @@ impl State {
     }
 }
 
+/// Whether this row is of another layout than with so many partitions.
+fn is_former(row: &PackRow, partitions: usize) -> bool {
+    row.partitions != 0 && usize::try_from(row.partitions) != Ok(partitions)
+}
+
 fn new_row(pack: &NewPack<'_>, lane: i64, log: i32, at: SystemTime) -> PackRow {
     PackRow {
         id: 0,
         lane,
         slice: None,
-        every_slice: false,
+        every_slice: pack.every_slice,
         partitions: pack.partitions,
         log,
         first_offset: pack.first_offset,

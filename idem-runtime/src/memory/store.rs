@@ -410,9 +410,24 @@ impl Store for Memory {
         Ok(self.shared.lock().data.foreign_heads(window, partitions, after, limit))
     }
 
+    async fn packs_elsewhere(
+        &self,
+        window: &WindowId<'_>,
+        after: i64,
+        limit: u32,
+    ) -> Result<Vec<PackRow>> {
+        self.enter(Point::PacksElsewhere).await?;
+        Ok(self.shared.lock().data.packs_elsewhere(window, after, limit))
+    }
+
     async fn given_up_keys(&self, lane: i64, scope: &str) -> Result<Vec<Key>> {
         self.enter(Point::GivenUpKeys).await?;
         Ok(self.shared.lock().data.given_up_keys(lane, scope))
+    }
+
+    async fn given_up_elsewhere(&self, lane: i64, scope: &str) -> Result<Vec<Key>> {
+        self.enter(Point::GivenUpKeys).await?;
+        Ok(self.shared.lock().data.given_up_elsewhere(lane, scope))
     }
 
     async fn repack(&self, held: &Held, remove: &[i64], insert: &Repack<'_>) -> Result<bool> {

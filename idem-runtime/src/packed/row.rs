@@ -34,6 +34,9 @@ pub struct NewPack<'a> {
     pub last_offset: i64,
     /// How many digests.
     pub count: u32,
+    /// Whether it is for every slice of the lane, and for every lane that widens its windows: it is of
+    /// events that were delivered some time ago, perhaps under another layout.
+    pub every_slice: bool,
     /// [`Pack::encode`](super::Pack::encode)d.
     pub data: &'a [u8],
 }
@@ -47,7 +50,7 @@ pub struct PackRow {
     pub lane: i64,
     /// The slice that wrote it; `None` for a lane without slices, and for one that is for every slice.
     pub slice: Option<Slice>,
-    /// Whether it is for every slice: it was written by somebody who does not know them.
+    /// Whether it is for every slice: of events that were delivered some time ago.
     pub every_slice: bool,
     /// How many partitions the topic had; 0 when that is of no meaning.
     pub partitions: i32,

@@ -27,8 +27,9 @@ pub(crate) enum Look {
 }
 
 /// The digests of a lane and scope, or of a slice: those of rows that are in no run, in memory; of the
-/// others, and of what was written under a former layout, the filters of their runs; and keys that were
-/// given up on, which never age. It changes only after what it is told was committed.
+/// others, and of what was written under a former layout, the filters of their runs; what is for all lanes
+/// of the topic; and keys that were given up on, which never age. It changes only after what it is told
+/// was committed.
 #[derive(Debug)]
 pub(crate) struct Window {
     /// The number of the lane's log.
@@ -39,8 +40,10 @@ pub(crate) struct Window {
     runs: Vec<Run>,
     /// Of a former layout.
     foreign: Vec<Asked>,
+    /// Of other lanes, and for this one as well.
+    elsewhere: HashSet<Digest>,
     forever: HashSet<Digest>,
-    /// What `forever` has of the budget.
+    /// What `elsewhere` and `forever` have of the budget.
     share: Share,
     seen_to: Option<i64>,
     budget: Arc<Budget>,
@@ -69,6 +72,7 @@ impl Window {
             table: Table::new(budget),
             runs: Vec::new(),
             foreign: Vec::new(),
+            elsewhere: HashSet::new(),
             forever: HashSet::new(),
             share: Share::new(Arc::clone(budget)),
             seen_to: None,
@@ -89,7 +93,7 @@ impl Window {
     }
 
     fn judge(&self, digest: Digest, found: bool) -> Look {
-        if found || self.forever.contains(&digest) {
+        if found || self.forever.contains(&digest) || self.elsewhere.contains(&digest) {
             Look::Known
         } else if self.ask(digest).next().is_some() {
             Look::Ask
@@ -120,6 +124,12 @@ impl Window {
         self.foreign = foreign;
     }
 
+    /// From now on these digests of other lanes are known here, and no others of them.
+    pub(crate) fn know_also(&mut self, elsewhere: HashSet<Digest>) {
+        self.elsewhere = elsewhere;
+        self.take_share();
+    }
+
     /// The run of a former layout with this number, if it is asked.
     pub(crate) fn asked(&self, id: i64) -> Option<Asked> {
         self.foreign.iter().find(|run| run.id == id).cloned()
@@ -131,11 +141,22 @@ impl Window {
         self.seen_to = self.seen_to.max(entries.iter().map(|(offset, _)| *offset).max());
     }
 
+    /// These were delivered some time ago, perhaps in another log, and packed at this time: that says
+    /// nothing of how far the lane is.
+    pub(crate) fn learn_late(&mut self, entries: &[(i64, Digest)], time: SystemTime) {
+        self.table.insert_all(entries.iter().map(|(_, digest)| *digest), self.eras.of(time));
+    }
+
     /// This key was given up on: it is known until somebody takes the lane again.
     pub(crate) fn learn_forever(&mut self, digest: Digest) {
         self.forever.insert(digest);
+        self.take_share();
+    }
+
+    fn take_share(&mut self) {
+        let slots = self.forever.capacity() + self.elsewhere.capacity();
         // A byte for each slot of the set, of which 7 of 8 can be used.
-        self.share.resize(self.forever.capacity() * (size_of::<Digest>() + 1) * 8 / 7);
+        self.share.resize(slots * (size_of::<Digest>() + 1) * 8 / 7);
     }
 
     /// What a row has; whether it is one of this window's own lane and slice, and says how far that is.

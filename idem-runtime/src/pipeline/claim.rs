@@ -15,7 +15,7 @@ use crate::packed::Digest;
 use crate::pipeline::attempt::{Done, Ended, Trial};
 use crate::pipeline::batch::{Batch, Kind, Task};
 use crate::pipeline::outside::astray;
-use crate::pipeline::packing::{Packing, digested, known, stale};
+use crate::pipeline::packing::{Packing, digested, known, pack_late, stale};
 use crate::pipeline::plan::{Intent, asked, intents};
 use crate::pipeline::reuse::reused;
 use crate::policy::OnFailure;
@@ -215,6 +215,9 @@ pub(crate) async fn claim<S: Store>(
     }
     if packs {
         packing.write(trial, (all, &batch.events), (held, claims_rows), tx, done).await?;
+    }
+    if released {
+        pack_late(trial, (all, &batch.events), held, tx, done).await?;
     }
     if let Some((index, is_there)) = astray(trial, all, tx, done, &keyed).await? {
         let task = batch.tasks_of(&trial.events).start + index;

@@ -9,6 +9,7 @@ use crate::error::{Error, ErrorKind};
 use crate::event::Event;
 use crate::key::Key;
 use crate::lane::Held;
+use crate::marker::MarkerMode;
 use crate::outcome::Decision;
 use crate::packed::{Digest, Look, NewPack, Pack};
 use crate::pipeline::attempt::{Done, Ended, Trial};
@@ -32,6 +33,8 @@ pub(crate) struct Learnt {
     pub(crate) given_up: Vec<Digest>,
     /// The time of the transaction.
     pub(crate) at: SystemTime,
+    /// Whether they were delivered some time ago.
+    pub(crate) late: bool,
 }
 
 /// A task with a key that is packed.
@@ -262,6 +265,7 @@ impl<'a> Packing<'a> {
                     first_offset: entries.first()?.1,
                     last_offset: entries.last()?.1,
                     count: u32::try_from(entries.len()).ok()?,
+                    every_slice: false,
                     data,
                 })
             })
@@ -278,10 +282,60 @@ impl<'a> Packing<'a> {
             };
             let given_up = entries.iter().filter(given_up).map(|(it, _)| it.digest).collect();
             let entries = entries.iter().map(|(it, offset)| (*offset, it.digest)).collect();
-            done.learnt.push(Learnt { handler, entries, given_up, at });
+            done.learnt.push(Learnt { handler, entries, given_up, at, late: false });
         }
         Ok(())
     }
+}
+
+/// Packs released events that are worked in this attempt, by their tasks, again: what was packed when
+/// they were delivered, perhaps under another layout, may be out of date, and their markers do not say
+/// any more that they were given up on.
+pub(crate) async fn pack_late<S: Store>(
+    trial: &Trial<'_, S>,
+    (tasks, events): (&[Task], &[Event]),
+    held: &Held,
+    tx: &mut S::Tx,
+    done: &mut Done,
+) -> Result<(), Ended> {
+    let mut late = BTreeMap::<usize, Vec<(i64, Digest)>>::new();
+    for (index, task) in tasks.iter().enumerate() {
+        let (Some(open), Some(key)) = (trial.holding.windows.of(task.handler), task.key()) else {
+            continue;
+        };
+        let is_worked = done.intents[index] == Intent::Handle
+            && done.decisions[index] == Decision::Processed
+            && task.mode == MarkerMode::Packed;
+        if is_worked {
+            let entry = (events[task.event].offset, open.digest(key));
+            late.entry(task.handler).or_default().push(entry);
+        }
+    }
+    for (handler, mut entries) in late {
+        let Some(open) = trial.holding.windows.of(handler) else { continue };
+        entries.sort_unstable_by_key(|(offset, _)| *offset);
+        let pack = Pack { entries: entries.clone(), spans: Vec::new() };
+        let (Some((first_offset, last_offset)), Ok(count)) =
+            (pack.offsets(), u32::try_from(entries.len()))
+        else {
+            continue;
+        };
+        let data = pack.encode();
+        let new = NewPack {
+            scope: open.scope,
+            partitions: open.partitions,
+            first_offset,
+            last_offset,
+            count,
+            every_slice: true,
+            data: &data,
+        };
+        let packed = trial.group.store.pack(tx, held, &[new]).await.map_err(Ended::Claim)?;
+        let at = packed.ok_or(Ended::Moved)?;
+        let given_up = Vec::new();
+        done.learnt.push(Learnt { handler, entries, given_up, at, late: true });
+    }
+    Ok(())
 }
 
 /// Leaves of equal keys the first, and answers the tasks of the others, each after its first's.

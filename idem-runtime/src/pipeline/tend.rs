@@ -33,7 +33,7 @@ const PAGE: u32 = 1000;
 const CONTENTS: usize = 64;
 
 /// Every how many intervals it is looked at what there is of a former layout, besides when a run of it is
-/// gone.
+/// gone. What others pack for all lanes is looked at each time.
 const FORMER: u32 = 60;
 
 /// What tends to the windows of a lane, for as long as it is kept.
@@ -135,9 +135,13 @@ impl<S: Store> Tending<S> {
     }
 
     async fn tend(&self, open: &Open) -> Result<()> {
-        if open.widens && open.takes_doubt(self.interval.saturating_mul(FORMER)) {
+        if open.widens {
             let Self { group, budget, held, .. } = self;
-            Widening { group, budget, held, open, most: self.portions.run }.look().await?;
+            let widening = Widening { group, budget, held, open, most: self.portions.run };
+            match open.takes_doubt(self.interval.saturating_mul(FORMER)) {
+                true => widening.look().await?,
+                false => widening.elsewhere().await?,
+            }
         }
         self.read_rows(open).await?;
         // One that fails is no reason not to do the others, unless the rows are not those that were read.

@@ -5,20 +5,28 @@
 //! finds rows in no run writes one, also for rows of other lanes: a run changes nothing of what is
 //! known, rows that are in one still say whose they are, and their own lane forgets both. So there is
 //! one copy of what all lanes ask for, and who is interrupted leaves the rows, or a run, to the next.
+//!
+//! Two things may be of a former layout and do not say so: rows for every slice, of events that were
+//! delivered long before (a letter that was replayed, an event that was released), and keys that were
+//! given up on, whose rows may be out of date. There are few of both, and each lane has those of all
+//! others in memory.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::group::Group;
 use crate::lane::{Held, Slice};
-use crate::packed::{Asked, Budget, PackRow, Run, WindowId};
-use crate::pipeline::tend::{chunks, write_run};
+use crate::packed::{Asked, Budget, Digest, Pack, PackRow, Run, WindowId};
+use crate::pipeline::tend::{chunks, damaged, write_run};
 use crate::pipeline::windows::Open;
 use crate::store::Store;
 
 /// How many rows are asked for at once.
 const PAGE: u32 = 4096;
+
+/// How many rows at once, with their contents.
+const OUTSIDE: u32 = 256;
 
 /// How many runs are asked for at once, with their filters.
 const FILTERS: usize = 16;
@@ -36,7 +44,7 @@ pub(crate) struct Widening<'a, S: Store> {
 
 impl<S: Store> Widening<'_, S> {
     /// Finds out which runs of a former layout there are, and writes those that are missing. The window
-    /// asks these from then on, and no others.
+    /// asks these from then on, and no others; and it knows what is known [elsewhere](Self::elsewhere).
     ///
     /// # Errors
     /// [`Fenced`](ErrorKind::Fenced) when the lane is not held any more. Otherwise when the database
@@ -47,13 +55,49 @@ impl<S: Store> Widening<'_, S> {
             if self.complete(&rows).await? {
                 let runs: BTreeSet<i64> = rows.iter().filter_map(|row| row.run).collect();
                 if let Some(asked) = self.asked(&runs).await? {
-                    self.open.window().ask_also(asked);
+                    // A key that was given up on leaves its row behind when that is out of date.
+                    let given_up = self.given_up().await?;
+                    self.elsewhere().await?;
+                    let mut window = self.open.window();
+                    window.ask_also(asked);
+                    for digest in given_up {
+                        window.learn_forever(digest);
+                    }
                     return Ok(());
                 }
             }
             // Rows went, or were written or put into runs by others: what there is now is looked at.
             self.check_held().await?;
         }
+    }
+
+    /// Finds out what other lanes have in rows for every slice, which the window knows from then on, and
+    /// nothing else of other lanes that is in no run.
+    ///
+    /// # Errors
+    /// When the database fails, or what it has is damaged.
+    pub(crate) async fn elsewhere(&self) -> Result<()> {
+        let id = self.open.id(self.held.number);
+        let (mut known, mut after) = (HashSet::new(), 0);
+        loop {
+            let page = self.group.store.packs_elsewhere(&id, after, OUTSIDE).await?;
+            let Some(last) = page.last() else { break };
+            after = last.id;
+            for row in page {
+                let pack =
+                    Pack::decode(&row).map_err(|it| damaged(&self.held.id, id.scope, &it))?;
+                known.extend(pack.entries.iter().map(|(_, digest)| *digest));
+            }
+        }
+        self.open.window().know_also(known);
+        Ok(())
+    }
+
+    /// What was given up on in other lanes. Whoever replays one packs it again in the same transaction,
+    /// if it has to be: so this is asked before [`elsewhere`](Self::elsewhere).
+    async fn given_up(&self) -> Result<Vec<Digest>> {
+        let keys = self.group.store.given_up_elsewhere(self.held.number, self.open.scope).await?;
+        Ok(keys.iter().map(|key| self.open.digest(key)).collect())
     }
 
     /// The rows of a former layout, but for those that the window has as its own.

@@ -88,7 +88,10 @@ impl Open {
     /// What was committed.
     pub(crate) fn learn(&self, learnt: &Learnt) {
         let mut window = self.window();
-        window.learn(&learnt.entries, learnt.at);
+        match learnt.late {
+            true => window.learn_late(&learnt.entries, learnt.at),
+            false => window.learn(&learnt.entries, learnt.at),
+        }
         for digest in &learnt.given_up {
             window.learn_forever(*digest);
         }

@@ -373,10 +373,11 @@ impl<S: Store> Replay<S> {
         let pack = Pack { entries: vec![(offset, digest)], spans: Vec::new() }.encode();
         let pack = NewPack {
             scope,
-            partitions: 0,
+            partitions: i32::try_from(lanes.len()).unwrap_or(i32::MAX),
             first_offset: offset,
             last_offset: offset,
             count: 1,
+            every_slice: true,
             data: &pack,
         };
         Ok(store.pack_direct(tx, lane, offset, &pack, digest).await? || is_its_own)

@@ -425,7 +425,7 @@ pub trait Store: Lends<Self::Connection> + Clone + Send + Sync + 'static {
 
     /// The claim of a lane that knows by itself which keys are new: checks the lane's token without a
     /// lock, guards the transaction if a claim has not, and writes these rows of packed markers, none
-    /// or several. Answers the transaction's time, or `None` when the lane has another token, and
+    /// or several, of what is held or for every slice. Answers the transaction's time, or `None` when the lane has another token, and
     /// nothing was written.
     ///
     /// # Errors
@@ -525,7 +525,8 @@ pub trait Store: Lends<Self::Connection> + Clone + Send + Sync + 'static {
     }
 
     /// What was packed in this scope when its topic had another number of partitions than this, in all
-    /// lanes of the window's group and topic, or the window's lane another number of slices.
+    /// lanes of the window's group and topic, or the window's lane another number of slices. Of rows for
+    /// every slice, which count as of none, the partitions alone matter.
     ///
     /// # Errors
     /// When the database fails.
@@ -538,7 +539,8 @@ pub trait Store: Lends<Self::Connection> + Clone + Send + Sync + 'static {
     }
 
     /// The rows of that, in runs or not, in the order of their numbers from after this one, without
-    /// their contents (`data` is empty).
+    /// their contents (`data` is empty); but for those for every slice
+    /// ([`packs_elsewhere`](Self::packs_elsewhere)).
     ///
     /// # Errors
     /// When the database fails.
@@ -552,12 +554,39 @@ pub trait Store: Lends<Self::Connection> + Clone + Send + Sync + 'static {
         std::future::ready(Ok(Vec::new()))
     }
 
+    /// The rows for every slice of the other lanes of the window's group and topic, with their
+    /// contents, in the order of their numbers from after this one: what is in them may have been
+    /// delivered under another layout, whatever they say.
+    ///
+    /// # Errors
+    /// When the database fails.
+    fn packs_elsewhere(
+        &self,
+        _window: &WindowId<'_>,
+        _after: i64,
+        _limit: u32,
+    ) -> impl Future<Output = Result<Vec<PackRow>, Error>> + Send {
+        std::future::ready(Ok(Vec::new()))
+    }
+
     /// The keys of this lane's events in the scope that were given up on and are not replayed: dead,
     /// parked or begun, each a marker of its own.
     ///
     /// # Errors
     /// When the database fails.
     fn given_up_keys(
+        &self,
+        _lane: i64,
+        _scope: &str,
+    ) -> impl Future<Output = Result<Vec<Key>, Error>> + Send {
+        std::future::ready(Ok(Vec::new()))
+    }
+
+    /// The same of the other lanes of this one's group and topic.
+    ///
+    /// # Errors
+    /// When the database fails.
+    fn given_up_elsewhere(
         &self,
         _lane: i64,
         _scope: &str,
@@ -632,7 +661,13 @@ pub trait Store: Lends<Self::Connection> + Clone + Send + Sync + 'static {
     /// Within a transaction without Kafka: takes the key of a lane's event for it. Whoever owns the
     /// lane commits nothing from here on before it has loaded its window again ([`RELOAD`]). Answers
     /// whether the digest was new in the lane; then a row for every slice with it is written, of this
-    /// offset. It locks the lane's row: letters and markers are locked before it.
+    /// offset, and of as many partitions as the lane's newest row is, or the given one, should it have
+    /// none.
+    ///
+    /// Where something was packed in the scope under another layout than with a lane for each partition,
+    /// all of that is of all lanes of the topic: one of them may have the key, or may be asked for it.
+    ///
+    /// It locks the lanes' rows: letters and markers are locked before them.
     ///
     /// # Errors
     /// When the database fails.
@@ -648,10 +683,11 @@ pub trait Store: Lends<Self::Connection> + Clone + Send + Sync + 'static {
     }
 
     /// Forgets a key: its marker in whatever form, so that its event is new when it is delivered
-    /// again. A lane whose window has it, or for which it is of a former layout, so that it may have
-    /// asked for it, loads its window again before it commits anything ([`RELOAD`]), and the rows that it was in have other numbers then, or are gone. Dead
-    /// letters of it that are settled count for nothing when it fails again. Answers whether there was
-    /// something to forget.
+    /// again. A lane whose window has it loads its window again before it commits anything
+    /// ([`RELOAD`]), and so do all lanes of the topic that may have it in mind or have asked for it,
+    /// because it is of a former layout, or in a row for every slice, or has a marker beside what is
+    /// packed. The rows that it was in have other numbers then, or are gone. Dead letters of it that are
+    /// settled count for nothing when it fails again. Answers whether there was something to forget.
     ///
     /// # Errors
     /// [`GivenUp`](crate::ErrorKind::GivenUp) when there is an open dead letter of it (replay or drop

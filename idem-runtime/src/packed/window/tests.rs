@@ -337,3 +337,32 @@ fn a_digest_is_forgotten_an_era_after_the_window_at_the_latest_and_never_before(
         assert_eq!(window.evict_older_than(at(seconds + 100)), 1);
     }
 }
+
+#[test]
+fn what_is_packed_late_is_known_and_says_nothing_of_how_far_the_lane_is() {
+    let mut random = Random(7);
+    let mut window = window();
+    let [first, late] = [digest(&mut random), digest(&mut random)];
+    window.learn(&[(5, first)], at(0));
+    window.learn_late(&[(900, late)], at(10));
+    assert_eq!((window.look(late), window.seen_to()), (Look::Known, Some(5)));
+    window.evict_older_than(at(2 * 7 * 24 * 60 * 60));
+    assert_eq!(window.look(late), Look::New);
+}
+
+#[test]
+fn what_is_known_elsewhere_is_known_here_until_it_is_not_any_more() {
+    let mut random = Random(7);
+    let budget = Budget::new(usize::MAX);
+    let mut window = Window::new(&budget, 3, WEEK);
+    let used = budget.used();
+    let digests: Vec<_> = (0..100).map(|_| digest(&mut random)).collect();
+    window.know_also(digests.iter().copied().collect());
+    assert!(window.look_all(&digests).iter().all(|look| *look == Look::Known));
+    assert!(budget.used() >= used + 100 * size_of::<Digest>());
+    assert!(!window.was_given_up(digests[0]));
+    window.evict_older_than(at(1 << 30));
+    window.know_also(digests[..1].iter().copied().collect());
+    let looks = window.look_all(&digests[..2]);
+    assert_eq!(looks, [Look::Known, Look::New]);
+}

@@ -1,6 +1,7 @@
 //! Tending to packed markers beside a lane's work: small rows are joined, and what is out of date is
 //! forgotten, as far as nothing can be delivered again without being known.
 
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::client::Client;
@@ -101,20 +102,19 @@ async fn who_lost_the_lane_neither_joins_nor_forgets() {
         let end = world.broker.produce(0, ids(count));
         pause.reached().await;
         world.worked(0, end).await;
-        world.settings.tend_interval = Duration::from_secs(3600);
-        let taken = world.store.faults().pause(Point::Begin);
-        let other = world.start_on("b", 0, &Client::new(&world.broker));
-        until(|| other.seat.held().is_some()).await;
-        lane.finish().await;
+        // Somebody who has not begun to tend: what is done now the former owner has done.
+        let owner = world.process("b").owner;
+        world.store.take(&world.id(0), &owner).await.unwrap().unwrap();
         let before = world.packs("bill");
         pause.release();
-        quiet(Duration::from_millis(50)).await;
-        taken.release();
+        quiet(Duration::from_secs(5)).await;
+        assert_eq!(world.packs("bill"), before, "{point:?}");
+        lane.kill().await;
+        // And it is not too late for others.
+        let other = world.start_on("b", 0, &Client::new(&world.broker));
+        until(|| world.packs("bill").len() < before.len()).await;
         other.finish().await;
-        assert_eq!(
-            (world.bills(), packed(&world).1),
-            (ids(count), before.iter().map(|it| it.count).sum())
-        );
+        assert_eq!(world.bills(), ids(count));
     }
 }
 
@@ -139,6 +139,58 @@ async fn a_failure_of_tending_is_tried_again_and_holds_up_nothing() {
         world.worked(0, end).await;
         assert_eq!((world.bills(), world.counts().duplicates), (ids(count), 20), "{point:?}");
         lane.finish().await;
+    }
+}
+
+/// What is logged on this thread.
+#[derive(Debug, Clone, Default)]
+struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Lines {
+    fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(line);
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Lines {
+    fn are_kept(&self) -> tracing::subscriber::DefaultGuard {
+        let writer = self.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_ansi(false)
+            .with_max_level(tracing::Level::WARN)
+            .with_writer(move || writer.clone())
+            .finish();
+        tracing::subscriber::set_default(subscriber)
+    }
+
+    fn with(&self, text: &str) -> Vec<String> {
+        let lines = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
+        lines.lines().filter(|line| line.contains(text)).map(str::to_owned).collect()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn tending_that_fails_again_and_again_is_warned_of_once() {
+    let lines = Lines::default();
+    let _kept = lines.are_kept();
+    for (failures, warnings) in [(2, 0), (3, 1), (7, 2)] {
+        let world = world(PACKED);
+        let lane = world.start(0);
+        until(|| lane.seat.held().is_some()).await;
+        quiet(Duration::from_secs(1)).await;
+        for _ in 0..failures {
+            world.store.faults().fail(Point::Window, ErrorKind::Connection);
+        }
+        quiet(Duration::from_secs(2)).await;
+        lane.finish().await;
+        let warned = lines.with("could not be tended to");
+        assert_eq!(warned.len(), warnings, "{failures}: {warned:?}");
+        assert!(warned.iter().all(|line| line.contains("scope=\"bill\"")), "{warned:?}");
     }
 }
 

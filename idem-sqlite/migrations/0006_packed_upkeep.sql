@@ -1,0 +1,18 @@
+-- Packed markers: what looks after them.
+
+-- From outside of a lane -------------------------------------------------------------------------
+
+-- Rows for every slice are for all lanes of their topic, which look for them again and again. There are
+-- few.
+create index {schema}packs_elsewhere_idx on {schema}packs (scope, pack_id) where slices is null;
+
+-- Lanes that are deleted by hand -----------------------------------------------------------------
+
+-- Rows of packed markers name their lane by its number, and the lane that would be made in its place has
+-- another one: it would know nothing of them, and everything would be done again. Whoever means that
+-- deletes the rows of the table packs first.
+create trigger {schema}lanes_keep_packed before delete on {schema}lanes
+when exists (select 1 from {schema}packs pack where pack.lane_id = old.lane_id)
+begin
+    select raise(abort, 'the lane has packed markers, which nobody would find without it: should everything that they are of be done again, delete its rows of the table packs first');
+end;
