@@ -1,7 +1,7 @@
 //! How much memory the windows of a process may have together.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 /// So many bytes for all windows of a process. What is needed at once is taken, over the limit if it
 /// must be, and counted; who can do without asks first.
@@ -13,6 +13,18 @@ pub(crate) struct Budget {
     common: AtomicUsize,
     /// How many windows share it.
     windows: AtomicUsize,
+    /// Whether somebody merges runs.
+    merging: AtomicBool,
+}
+
+/// That nobody else of the process merges runs.
+#[derive(Debug)]
+pub(crate) struct Alone(Arc<Budget>);
+
+impl Drop for Alone {
+    fn drop(&mut self) {
+        self.0.merging.store(false, Ordering::Release);
+    }
 }
 
 impl Budget {
@@ -23,6 +35,7 @@ impl Budget {
             used: AtomicUsize::new(0),
             common: AtomicUsize::new(0),
             windows: AtomicUsize::new(0),
+            merging: AtomicBool::new(false),
         })
     }
 
@@ -64,6 +77,13 @@ impl Budget {
         self.give(bytes);
     }
 
+    /// The right to merge runs, if nobody of the process has it: each merge has a filter that is not
+    /// counted.
+    pub(crate) fn alone(self: &Arc<Self>) -> Option<Alone> {
+        let taken = self.merging.swap(true, Ordering::Acquire);
+        (!taken).then(|| Alone(Arc::clone(self)))
+    }
+
     /// One window more shares it.
     pub(super) fn enter(&self) {
         self.windows.fetch_add(1, Ordering::Relaxed);
@@ -79,6 +99,11 @@ impl Budget {
         let windows = self.windows.load(Ordering::Relaxed).max(1);
         let theirs = self.limit.saturating_sub(self.common.load(Ordering::Relaxed));
         self.used() > self.limit && bytes > theirs / windows
+    }
+
+    /// Whether there is room for so many bytes, once others were given back.
+    pub(super) fn has_room(&self, bytes: usize, given: usize) -> bool {
+        self.used().saturating_sub(given).checked_add(bytes).is_some_and(|all| all <= self.limit)
     }
 
     /// How many of so many things of this size there is room for.

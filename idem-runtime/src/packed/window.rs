@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use super::budget::{Budget, Share};
 use super::bytes;
 use super::digest::Digest;
-use super::filter::Filter;
+use super::filter::{FOLDS, Filter};
 use super::pack::{Damaged, Pack};
 use super::row::{self, PackRow};
 use super::table::Table;
@@ -50,6 +50,8 @@ pub(crate) struct Window {
 #[derive(Debug)]
 struct Run {
     id: i64,
+    /// How many digests.
+    count: u64,
     filter: Option<(Filter, Share)>,
 }
 
@@ -179,16 +181,67 @@ impl Window {
     /// # Errors
     /// [`Damaged`] when the filter is: the run is added all the same, without it.
     pub(crate) fn add_run(&mut self, id: i64, filter: &[u8], count: u64) -> Result<(), Damaged> {
+        let filter = RunFilter::read(id, filter, count);
+        self.put_run(id, filter, count)
+    }
+
+    /// As [`add_run`](Self::add_run), with a filter that was read before, by who did not hold a lock
+    /// meanwhile.
+    ///
+    /// # Errors
+    /// As there.
+    pub(crate) fn put_run(
+        &mut self,
+        id: i64,
+        filter: Result<RunFilter, Damaged>,
+        count: u64,
+    ) -> Result<(), Damaged> {
         self.drop_run(id);
-        let (filter, result) = match read(id, filter, count) {
-            Ok(filter) => {
-                let share = Share::within(&self.budget, filter.bytes());
-                (share.map(|share| (filter, share)), Ok(()))
-            }
+        let (filter, result) = match filter {
+            Ok(RunFilter(filter)) => (self.fitted(filter), Ok(())),
             Err(damaged) => (None, Err(damaged)),
         };
-        self.runs.push(Run { id, filter });
+        self.runs.push(Run { id, count, filter });
         result
+    }
+
+    /// The filter, folded as often as it must be so that it fits into memory. Those that are there
+    /// already are folded, too, before there is one too many: what a run without a filter costs is more.
+    fn fitted(&mut self, mut filter: Filter) -> Option<(Filter, Share)> {
+        let held = self.runs.iter().filter_map(|run| run.filter.as_ref());
+        let gain = |(it, _): &(Filter, Share)| it.bytes().saturating_sub(it.bytes_at(FOLDS));
+        if !self.budget.has_room(filter.bytes_at(FOLDS), held.map(gain).sum()) {
+            return None;
+        }
+        for folds in 0..=FOLDS {
+            filter = filter.folded_to(folds);
+            if let Some(share) = Share::within(&self.budget, filter.bytes()) {
+                return Some((filter, share));
+            }
+            for (other, share) in self.runs.iter_mut().filter_map(|run| run.filter.as_mut()) {
+                if other.folds() < folds {
+                    other.fold();
+                    share.resize(other.bytes());
+                    if let Some(share) = Share::within(&self.budget, filter.bytes()) {
+                        return Some((filter, share));
+                    }
+                }
+            }
+        }
+        None
+    }
+
+    /// A run has the digests of these others, and takes their place.
+    pub(crate) fn merge_runs(&mut self, of: &[(i64, u64)], id: i64, filter: Filter, count: u64) {
+        self.runs.retain(|run| of.iter().all(|(it, _)| *it != run.id));
+        // After that, so that there is memory for its filter.
+        let filter = self.fitted(filter);
+        self.runs.push(Run { id, count, filter });
+    }
+
+    /// All runs of its own, each with how many digests it has.
+    pub(crate) fn sizes(&self) -> Vec<(i64, u64)> {
+        self.runs.iter().map(|run| (run.id, run.count)).collect()
     }
 
     /// A run is no longer there.
@@ -231,15 +284,24 @@ impl Drop for Window {
     }
 }
 
-/// The filter of a run with so many digests. Those that were forgotten since are in it.
-fn read(id: i64, filter: &[u8], count: u64) -> Result<Filter, Damaged> {
-    let filter =
-        Filter::from_bytes(filter).map_err(|Damaged(what)| Damaged(format!("run {id}: {what}")))?;
-    if filter.count() < count {
-        let counts = format!("it is of {} digests, and its run has {count}", filter.count());
-        return Err(Damaged(format!("the filter of run {id} is damaged: {counts}")));
+/// The filter of a run.
+#[derive(Debug)]
+pub(crate) struct RunFilter(pub(crate) Filter);
+
+impl RunFilter {
+    /// The filter of a run with so many digests. Those that were forgotten since are in it.
+    ///
+    /// # Errors
+    /// [`Damaged`] when it is none, or of fewer digests.
+    pub(crate) fn read(id: i64, filter: &[u8], count: u64) -> Result<Self, Damaged> {
+        let filter = Filter::from_bytes(filter)
+            .map_err(|Damaged(what)| Damaged(format!("run {id}: {what}")))?;
+        if filter.count() < count {
+            let counts = format!("it is of {} digests, and its run has {count}", filter.count());
+            return Err(Damaged(format!("the filter of run {id} is damaged: {counts}")));
+        }
+        Ok(Self(filter))
     }
-    Ok(filter)
 }
 
 /// The filters of runs that several windows ask, each of them once for all.
@@ -278,24 +340,34 @@ impl Asked {
 }
 
 impl Filters {
-    /// A run. Its filter is kept for as long as somebody has it, if the budget allows it.
+    /// A run. Its filter is kept for as long as somebody has it, if the budget allows it; folded, if
+    /// there is no room for all of it.
     ///
     /// # Errors
     /// [`Damaged`] when the filter is: then every digest is asked for ([`Asked::always`]).
     pub(crate) fn add(&self, budget: &Arc<Budget>, run: &row::Run) -> Result<Asked, Damaged> {
-        let filter = read(run.id, &run.filter, run.count)?;
+        let RunFilter(mut filter) = RunFilter::read(run.id, &run.filter, run.count)?;
         let mut all = self.all();
         all.retain(|_, it| it.strong_count() > 0);
-        // In a database that went back, another run has the number.
-        let known = all.get(&run.id).and_then(Weak::upgrade);
-        let filter = known.filter(|known| known.filter == filter).or_else(|| {
-            let budget = Arc::clone(budget);
-            let room = budget.try_take_common(filter.bytes());
-            let filter = room.then(|| Arc::new(Common { filter, budget }))?;
-            all.insert(run.id, Arc::downgrade(&filter));
-            Some(filter)
-        });
-        Ok(Asked { id: run.id, filter })
+        if let Some(known) = all.get(&run.id).and_then(Weak::upgrade) {
+            // In a database that went back, another run has the number.
+            let is_same = known.filter == filter || {
+                filter = filter.folded_to(known.filter.folds());
+                known.filter == filter
+            };
+            if is_same {
+                return Ok(Asked { id: run.id, filter: Some(known) });
+            }
+        }
+        for folds in filter.folds()..=FOLDS {
+            filter = filter.folded_to(folds);
+            if budget.try_take_common(filter.bytes()) {
+                let filter = Arc::new(Common { filter, budget: Arc::clone(budget) });
+                all.insert(run.id, Arc::downgrade(&filter));
+                return Ok(Asked { id: run.id, filter: Some(filter) });
+            }
+        }
+        Ok(Asked { id: run.id, filter: None })
     }
 
     fn all(&self) -> MutexGuard<'_, HashMap<i64, Weak<Common>>> {

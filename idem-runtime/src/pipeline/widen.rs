@@ -20,8 +20,8 @@ use crate::store::Store;
 /// How many rows are asked for at once.
 const PAGE: u32 = 4096;
 
-/// How many runs are asked for at once, with their filters.
-const FILTERS: usize = 16;
+/// How many runs are asked for at once, with their filters, of which one of a merged run has up to 40 MB.
+const FILTERS: usize = 1;
 
 /// A window that also asks for what was packed under a former layout.
 pub(crate) struct Widening<'a, S: Store> {

@@ -18,7 +18,9 @@ use crate::group::Registered;
 use crate::key::Key;
 use crate::lane::{Held, LaneId, Slice};
 use crate::marker::MarkerMode;
-use crate::packed::{Damaged, Digest, DigestKey, Foreign, Pack, PackRow, Window, WindowId};
+use crate::packed::{
+    Damaged, Digest, DigestKey, Filter, Foreign, Pack, PackRow, Run, RunFilter, Window, WindowId,
+};
 use crate::pipeline::holding::Holding;
 use crate::pipeline::lane::{Lane, Tenure};
 use crate::pipeline::packing::Learnt;
@@ -32,6 +34,9 @@ use crate::store::Store;
 
 /// How many rows are counted at once.
 const HEADS: u32 = 4096;
+
+/// How many runs are read at once: one that was merged has a filter of up to 40 MB.
+const RUNS: u32 = 1;
 
 /// How often it is said how far the loading is.
 const PROGRESS: Duration = Duration::from_secs(1);
@@ -78,6 +83,8 @@ pub(crate) struct Open {
     doubted: AtomicBool,
     /// The runs whose digests are not in memory.
     cool: Mutex<BTreeSet<i64>>,
+    /// Whether nothing is left of merges that were broken off, or of what was merged.
+    pub(crate) swept: AtomicBool,
 }
 
 impl Open {
@@ -98,9 +105,10 @@ impl Open {
         self.key.digest(key)
     }
 
-    /// A run of its own that was written or found, with its filter, and of how many digests.
-    fn add_run(&self, run: (i64, &[u8], u64), lane: &LaneId) {
-        let added = self.window().add_run(run.0, run.1, run.2);
+    /// A run of its own that was found.
+    fn add_run(&self, run: &Run, lane: &LaneId) {
+        let filter = RunFilter::read(run.id, &run.filter, run.count);
+        let added = self.window().put_run(run.id, filter, run.count);
         self.say(added, lane);
     }
 
@@ -119,15 +127,33 @@ impl Open {
         newest: SystemTime,
         held: &Held,
     ) {
+        let filter = RunFilter::read(run.0, run.1, run.2);
         let added = {
             // Nobody looks in between, when they are neither in memory nor known to be in the run.
             let mut window = self.window();
             window.evict(digests, newest);
             // After that, so that there is memory for its filter.
-            window.add_run(run.0, run.1, run.2)
+            window.put_run(run.0, filter, run.2)
         };
         self.say(added, &held.id);
         lock(&self.cool).insert(run.0);
+    }
+
+    /// A run has the digests of these others of its own, and took their place.
+    pub(crate) fn merged(&self, of: &[(i64, u64)], id: i64, filter: Filter, count: u64) {
+        // At once, so that nobody looks who finds neither.
+        self.window().merge_runs(of, id, filter, count);
+        let is_old = |run: i64| of.iter().any(|(it, _)| *it == run);
+        {
+            let mut cool = lock(&self.cool);
+            cool.retain(|run| !is_old(*run));
+            cool.insert(id);
+        }
+        for row in lock(&self.rows).iter_mut().filter(|row| row.run.is_some_and(is_old)) {
+            row.run = Some(id);
+        }
+        // What is left of the others is deleted.
+        self.swept.store(false, SeqCst);
     }
 
     /// Whether digests of this run of its own may be in memory, too.
@@ -311,6 +337,7 @@ impl<S: Store> Loading<'_, S> {
             rows: Mutex::default(),
             doubted: AtomicBool::default(),
             cool: Mutex::default(),
+            swept: AtomicBool::default(),
         };
         let held = Held { slice: None, ..self.holding.held() };
         if widens {
@@ -318,10 +345,8 @@ impl<S: Store> Loading<'_, S> {
             let most = portions.run;
             Widening { group, budget, held: &held, open: &open, most }.look().await?;
         }
-        for run in store.runs(&self.id, &[]).await? {
-            open.add_run((run.id, &run.filter, run.count), &held.id);
-            lock(&open.cool).insert(run.id);
-        }
+        self.add_runs(&open, &held.id).await?;
+        lock(&open.cool).extend(open.window().runs());
         let mut progress = Progress::new(self);
         let mut loaded = Vec::new();
         let mut rows = store.packs(&self.id, 0, page).await?;
@@ -346,10 +371,7 @@ impl<S: Store> Loading<'_, S> {
             })?;
         }
         // A lane for which they are of a former layout may have put some into runs meanwhile.
-        let known = open.window().runs();
-        for run in store.runs(&self.id, &known).await? {
-            open.add_run((run.id, &run.filter, run.count), &held.id);
-        }
+        self.add_runs(&open, &held.id).await?;
         if open.had_rows == HadRows::Once && !open.window().runs().is_empty() {
             self.see(&open).await?;
         }
@@ -359,6 +381,18 @@ impl<S: Store> Loading<'_, S> {
         }
         progress.end(&open);
         Ok(open)
+    }
+
+    /// Reads which runs there are, besides those that are known.
+    async fn add_runs(&self, open: &Open, lane: &LaneId) -> Result<()> {
+        loop {
+            let known = open.window().runs();
+            let runs = self.lane.group.store.runs(&self.id, &known, RUNS).await?;
+            if runs.is_empty() {
+                return Ok(());
+            }
+            runs.iter().for_each(|run| open.add_run(run, lane));
+        }
     }
 
     /// The rows behind this one, which are read while those before are decoded.
@@ -479,7 +513,7 @@ mod tests {
 
     use super::*;
     use crate::lane::{LaneRow, LogIdentity, Position};
-    use crate::packed::{Budget, Filter, Look};
+    use crate::packed::{Budget, Look};
 
     /// On several threads, unlike the tests of the pipeline.
     #[test]
@@ -504,6 +538,7 @@ mod tests {
             rows: Mutex::default(),
             doubted: AtomicBool::default(),
             cool: Mutex::default(),
+            swept: AtomicBool::default(),
         };
         let one = [open.digest(&Key::new("k").unwrap())];
         let filter = Filter::build(&one).to_bytes();

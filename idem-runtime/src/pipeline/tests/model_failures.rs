@@ -223,21 +223,25 @@ impl Model {
             0..=4 => self.produce(partition),
             5..=7 => {
                 use Point::{
-                    AddRun, Begin, Claim, Commit, Cut, Foreign, ForeignHeads, ForgetAttempts,
-                    ForgetMarker, ForgetPacks, GiveUp, GivenUp, GivenUpKeys, InRuns, Letters,
-                    NoteAttempt, Pack, Packs, Parked, Read, Released, Repack, Reposition, Rollback,
-                    Runs, RunsOf, Seal, Unpark,
+                    AddRun, Begin, Claim, Commit, Cut, ExtendRun, Foreign, ForeignHeads,
+                    ForgetAttempts, ForgetMarker, ForgetPacks, GiveUp, GivenUp, GivenUpKeys,
+                    InRuns, Letters, MergeRuns, NoteAttempt, Pack, Packs, Parked, Read, Released,
+                    Repack, Reposition, Rollback, RunBlocks, Runs, RunsOf, Seal, SweepRuns, Unpark,
                 };
                 let packed = [
                     AddRun,
+                    ExtendRun,
                     Foreign,
                     ForeignHeads,
                     ForgetPacks,
                     GivenUpKeys,
                     InRuns,
+                    MergeRuns,
                     Repack,
+                    RunBlocks,
                     Runs,
                     RunsOf,
+                    SweepRuns,
                 ];
                 let mut points = vec![
                     Begin,
