@@ -46,7 +46,7 @@ async fn a_file_of_the_first_release_keeps_what_it_has() {
     assert!(
         behind
             .to_string()
-            .contains("2 (failures), 3 (marker_details), 4 (instances), 5 (packed) pending"),
+            .contains("4 (instances), 5 (packed), 6 (packed_upkeep) pending"),
         "{behind}"
     );
 

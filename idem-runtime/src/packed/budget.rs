@@ -15,6 +15,8 @@ pub(crate) struct Budget {
     windows: AtomicUsize,
     /// Whether somebody merges runs.
     merging: AtomicBool,
+    /// What filters would have besides, if there were room for all of them as they are.
+    missing: AtomicUsize,
 }
 
 /// That nobody else of the process merges runs.
@@ -36,6 +38,7 @@ impl Budget {
             common: AtomicUsize::new(0),
             windows: AtomicUsize::new(0),
             merging: AtomicBool::new(false),
+            missing: AtomicUsize::new(0),
         })
     }
 
@@ -75,6 +78,19 @@ impl Budget {
     pub(super) fn give_common(&self, bytes: usize) {
         self.common.fetch_sub(bytes, Ordering::Relaxed);
         self.give(bytes);
+    }
+
+    /// A window misses so many bytes for its filters, after it missed so many before.
+    pub(super) fn miss(&self, before: usize, bytes: usize) {
+        self.missing.fetch_add(bytes, Ordering::Relaxed);
+        self.missing.fetch_sub(before, Ordering::Relaxed);
+    }
+
+    /// The limit with which there would be room for all filters; so many bytes of those that are common
+    /// are missing, too.
+    pub(super) fn needed(&self, common: usize) -> usize {
+        let all = self.used() + self.missing.load(Ordering::Relaxed) + common;
+        all.max((self.common.load(Ordering::Relaxed) + common) * 2)
     }
 
     /// The right to merge runs, if nobody of the process has it: each merge has a filter that is not
@@ -117,7 +133,6 @@ impl Budget {
     }
 
     /// How many bytes there are.
-    #[cfg(test)]
     pub(crate) const fn limit(&self) -> usize {
         self.limit
     }
@@ -210,6 +225,15 @@ mod tests {
         assert_eq!(budget.used(), 30);
         drop(other);
         assert_eq!(budget.used(), 0);
+    }
+
+    #[test]
+    fn one_at_a_time_merges_runs() {
+        let budget = Budget::new(100);
+        let alone = budget.alone().unwrap();
+        assert!(budget.alone().is_none());
+        drop(alone);
+        assert!(budget.alone().is_some());
     }
 
     #[test]

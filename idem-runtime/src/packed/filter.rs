@@ -60,7 +60,7 @@ impl Filter {
 
     /// An empty filter, made for so many digests.
     pub(crate) fn of(count: u64) -> Self {
-        let spread = usize::try_from(count).unwrap_or(usize::MAX).div_ceil(PER_BLOCK);
+        let spread = spread(count);
         Self { count, spread, folded: 0, blocks: vec![[0; 8]; spread] }
     }
 
@@ -105,6 +105,11 @@ impl Filter {
     /// The memory that it has when it is folded so often, in bytes.
     pub(crate) const fn bytes_at(&self, folds: u32) -> usize {
         self.spread.div_ceil(1 << folds) * size_of::<Block>()
+    }
+
+    /// The same of a filter of so many digests.
+    pub(crate) fn bytes_of(count: u64, folds: u32) -> usize {
+        spread(count).div_ceil(1 << folds).saturating_mul(size_of::<Block>())
     }
 
     /// Whether the digest can be one of them. When it says no it is none.
@@ -155,6 +160,11 @@ impl Filter {
 
 /// How many digests a block is for.
 const PER_BLOCK: usize = (size_of::<Block>() as u64 * 8 / BITS) as usize;
+
+/// How many blocks so many digests have.
+fn spread(count: u64) -> usize {
+    usize::try_from(count).unwrap_or(usize::MAX).div_ceil(PER_BLOCK)
+}
 
 /// A bit in each word of a block, from bits of the digest that do not say which block.
 fn bits(digest: Digest) -> impl Iterator<Item = u64> {

@@ -24,4 +24,4 @@ pub use self::row::{
     BLOCK, Foreign, Merged, NewPack, NewRun, PackRow, Repack, Run, RunBlock, RunPart, WindowId,
     WindowRow,
 };
-pub(crate) use self::window::{Asked, Filters, Look, RunFilter, Window};
+pub(crate) use self::window::{Asked, Filters, Lack, Look, RunFilter, Window};

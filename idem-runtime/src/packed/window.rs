@@ -42,6 +42,8 @@ pub(crate) struct Window {
     forever: HashSet<Digest>,
     /// What `forever` has of the budget.
     share: Share,
+    /// How much memory its filters would have besides, if none were folded or missing.
+    missing: usize,
     seen_to: Option<i64>,
     budget: Arc<Budget>,
 }
@@ -53,6 +55,21 @@ struct Run {
     /// How many digests.
     count: u64,
     filter: Option<(Filter, Share)>,
+    /// Whether it has none for another reason.
+    is_damaged: bool,
+}
+
+/// That there is not memory enough for filters of all runs, however often they are folded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Lack {
+    /// How many runs are asked for each new key.
+    pub(crate) runs: usize,
+    /// How many digests the window has, in memory and in runs.
+    pub(crate) digests: u64,
+    /// How many bytes all windows of the process may have.
+    pub(crate) bytes: usize,
+    /// How many they would need, so that no filter were folded.
+    pub(crate) needed: usize,
 }
 
 impl Run {
@@ -73,6 +90,7 @@ impl Window {
             foreign: Vec::new(),
             forever: HashSet::new(),
             share: Share::new(Arc::clone(budget)),
+            missing: 0,
             seen_to: None,
             budget: Arc::clone(budget),
         }
@@ -201,16 +219,57 @@ impl Window {
             Ok(RunFilter(filter)) => (self.fitted(filter), Ok(())),
             Err(damaged) => (None, Err(damaged)),
         };
-        self.runs.push(Run { id, count, filter });
+        self.runs.push(Run { id, count, filter, is_damaged: result.is_err() });
+        self.note_missing();
         result
+    }
+
+    /// A run without a filter for which there is room meanwhile.
+    pub(crate) fn has_room_for(&self) -> Option<i64> {
+        let gain = self.gain();
+        let fits = |run: &&Run| {
+            let bytes = Filter::bytes_of(run.count, FOLDS);
+            run.filter.is_none() && !run.is_damaged && self.budget.has_room(bytes, gain)
+        };
+        self.runs.iter().find(fits).map(|run| run.id)
+    }
+
+    /// What it lacks, if there is a run without a filter.
+    pub(crate) fn lack(&self) -> Option<Lack> {
+        let own = self.runs.iter().filter(|run| run.filter.is_none() && !run.is_damaged).count();
+        let foreign = self.foreign.iter().filter(|run| run.filter.is_none() && run.count > 0).count();
+        let of_runs = self.runs.iter().map(|run| run.count);
+        let of_runs = of_runs.chain(self.foreign.iter().map(|run| run.count)).sum::<u64>();
+        let missing = self.foreign.iter().map(Asked::missing).sum();
+        (own + foreign > 0).then(|| Lack {
+            runs: own + foreign,
+            digests: self.len() as u64 + of_runs,
+            bytes: self.budget.limit(),
+            needed: self.budget.needed(missing),
+        })
+    }
+
+    fn note_missing(&mut self) {
+        let missing = self.runs.iter().map(|run| match &run.filter {
+            Some((filter, _)) => filter.bytes_at(0) - filter.bytes().min(filter.bytes_at(0)),
+            None if run.is_damaged => 0,
+            None => Filter::bytes_of(run.count, 0),
+        });
+        let missing = missing.sum();
+        self.budget.miss(self.missing, missing);
+        self.missing = missing;
+    }
+
+    /// How much memory there would be if all filters were folded as often as they can be.
+    fn gain(&self) -> usize {
+        let held = self.runs.iter().filter_map(|run| run.filter.as_ref());
+        held.map(|(it, _)| it.bytes().saturating_sub(it.bytes_at(FOLDS))).sum()
     }
 
     /// The filter, folded as often as it must be so that it fits into memory. Those that are there
     /// already are folded, too, before there is one too many: what a run without a filter costs is more.
     fn fitted(&mut self, mut filter: Filter) -> Option<(Filter, Share)> {
-        let held = self.runs.iter().filter_map(|run| run.filter.as_ref());
-        let gain = |(it, _): &(Filter, Share)| it.bytes().saturating_sub(it.bytes_at(FOLDS));
-        if !self.budget.has_room(filter.bytes_at(FOLDS), held.map(gain).sum()) {
+        if !self.budget.has_room(filter.bytes_at(FOLDS), self.gain()) {
             return None;
         }
         for folds in 0..=FOLDS {
@@ -236,7 +295,8 @@ impl Window {
         self.runs.retain(|run| of.iter().all(|(it, _)| *it != run.id));
         // After that, so that there is memory for its filter.
         let filter = self.fitted(filter);
-        self.runs.push(Run { id, count, filter });
+        self.runs.push(Run { id, count, filter, is_damaged: false });
+        self.note_missing();
     }
 
     /// All runs of its own, each with how many digests it has.
@@ -247,6 +307,7 @@ impl Window {
     /// A run is no longer there.
     pub(crate) fn drop_run(&mut self, id: i64) {
         self.runs.retain(|run| run.id != id);
+        self.note_missing();
     }
 
     /// Its rows go to this offset of the current log.
@@ -280,6 +341,7 @@ impl Window {
 
 impl Drop for Window {
     fn drop(&mut self) {
+        self.budget.miss(self.missing, 0);
         self.budget.leave();
     }
 }
@@ -325,13 +387,23 @@ impl Drop for Common {
 #[derive(Debug, Clone)]
 pub(crate) struct Asked {
     id: i64,
+    /// How many digests; 0 when nothing is known of it but that it is there.
+    count: u64,
     filter: Option<Arc<Common>>,
 }
 
 impl Asked {
     /// A run without a filter.
     pub(crate) const fn always(id: i64) -> Self {
-        Self { id, filter: None }
+        Self { id, count: 0, filter: None }
+    }
+
+    /// How much memory its filter would have besides.
+    fn missing(&self) -> usize {
+        match &self.filter {
+            Some(it) => it.filter.bytes_at(0) - it.filter.bytes().min(it.filter.bytes_at(0)),
+            None => Filter::bytes_of(self.count, 0),
+        }
     }
 
     fn may_contain(&self, digest: Digest) -> bool {
@@ -347,6 +419,7 @@ impl Filters {
     /// [`Damaged`] when the filter is: then every digest is asked for ([`Asked::always`]).
     pub(crate) fn add(&self, budget: &Arc<Budget>, run: &row::Run) -> Result<Asked, Damaged> {
         let RunFilter(mut filter) = RunFilter::read(run.id, &run.filter, run.count)?;
+        let (id, count) = (run.id, run.count);
         let mut all = self.all();
         all.retain(|_, it| it.strong_count() > 0);
         if let Some(known) = all.get(&run.id).and_then(Weak::upgrade) {
@@ -356,18 +429,18 @@ impl Filters {
                 known.filter == filter
             };
             if is_same {
-                return Ok(Asked { id: run.id, filter: Some(known) });
+                return Ok(Asked { id, count, filter: Some(known) });
             }
         }
         for folds in filter.folds()..=FOLDS {
             filter = filter.folded_to(folds);
             if budget.try_take_common(filter.bytes()) {
                 let filter = Arc::new(Common { filter, budget: Arc::clone(budget) });
-                all.insert(run.id, Arc::downgrade(&filter));
-                return Ok(Asked { id: run.id, filter: Some(filter) });
+                all.insert(id, Arc::downgrade(&filter));
+                return Ok(Asked { id, count, filter: Some(filter) });
             }
         }
-        Ok(Asked { id: run.id, filter: None })
+        Ok(Asked { id, count, filter: None })
     }
 
     fn all(&self) -> MutexGuard<'_, HashMap<i64, Weak<Common>>> {

@@ -160,7 +160,35 @@ impl<S: Store> Tending<S> {
         let cooled = cool(&self.group.store, (&self.held, self.portions), open, &mut rows).await;
         *lock(&open.rows) = rows;
         joined.and(forgotten).and(cooled)?;
-        self.merge(open, merging).await
+        self.merge(open, merging).await?;
+        self.fill(open).await
+    }
+
+    /// Finds filters for runs that have none, if there is room meanwhile; and says so if there is not.
+    async fn fill(&self, open: &Open) -> Result<()> {
+        loop {
+            let Some(run) = open.window().has_room_for() else { break };
+            let found = self.group.store.runs_of(&[run]).await?;
+            let Some(found) = found.first() else { return Err(changed(&self.held)) };
+            open.add_run(found, &self.held.id);
+            if open.window().has_room_for() == Some(run) {
+                break;
+            }
+        }
+        if let Some(lack) = open.takes_lack() {
+            tracing::warn!(
+                lane = %self.held.id,
+                scope = open.scope,
+                digests = lack.digests,
+                runs = lack.runs,
+                packed_memory = lack.bytes,
+                needed = lack.needed,
+                "`packed_memory` is too little for the filters of packed markers: each new key is asked \
+                 for in the database, several times. So many bytes as are needed would be enough for \
+                 all that this process has now, with those digests of this window in it"
+            );
+        }
+        Ok(())
     }
 
     /// Merges runs, a part at a time, and deletes what is left of merges. There is one at a time, so

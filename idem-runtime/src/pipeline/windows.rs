@@ -19,7 +19,8 @@ use crate::key::Key;
 use crate::lane::{Held, LaneId, Slice};
 use crate::marker::MarkerMode;
 use crate::packed::{
-    Damaged, Digest, DigestKey, Filter, Foreign, Pack, PackRow, Run, RunFilter, Window, WindowId,
+    Damaged, Digest, DigestKey, Filter, Foreign, Lack, Pack, PackRow, Run, RunFilter, Window,
+    WindowId,
 };
 use crate::pipeline::holding::Holding;
 use crate::pipeline::lane::{Lane, Tenure};
@@ -83,6 +84,8 @@ pub(crate) struct Open {
     doubted: AtomicBool,
     /// The runs whose digests are not in memory.
     cool: Mutex<BTreeSet<i64>>,
+    /// Whether it was said that there is not memory enough for filters.
+    lacks: AtomicBool,
     /// Whether nothing is left of merges that were broken off, or of what was merged.
     pub(crate) swept: AtomicBool,
 }
@@ -106,7 +109,7 @@ impl Open {
     }
 
     /// A run of its own that was found.
-    fn add_run(&self, run: &Run, lane: &LaneId) {
+    pub(crate) fn add_run(&self, run: &Run, lane: &LaneId) {
         let filter = RunFilter::read(run.id, &run.filter, run.count);
         let added = self.window().put_run(run.id, filter, run.count);
         self.say(added, lane);
@@ -154,6 +157,13 @@ impl Open {
         }
         // What is left of the others is deleted.
         self.swept.store(false, SeqCst);
+    }
+
+    /// What the window lacks in memory for filters, once for as long as it does.
+    pub(crate) fn takes_lack(&self) -> Option<Lack> {
+        let lack = self.window().lack();
+        let said = self.lacks.swap(lack.is_some(), SeqCst);
+        lack.filter(|_| !said)
     }
 
     /// Whether digests of this run of its own may be in memory, too.
@@ -337,6 +347,7 @@ impl<S: Store> Loading<'_, S> {
             rows: Mutex::default(),
             doubted: AtomicBool::default(),
             cool: Mutex::default(),
+            lacks: AtomicBool::default(),
             swept: AtomicBool::default(),
         };
         let held = Held { slice: None, ..self.holding.held() };
@@ -515,14 +526,11 @@ mod tests {
     use crate::lane::{LaneRow, LogIdentity, Position};
     use crate::packed::{Budget, Look};
 
-    /// On several threads, unlike the tests of the pipeline.
-    #[test]
-    fn a_digest_that_goes_into_a_run_is_known_all_the_time() {
+    fn open(budget: &Arc<Budget>) -> (Open, Held) {
         let id = LaneId { group: "g".into(), topic: "t".into(), partition: 0 };
         let row = LaneRow::new(id.clone(), 1, Position::at(0), LogIdentity::default());
-        let held = row.held();
         let open = Open {
-            window: Mutex::new(Window::new(&Budget::new(1 << 30), 0, Duration::from_secs(3600))),
+            window: Mutex::new(Window::new(budget, 0, Duration::from_secs(3600))),
             key: DigestKey::new([0; 16]),
             scope: "s",
             slice: None,
@@ -538,30 +546,77 @@ mod tests {
             rows: Mutex::default(),
             doubted: AtomicBool::default(),
             cool: Mutex::default(),
+            lacks: AtomicBool::default(),
             swept: AtomicBool::default(),
         };
-        let one = [open.digest(&Key::new("k").unwrap())];
-        let filter = Filter::build(&one).to_bytes();
-        let now = SystemTime::now();
-        open.window().learn(&[(1, one[0])], now);
+        (open, row.held())
+    }
+
+    /// Whether a digest is looked for on several threads, unlike in the tests of the pipeline, and known
+    /// all the time while something is done.
+    fn is_known_amid(open: &Open, digest: Digest, act: impl Fn()) -> bool {
         let (done, missed) = (AtomicBool::new(false), AtomicUsize::new(0));
         std::thread::scope(|scope| {
             for _ in 0..3 {
                 scope.spawn(|| {
                     while !done.load(SeqCst) {
-                        let look = open.window().look_all(&one)[0];
+                        let look = open.window().look_all(&[digest])[0];
                         missed.fetch_add(usize::from(look == Look::New), SeqCst);
                     }
                 });
             }
             for _ in 0..20_000 {
-                open.cooled((7, &filter, 1), &one, now, &held);
-                let mut window = open.window();
-                window.learn(&[(1, one[0])], now);
-                window.drop_run(7);
+                act();
             }
             done.store(true, SeqCst);
         });
-        assert_eq!(missed.into_inner(), 0);
+        missed.into_inner() == 0
+    }
+
+    #[test]
+    fn a_digest_that_goes_into_a_run_is_known_all_the_time() {
+        let (open, held) = open(&Budget::new(1 << 30));
+        let one = [open.digest(&Key::new("k").unwrap())];
+        let filter = Filter::build(&one).to_bytes();
+        let now = SystemTime::now();
+        open.window().learn(&[(1, one[0])], now);
+        assert!(is_known_amid(&open, one[0], || {
+            open.cooled((7, &filter, 1), &one, now, &held);
+            let mut window = open.window();
+            window.learn(&[(1, one[0])], now);
+            window.drop_run(7);
+        }));
+    }
+
+    #[test]
+    fn a_digest_in_a_run_that_is_merged_is_known_all_the_time() {
+        let (open, held) = open(&Budget::new(1 << 30));
+        let one = [open.digest(&Key::new("k").unwrap())];
+        let filter = || Filter::build(&one);
+        open.cooled((1, &filter().to_bytes(), 1), &one, SystemTime::now(), &held);
+        let is_first = AtomicBool::new(true);
+        assert!(is_known_amid(&open, one[0], || {
+            let (old, new) = if is_first.fetch_xor(true, SeqCst) { (1, 2) } else { (2, 1) };
+            open.merged(&[(old, 1)], new, filter(), 1);
+        }));
+        assert!(open.is_warm(2) && !open.is_warm(1));
+        assert!(!open.swept.load(SeqCst), "what was merged is to be deleted");
+    }
+
+    #[test]
+    fn that_memory_is_too_little_is_said_once_until_it_is_enough() {
+        let (open, held) = open(&Budget::new(0));
+        let one = [open.digest(&Key::new("k").unwrap())];
+        let filter = Filter::build(&one).to_bytes();
+        assert_eq!(open.takes_lack(), None);
+        for _ in 0..2 {
+            open.cooled((7, &filter, 1), &one, SystemTime::now(), &held);
+            assert!(open.takes_lack().is_some());
+            open.cooled((8, &filter, 1), &one, SystemTime::now(), &held);
+            assert_eq!(open.takes_lack(), None);
+            open.window().drop_run(7);
+            open.window().drop_run(8);
+            assert_eq!(open.takes_lack(), None);
+        }
     }
 }

@@ -29,6 +29,7 @@ mod outside_elsewhere;
 mod outside_replays;
 mod packed;
 mod packed_layout;
+mod packed_merging;
 mod packed_races;
 mod packed_runs;
 mod packed_switching;

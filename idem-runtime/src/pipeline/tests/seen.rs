@@ -122,9 +122,10 @@ pub(super) fn held_up(world: &World, random: &mut Random) -> (Point, Pause) {
         AddRun, ExtendRun, ForgetPacks, InRuns, MergeRuns, Packs, Repack, RunBlocks, SweepRuns,
         Window,
     };
-    let points = [AddRun, AddRun, Repack, ForgetPacks, ForgetPacks, Packs, Window, InRuns];
+    let points = [AddRun, AddRun, Repack, Packs, Window, InRuns, InRuns];
+    let forgets = [ForgetPacks; 4];
     let merges = [RunBlocks, ExtendRun, MergeRuns, MergeRuns, SweepRuns];
-    let points = [&points[..], &merges[..]].concat();
+    let points = [&points[..], &forgets[..], &merges[..]].concat();
     let point = random.pick(&points);
     (point, world.store.faults().pause(point))
 }
