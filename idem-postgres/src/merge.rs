@@ -67,8 +67,7 @@ where lane_id = $2 and scope = $3 and run_id = any($4::bigint[])
 ";
 
 /// The first is finished with that, and the others are not any more.
-pub(crate) const REPLACE: &str =
-    "update {schema}.runs set is_finished = run_id = $1 where run_id = $1 or run_id = any($2::bigint[])";
+pub(crate) const REPLACE: &str = "update {schema}.runs set is_finished = run_id = $1 where run_id = $1 or run_id = any($2::bigint[])";
 
 /// Locks the runs before their blocks are deleted: whoever is at finishing one of them is waited for, and
 /// then it is left alone. What was begun to be swept has no digests any more, and is not finished by
@@ -83,21 +82,21 @@ with fence as materialized (
     where run.scope = $3 and not run.is_finished
     order by run.run_id
     for update of run
-), some as materialized (
+), chosen as materialized (
     select block.run_id, block.from_digest
     from {schema}.run_blocks block
     join doomed using (run_id)
     limit $4
 ), cut as (
     delete from {schema}.run_blocks block
-    using some
-    where block.run_id = some.run_id and block.from_digest = some.from_digest
+    using chosen
+    where block.run_id = chosen.run_id and block.from_digest = chosen.from_digest
 ), emptied as (
     update {schema}.runs run set digests = 0
     from doomed
     where run.run_id = doomed.run_id and run.digests > 0
 )
-select exists (select from doomed), exists (select from some)
+select exists (select from doomed), exists (select from chosen)
 ";
 
 /// When none of them has a block any more.

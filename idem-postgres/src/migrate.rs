@@ -222,7 +222,8 @@ mod tests {
                 (2, -7_659_794_984_680_709_554),
                 (3, 6_126_870_922_574_696_573),
                 (4, 8_122_540_357_944_319_565),
-                (5, -4_607_335_399_233_749_068)
+                (5, -4_607_335_399_233_749_068),
+                (6, -2_206_765_883_205_977_836)
             ]
         );
     }
@@ -238,6 +239,7 @@ mod tests {
             "0003_marker_ids.sql",
             "0004_instances.sql",
             "0005_packed.sql",
+            "0006_packed_upkeep.sql",
         ];
         assert_eq!(written, names.map(|name| folder.join(name)));
         assert!(Postgres::write_migrations("idem", &folder).unwrap().is_empty());

@@ -7,8 +7,8 @@ use sqlx::{AssertSqlSafe, SqlSafeStr as _, SqlStr};
 use crate::schema::Schema;
 use crate::{
     attempts, check, claim, claim_states, dead_letters, foreign, forget, given_up, instances,
-    lanes, letters, markers, merge, migrate, packs, parking, runs, scopes, seal, settle, slices, take,
-    zombie,
+    lanes, letters, markers, merge, migrate, packs, parking, runs, scopes, seal, settle, slices,
+    take, zombie,
 };
 
 macro_rules! statements {

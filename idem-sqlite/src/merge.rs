@@ -101,7 +101,8 @@ pub(crate) async fn extend(store: &Inner, held: &Held, part: &RunPart<'_>) -> Re
     let mut tx = Tx::begin(&store.writers).await?;
     let extended = async {
         let of = (part.window.lane, part.window.scope);
-        if part.window.lane != held.number || there(store, &mut tx, held, of, &[]).await?.is_none() {
+        if part.window.lane != held.number || there(store, &mut tx, held, of, &[]).await?.is_none()
+        {
             return Ok(false);
         }
         write(store, &mut tx, part).await.map_err(|error| failed(DOING, error))

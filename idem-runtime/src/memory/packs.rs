@@ -96,9 +96,11 @@ impl Data {
     }
 
     pub(super) fn runs(&self, window: &WindowId<'_>, but: &[i64], limit: u32) -> Vec<Run> {
-        let runs = self.packs.runs.values().filter(|it| {
-            it.is_of(window) && it.is_finished && !but.contains(&it.run.id)
-        });
+        let runs = self
+            .packs
+            .runs
+            .values()
+            .filter(|it| it.is_of(window) && it.is_finished && !but.contains(&it.run.id));
         let runs = runs.map(|it| it.run.clone());
         runs.take(usize::try_from(limit).unwrap_or(usize::MAX)).collect()
     }
@@ -108,12 +110,7 @@ impl Data {
         runs.filter(|it| it.is_finished).map(|it| it.run.clone()).collect()
     }
 
-    pub(super) fn run_blocks(
-        &self,
-        run: i64,
-        after: Option<Digest>,
-        limit: u32,
-    ) -> Vec<RunBlock> {
+    pub(super) fn run_blocks(&self, run: i64, after: Option<Digest>, limit: u32) -> Vec<RunBlock> {
         let Some(run) = self.packs.runs.get(&run) else { return Vec::new() };
         let after = after.map_or(Bound::Unbounded, |Digest(after)| Bound::Excluded(after));
         let digests: Vec<u128> = run.digests.range((after, Bound::Unbounded)).copied().collect();
@@ -268,9 +265,11 @@ impl Data {
             }
             self.packs.runs.insert(part.id, RunRow::begun(part.id, &part.window));
         }
-        let run = self.packs.runs.get_mut(&part.id).filter(|it| {
-            it.is_of(&part.window) && !it.is_finished && it.run.count == part.had
-        });
+        let run = self
+            .packs
+            .runs
+            .get_mut(&part.id)
+            .filter(|it| it.is_of(&part.window) && !it.is_finished && it.run.count == part.had);
         let Some(run) = run else { return Ok(false) };
         let before = run.digests.len();
         run.digests.extend(digests_of(part.digests));
@@ -281,9 +280,7 @@ impl Data {
     pub(super) fn merge_runs(&mut self, held: &Held, merged: &Merged<'_>) -> bool {
         let is_there = |(id, count): (i64, u64), is_finished| {
             self.packs.runs.get(&id).is_some_and(|it| {
-                it.is_of(&merged.window)
-                    && it.is_finished == is_finished
-                    && it.run.count == count
+                it.is_of(&merged.window) && it.is_finished == is_finished && it.run.count == count
             })
         };
         if !self.is_held(held)

@@ -54,6 +54,8 @@ struct Run {
     id: i64,
     /// How many digests.
     count: u64,
+    /// For how many digests its filter was made, which it may not have.
+    made_for: u64,
     filter: Option<(Filter, Share)>,
     /// Whether it has none for another reason.
     is_damaged: bool,
@@ -215,11 +217,11 @@ impl Window {
         count: u64,
     ) -> Result<(), Damaged> {
         self.drop_run(id);
-        let (filter, result) = match filter {
-            Ok(RunFilter(filter)) => (self.fitted(filter), Ok(())),
-            Err(damaged) => (None, Err(damaged)),
+        let (made_for, filter, result) = match filter {
+            Ok(RunFilter(filter)) => (filter.count(), self.fitted(filter), Ok(())),
+            Err(damaged) => (count, None, Err(damaged)),
         };
-        self.runs.push(Run { id, count, filter, is_damaged: result.is_err() });
+        self.runs.push(Run { id, count, made_for, filter, is_damaged: result.is_err() });
         self.note_missing();
         result
     }
@@ -228,7 +230,7 @@ impl Window {
     pub(crate) fn has_room_for(&self) -> Option<i64> {
         let gain = self.gain();
         let fits = |run: &&Run| {
-            let bytes = Filter::bytes_of(run.count, FOLDS);
+            let bytes = Filter::bytes_of(run.made_for, FOLDS);
             run.filter.is_none() && !run.is_damaged && self.budget.has_room(bytes, gain)
         };
         self.runs.iter().find(fits).map(|run| run.id)
@@ -237,7 +239,8 @@ impl Window {
     /// What it lacks, if there is a run without a filter.
     pub(crate) fn lack(&self) -> Option<Lack> {
         let own = self.runs.iter().filter(|run| run.filter.is_none() && !run.is_damaged).count();
-        let foreign = self.foreign.iter().filter(|run| run.filter.is_none() && run.count > 0).count();
+        let foreign =
+            self.foreign.iter().filter(|run| run.filter.is_none() && run.count > 0).count();
         let of_runs = self.runs.iter().map(|run| run.count);
         let of_runs = of_runs.chain(self.foreign.iter().map(|run| run.count)).sum::<u64>();
         let missing = self.foreign.iter().map(Asked::missing).sum();
@@ -253,7 +256,7 @@ impl Window {
         let missing = self.runs.iter().map(|run| match &run.filter {
             Some((filter, _)) => filter.bytes_at(0) - filter.bytes().min(filter.bytes_at(0)),
             None if run.is_damaged => 0,
-            None => Filter::bytes_of(run.count, 0),
+            None => Filter::bytes_of(run.made_for, 0),
         });
         let missing = missing.sum();
         self.budget.miss(self.missing, missing);
@@ -294,8 +297,9 @@ impl Window {
     pub(crate) fn merge_runs(&mut self, of: &[(i64, u64)], id: i64, filter: Filter, count: u64) {
         self.runs.retain(|run| of.iter().all(|(it, _)| *it != run.id));
         // After that, so that there is memory for its filter.
+        let made_for = filter.count();
         let filter = self.fitted(filter);
-        self.runs.push(Run { id, count, filter, is_damaged: false });
+        self.runs.push(Run { id, count, made_for, filter, is_damaged: false });
         self.note_missing();
     }
 

@@ -327,7 +327,11 @@ mod tests {
     fn a_merged_run_is_not_larger_than_the_limit() {
         assert_eq!(chosen(&[100; 20], 1000, 8), Some(0..10));
         assert_eq!(chosen(&[250; 20], 1000, 8), Some(0..4));
-        assert_eq!(chosen(&[300; 20], 1000, 8), None, "three in the place of eight are not worth it");
+        assert_eq!(
+            chosen(&[300; 20], 1000, 8),
+            None,
+            "three in the place of eight are not worth it"
+        );
         assert_eq!(chosen(&[600, 100, 100, 100, 600], 1000, 3), Some(1..4));
         assert_eq!(chosen(&[100; 20], 0, 2), None);
         assert_eq!(chosen(&[], 1000, 2), None);

@@ -166,14 +166,13 @@ impl<S: Store> Tending<S> {
 
     /// Finds filters for runs that have none, if there is room meanwhile; and says so if there is not.
     async fn fill(&self, open: &Open) -> Result<()> {
-        loop {
+        // Other windows may take what is there.
+        let runs = open.window().runs().len();
+        for _ in 0..runs {
             let Some(run) = open.window().has_room_for() else { break };
             let found = self.group.store.runs_of(&[run]).await?;
             let Some(found) = found.first() else { return Err(changed(&self.held)) };
             open.add_run(found, &self.held.id);
-            if open.window().has_room_for() == Some(run) {
-                break;
-            }
         }
         if let Some(lack) = open.takes_lack() {
             tracing::warn!(

@@ -447,7 +447,9 @@ fn what_is_missing_for_filters_is_said_for_all_windows() {
     for (run, window) in [(0, 0), (1, 0), (2, 1)] {
         others[window].add_run(run, &runs[usize::try_from(run).unwrap()], 640).unwrap();
     }
-    assert!(others.iter().flat_map(|it| &it.runs).all(|it| it.filter.as_ref().unwrap().0.folds() == 0));
+    assert!(
+        others.iter().flat_map(|it| &it.runs).all(|it| it.filter.as_ref().unwrap().0.folds() == 0)
+    );
     assert_eq!(budget.used(), budget.limit());
     // What goes makes room for others.
     windows[0].drop_run(1);

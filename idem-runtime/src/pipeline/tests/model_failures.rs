@@ -417,6 +417,10 @@ impl Model {
         let low = self.world.broker.state().log(partition).low;
         let most = usize::try_from(self.world.position(partition) - low).unwrap();
         let low = low + i64::try_from(self.random.below(most + 1)).unwrap();
+        if self.random.below(2) == 0 {
+            let point = Point::ForgetPacks;
+            self.held_up.push((point, self.world.store.faults().pause(point)));
+        }
         self.world.broker.trim(partition, low);
         let broker = &self.world.broker;
         let events = broker.partitions().flat_map(|it| broker.events(it));
