@@ -1,6 +1,6 @@
 //! Which group owns which scopes.
 
-use idem_runtime::{Error, ErrorKind, MarkerMode, Registration, Result, ScopeRow};
+use idem_runtime::{Error, ErrorKind, MarkerMode, Registration, Result, Retired, ScopeRow};
 
 use crate::Inner;
 use crate::error::failed;
@@ -13,7 +13,17 @@ pub(crate) const LOCK: &str =
 
 /// The scopes' rows, whoever owns them, and all of the group's that are not retired.
 pub(crate) const RECORDED: &str = "
-select scope, group_name, mode from {schema}.scopes
+select scope, group_name, mode,
+       case
+           when state = 'active' then 'active'
+           when forgotten_at is null then 'kept'
+           when exists (select from {schema}.packs pack where pack.scope = owned.scope)
+             or exists (select from {schema}.runs run where run.scope = owned.scope)
+             or exists (select from {schema}.windows known where known.scope = owned.scope)
+           then 'leaving'
+           else 'forgotten'
+       end
+from {schema}.scopes owned
 where scope = any($1::text[]) or (group_name = $2 and state = 'active')
 order by scope
 ";
@@ -33,8 +43,7 @@ from unnest($1::text[], $2::text[]) as it (scope, mode)
 where owned.scope = it.scope
 ";
 
-pub(crate) const RETIRE: &str =
-    "update {schema}.scopes set state = 'retired' where scope = any($1::text[])";
+pub(crate) const RETIRE: &str = "update {schema}.scopes set state = 'retired', retired_at = now() where scope = any($1::text[])";
 
 pub(crate) const INSTANCE_OF: &str =
     "select broadcast_name from {schema}.instances where group_name = $1 for update";
@@ -48,7 +57,8 @@ pub(crate) const IS_NO_INSTANCE: &str = "delete from {schema}.instances where gr
 
 /// A retired scope whose handler is registered again is one like all others.
 pub(crate) const REVIVE: &str = "
-update {schema}.scopes set state = 'active' where scope = any($1::text[]) and state = 'retired'
+update {schema}.scopes set state = 'active', retired_at = null, forgotten_at = null
+where scope = any($1::text[]) and state = 'retired'
 ";
 
 pub(crate) async fn register(store: &Inner, registration: &Registration<'_>) -> Result<()> {
@@ -59,7 +69,8 @@ pub(crate) async fn register(store: &Inner, registration: &Registration<'_>) -> 
     // A later statement than the lock, so that it sees what was waited for.
     let recorded =
         sqlx::query_as(store.sql.recorded_scopes.clone()).bind(&scopes).bind(registration.group);
-    let recorded: Vec<(String, String, String)> = session.all(recorded).await.map_err(failed)?;
+    let recorded: Vec<(String, String, String, String)> =
+        session.all(recorded).await.map_err(failed)?;
     let recorded = recorded.into_iter().map(row).collect::<Result<Vec<_>>>()?;
     let instance = sqlx::query_as(store.sql.instance_of.clone()).bind(registration.group);
     let instance: Option<(String,)> = session.optional(instance).await.map_err(failed)?;
@@ -106,9 +117,15 @@ pub(crate) async fn register(store: &Inner, registration: &Registration<'_>) -> 
     session.finish(DOING).await
 }
 
-fn row((scope, group, mode): (String, String, String)) -> Result<ScopeRow> {
+fn row((scope, group, mode, state): (String, String, String, String)) -> Result<ScopeRow> {
+    let retired = match &*state {
+        "kept" => Some(Retired::Kept),
+        "leaving" => Some(Retired::Leaving),
+        "forgotten" => Some(Retired::Forgotten),
+        _ => None,
+    };
     match MarkerMode::parse(&mode) {
-        Some(mode) => Ok(ScopeRow { scope, group, mode }),
+        Some(mode) => Ok(ScopeRow { scope, group, mode, retired }),
         None => Err(Error::new(
             ErrorKind::Scope,
             format!(

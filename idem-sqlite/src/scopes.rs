@@ -1,6 +1,6 @@
 //! Which group owns which scopes.
 
-use idem_runtime::{Error, ErrorKind, MarkerMode, Registration, Result, ScopeRow};
+use idem_runtime::{Error, ErrorKind, MarkerMode, Registration, Result, Retired, ScopeRow};
 
 use crate::Inner;
 use crate::error::failed;
@@ -11,7 +11,17 @@ const DOING: &str = "recording the scopes";
 
 /// The scopes' rows, whoever owns them, and all of the group's that are not retired.
 pub(crate) const RECORDED: &str = "
-select scope, group_name, mode from {schema}scopes
+select scope, group_name, mode,
+       case
+           when state = 'active' then 'active'
+           when forgotten_at is null then 'kept'
+           when exists (select 1 from {schema}packs pack where pack.scope = owned.scope)
+             or exists (select 1 from {schema}runs run where run.scope = owned.scope)
+             or exists (select 1 from {schema}windows known where known.scope = owned.scope)
+           then 'leaving'
+           else 'forgotten'
+       end
+from {schema}scopes owned
 where scope in (select value from json_each(?1)) or (group_name = ?2 and state = 'active')
 order by scope
 ";
@@ -34,9 +44,11 @@ where scope in (select value from json_each(?1)) and mode = 'packed'
 limit 1
 ";
 
-pub(crate) const RETIRE: &str = "
-update {schema}scopes set state = 'retired' where scope in (select value from json_each(?1))
-";
+pub(crate) const RETIRE: &str = concat!(
+    "update {schema}scopes set state = 'retired', retired_at = ",
+    now!(),
+    " where scope in (select value from json_each(?1))"
+);
 
 pub(crate) const INSTANCE_OF: &str =
     "select broadcast_name from {schema}instances where group_name = ?1";
@@ -51,7 +63,7 @@ pub(crate) const IS_NO_INSTANCE: &str = "delete from {schema}instances where gro
 
 /// A retired scope whose handler is registered again is one like all others.
 pub(crate) const REVIVE: &str = "
-update {schema}scopes set state = 'active'
+update {schema}scopes set state = 'active', retired_at = null, forgotten_at = null
 where scope in (select value from json_each(?1)) and state = 'retired'
 ";
 
@@ -72,12 +84,13 @@ async fn write(store: &Inner, tx: &mut Tx, registration: &Registration<'_>) -> R
     let failed = |error| failed(DOING, error);
     let scopes: Vec<&str> = registration.scopes.iter().map(|(scope, _)| *scope).collect();
     let scopes = list(&scopes)?;
-    let recorded: Vec<(String, String, String)> = sqlx::query_as(sql.recorded_scopes.clone())
-        .bind(&scopes)
-        .bind(registration.group)
-        .fetch_all(tx.connection())
-        .await
-        .map_err(failed)?;
+    let recorded: Vec<(String, String, String, String)> =
+        sqlx::query_as(sql.recorded_scopes.clone())
+            .bind(&scopes)
+            .bind(registration.group)
+            .fetch_all(tx.connection())
+            .await
+            .map_err(failed)?;
     let recorded = recorded.into_iter().map(row).collect::<Result<Vec<_>>>()?;
     let instance_of: Option<String> = sqlx::query_scalar(sql.instance_of.clone())
         .bind(registration.group)
@@ -117,9 +130,15 @@ fn list(scopes: &[impl AsRef<str>]) -> Result<String> {
     })
 }
 
-fn row((scope, group, mode): (String, String, String)) -> Result<ScopeRow> {
+fn row((scope, group, mode, state): (String, String, String, String)) -> Result<ScopeRow> {
+    let retired = match &*state {
+        "kept" => Some(Retired::Kept),
+        "leaving" => Some(Retired::Leaving),
+        "forgotten" => Some(Retired::Forgotten),
+        _ => None,
+    };
     match MarkerMode::parse(&mode) {
-        Some(mode) => Ok(ScopeRow { scope, group, mode }),
+        Some(mode) => Ok(ScopeRow { scope, group, mode, retired }),
         None => Err(Error::new(
             ErrorKind::Scope,
             format!(

@@ -19,7 +19,7 @@ async fn refusal(store: &Sqlite) -> String {
 async fn a_fresh_file_is_migrated_once_and_keeps_its_identity() {
     let fixture = Fixture::new();
     let store = fixture.store().await;
-    assert_eq!(store.pending_migrations().await.unwrap().len(), 5);
+    assert_eq!(store.pending_migrations().await.unwrap().len(), 6);
     store.migrate().await.unwrap();
     let id = store.check().await.unwrap();
     assert_eq!(id.get_version_num(), 4);

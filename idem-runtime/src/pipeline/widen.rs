@@ -13,6 +13,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::group::Group;
 use crate::lane::{Held, Slice};
 use crate::packed::{Asked, Budget, PackRow, Run, WindowId};
+use crate::pipeline::stats::Stats;
 use crate::pipeline::tend::{chunks, write_run};
 use crate::pipeline::windows::Open;
 use crate::store::Store;
@@ -90,6 +91,7 @@ impl<S: Store> Widening<'_, S> {
                 let ids: Vec<i64> = rows.iter().map(|row| row.id).collect();
                 let (store, held) = (&self.group.store, self.held);
                 if let Some(written) = write_run(store, held, &window, &ids).await? {
+                    Stats::add(&self.open.stats.packed_runs_written, 1);
                     tracing::info!(
                         lane = %held.id,
                         scope = self.open.scope,
