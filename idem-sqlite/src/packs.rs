@@ -528,7 +528,7 @@ pub(crate) async fn find(
     scope: &str,
     digest: Digest,
 ) -> Result<Vec<(LaneId, PackRow)>> {
-    let mut rows = sqlx::query_as(store.sql.find_packed.clone())
+    let mut rows = sqlx::query_as::<_, Placed>(store.sql.find_packed.clone())
         .bind(scope)
         .bind(digest.to_bytes().to_vec())
         .fetch(&store.readers);

@@ -144,6 +144,7 @@ async fn files_are_written_once_and_never_over_another_content() {
         "0003_marker_details.sql",
         "0004_instances.sql",
         "0005_packed.sql",
+        "0006_packed_upkeep.sql",
     ];
     assert_eq!(written, names.map(|name| folder.join(name)));
     assert!(Sqlite::write_migrations("idem_", &folder).unwrap().is_empty());
