@@ -102,8 +102,9 @@ fn is_times(source: &&Source) -> bool {
     match source {
         // What it is called itself.
         Source::Field(_) | Source::Header(_) => names(source).last().is_some_and(|it| is_time(&it)),
-        Source::Content(Content { selected: Selected::Only(fields), .. }) => {
-            fields.iter().all(|it| it.value().rsplit('.').next().is_some_and(is_time))
+        Source::Content(Content { selected: Selected::Only { fields, optional }, .. }) => {
+            let mut fields = fields.iter().chain(optional);
+            fields.all(|it| it.value().rsplit('.').next().is_some_and(is_time))
         }
         Source::Content(_) | Source::MessageKey(_) | Source::With(_) => false,
     }
@@ -125,8 +126,9 @@ fn shown(source: &Source) -> String {
     match source {
         Source::Field(field) => field.names().collect::<Vec<_>>().join("."),
         Source::Header(name) => name.value(),
-        Source::Content(Content { selected: Selected::Only(fields), .. }) => {
-            fields.iter().map(LitStr::value).collect::<Vec<_>>().join(", ")
+        Source::Content(Content { selected: Selected::Only { fields, optional }, .. }) => {
+            let fields = fields.iter().chain(optional);
+            fields.map(LitStr::value).collect::<Vec<_>>().join(", ")
         }
         Source::MessageKey(_) | Source::Content(_) | Source::With(_) => String::new(),
     }

@@ -35,6 +35,11 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
         sql: include_str!("../migrations/0004_instances.sql"),
     },
     Migration { version: 5, name: "packed", sql: include_str!("../migrations/0005_packed.sql") },
+    Migration {
+        version: 6,
+        name: "packed_upkeep",
+        sql: include_str!("../migrations/0006_packed_upkeep.sql"),
+    },
 ];
 
 const READING: &str = "reading the migrations";
@@ -233,6 +238,7 @@ mod tests {
             "0003_marker_ids.sql",
             "0004_instances.sql",
             "0005_packed.sql",
+            "0006_packed_upkeep.sql",
         ];
         assert_eq!(written, names.map(|name| folder.join(name)));
         assert!(Postgres::write_migrations("idem", &folder).unwrap().is_empty());

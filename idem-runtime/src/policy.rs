@@ -361,6 +361,17 @@ impl Policy {
         self
     }
 
+    /// What two of its words make of each other that cannot be, if they do.
+    pub(crate) fn contradiction(&self) -> Option<&'static str> {
+        let unmarked = self.missing_key == Some(MissingKey::ProcessWithoutGuarantee);
+        (unmarked && self.unknown_end.is_some()).then_some(
+            "has effects outside of the database, and processes events without a key \
+             (`missing_key`): an attempt is written down in the marker of its key, so that nobody would \
+             know that such an event's effect may have happened; choose a dead letter, stop or a content \
+             hash",
+        )
+    }
+
     /// This, and where it is silent, `other`.
     #[must_use]
     pub fn or(self, other: Self) -> Self {

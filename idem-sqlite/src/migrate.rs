@@ -35,6 +35,11 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
         sql: include_str!("../migrations/0004_instances.sql"),
     },
     Migration { version: 5, name: "packed", sql: include_str!("../migrations/0005_packed.sql") },
+    Migration {
+        version: 6,
+        name: "packed_upkeep",
+        sql: include_str!("../migrations/0006_packed_upkeep.sql"),
+    },
 ];
 
 const DOING: &str = "migrating";
