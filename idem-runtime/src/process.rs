@@ -65,7 +65,8 @@ impl<S: Store> Processor<S> {
         self
     }
 
-    /// Runs the handler for this event, once for its key.
+    /// Runs the handler for this event, once for its key. Payloads are not compared, whatever the handler's
+    /// [`payload_check`](crate::PayloadCheck) says: there is none.
     ///
     /// # Errors
     /// [`ErrorKind::Handler`] with what the handler returned: nothing is kept then.
