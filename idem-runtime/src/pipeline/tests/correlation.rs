@@ -84,7 +84,8 @@ impl Handler for Step {
     fn key(event: &EventOf<Self>, source: Option<&Event>) -> Result<Key, KeyError> {
         let chain = source.and_then(|source| source.headers.get("correlation-id"));
         let chain = chain.ok_or_else(|| KeyError::missing("it belongs to no chain"))?;
-        Key::of(&(String::from_utf8_lossy(chain).into_owned(), event.id.clone()))
+        let chain = String::from_utf8_lossy(chain).into_owned();
+        Key::composite(&[&chain, &event.id])
     }
 
     async fn handle(One(order): One<Order>, mut call: Call<'_, Self>) -> Result<(), Failure> {
