@@ -51,7 +51,7 @@ cross join lateral (
     order by block.from_digest desc
     limit 1
 ) as block
-where run.scope = $1 and position($2::bytea in block.data) > 0
+where run.scope = $1 and run.is_finished and position($2::bytea in block.data) > 0
 ";
 
 /// Waits for the batches that are sealed and for those who rewrite packs, and lets neither begin.
@@ -100,7 +100,7 @@ with block as materialized (
         order by block.from_digest desc
         limit 1
     ) as block
-    where run.scope = $1 and run.lane_id = any($3::bigint[])
+    where run.scope = $1 and run.lane_id = any($3::bigint[]) and run.is_finished
 ), place as materialized (
     select block.run_id, block.from_digest, nth * 16 as before
     from block

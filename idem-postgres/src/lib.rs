@@ -63,6 +63,7 @@ mod lanes;
 mod letters;
 mod marker_id;
 mod markers;
+mod merge;
 mod migrate;
 mod packs;
 mod parking;

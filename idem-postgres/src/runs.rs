@@ -18,11 +18,15 @@ const CHUNK: usize = BLOCK * 16 * 1024;
 pub(crate) const OF_WINDOW: &str = "
 select run_id, digests, filter from {schema}.runs
 where lane_id = $1 and scope = $2 and slices = $3 and slice = $4 and run_id <> all($5::bigint[])
+  and is_finished
 order by run_id
+limit $6
 ";
 
 pub(crate) const OF_NUMBERS: &str = "
-select run_id, digests, filter from {schema}.runs where run_id = any($1::bigint[]) order by run_id
+select run_id, digests, filter from {schema}.runs
+where run_id = any($1::bigint[]) and is_finished
+order by run_id
 ";
 
 /// Locks as `packs::REPACK` does; and the lane of the rows, should it be another one, as its own owner
@@ -89,7 +93,7 @@ select array(
             where substring(block.data from nth * 16 + 1 for 16) = asked.digest
         )
     end
-), array(select run_id from {schema}.runs where run_id = any($3::bigint[]))
+), array(select run_id from {schema}.runs where run_id = any($3::bigint[]) and is_finished)
 ";
 
 pub(crate) const FORGET_EMPTY: &str = "
@@ -102,6 +106,7 @@ pub(crate) async fn of_window(
     store: &Inner,
     window: &WindowId<'_>,
     but: &[i64],
+    limit: u32,
 ) -> Result<Vec<Run>> {
     let (slices, slice) = columns(window.slice);
     let runs = sqlx::query_as(store.sql.runs_of_window.clone())
@@ -109,7 +114,8 @@ pub(crate) async fn of_window(
         .bind(window.scope)
         .bind(slices)
         .bind(slice)
-        .bind(but);
+        .bind(but)
+        .bind(i64::from(limit));
     read(store, runs).await
 }
 

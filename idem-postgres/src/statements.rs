@@ -7,8 +7,8 @@ use sqlx::{AssertSqlSafe, SqlSafeStr as _, SqlStr};
 use crate::schema::Schema;
 use crate::{
     attempts, check, claim, claim_states, dead_letters, foreign, forget, given_up, instances,
-    lanes, letters, markers, migrate, packs, parking, runs, scopes, seal, settle, slices, take,
-    zombie,
+    lanes, letters, markers, merge, migrate, packs, parking, runs, scopes, seal, settle, slices,
+    take, zombie,
 };
 
 macro_rules! statements {
@@ -111,6 +111,15 @@ statements! {
     add_run_blocks: runs::ADD_BLOCKS,
     in_runs: runs::IN_RUNS,
     forget_empty_runs: runs::FORGET_EMPTY,
+    run_blocks: merge::BLOCKS,
+    begin_run: merge::BEGIN,
+    extend_run: merge::EXTEND,
+    run_filter: merge::FILTER,
+    lock_runs: merge::LOCK,
+    move_packs: merge::MOVE_PACKS,
+    replace_runs: merge::REPLACE,
+    sweep_runs: merge::SWEEP,
+    sweep_empty_runs: merge::SWEEP_EMPTY,
     foreign: foreign::SUMMED,
     foreign_heads: foreign::HEADS,
     packs_elsewhere: foreign::ELSEWHERE,

@@ -9,7 +9,9 @@ use std::time::Duration;
 use common::{Fixture, batch, claim, finish, key, lend, on_store, owner, seal_at, take};
 use idem_postgres::Postgres;
 use idem_runtime::lane::{Held, LaneId, LogIdentity, Position, Slice};
-use idem_runtime::packed::{Digest, NewPack, NewRun, Pack, PackRow, Repack, WindowId};
+use idem_runtime::packed::{
+    Digest, Merged, NewPack, NewRun, Pack, PackRow, Repack, RunPart, WindowId,
+};
 use idem_runtime::store::{Claimed, Instance, Opening, RELOAD, Sealed, Terms, Writer};
 use idem_runtime::{ErrorKind, IsolationLevel, MarkerMode, Registration, Result, Store};
 use sqlx::{AssertSqlSafe, Executor as _};
@@ -512,6 +514,78 @@ async fn a_lane_that_has_packed_markers_is_not_deleted_by_hand() {
         fixture.run("delete from {schema}.packs").await;
         fixture.run("delete from {schema}.lanes").await;
         assert_eq!(fixture.number("select count(*) from {schema}.lanes").await, 0);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn who_deletes_unfinished_runs_waits_for_who_finishes_one() {
+    on_store(async |fixture: Fixture, store: Postgres| {
+        let held = fixture.lane(&store, 0).await;
+        let digests = digest(1).to_bytes();
+        let id = NewRun::unused();
+        let part = RunPart { id, window: window(&held), had: 0, digests: &digests };
+        assert!(store.extend_run(&held, &part).await.unwrap());
+        // As one whose commit is on its way.
+        let mut finishes = fixture.app.begin().await.unwrap();
+        let finish = "update {schema}.runs set is_finished = true where run_id = $1";
+        let finish = sqlx::query(AssertSqlSafe(fixture.sql(finish))).bind(id);
+        finish.execute(&mut *finishes).await.unwrap();
+        let sweeping = {
+            let (store, held) = (store.clone(), held.clone());
+            tokio::spawn(async move { store.sweep_runs(&held, "bill", 10).await })
+        };
+        let waits = format!(
+            "select count(*) from pg_stat_activity where wait_event_type = 'Lock' \
+             and query like '%\"{}\".runs%'",
+            fixture.schema
+        );
+        fixture.until("who deletes waits", &waits, 1).await;
+        finishes.commit().await.unwrap();
+        assert!(!sweeping.await.unwrap().unwrap(), "there is nothing unfinished any more");
+        assert_eq!(store.run_blocks(id, None, 10).await.unwrap().len(), 1);
+        assert_eq!(store.runs_of(&[id]).await.unwrap()[0].count, 1);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn who_merges_runs_waits_for_who_forgets_a_key_and_is_refused() {
+    on_store(async |fixture: Fixture, store: Postgres| {
+        let mut held = fixture.lane(&store, 0).await;
+        packed_batch(&store, &mut held, &[1]).await;
+        let row = rows(&store, &held).await[0].id;
+        let run = add_run(&store, &held, row, &[1]).await;
+        let digests = digest(1).to_bytes();
+        let id = NewRun::unused();
+        let part = RunPart { id, window: window(&held), had: 0, digests: &digests };
+        assert!(store.extend_run(&held, &part).await.unwrap());
+        // As one who forgets a key: the lane, and then the run.
+        let mut forgets = fixture.app.begin().await.unwrap();
+        let lock = "select 1 from {schema}.lanes where lane_id = $1 for update";
+        let lock = sqlx::query(AssertSqlSafe(fixture.sql(lock))).bind(held.number);
+        lock.execute(&mut *forgets).await.unwrap();
+        let merging = {
+            let (store, held) = (store.clone(), held.clone());
+            tokio::spawn(async move {
+                let of = [(run, 1)];
+                let window = window(&held);
+                let merged = Merged { id, window, count: 1, filter: b"filter", of: &of };
+                store.merge_runs(&held, &merged).await
+            })
+        };
+        let waits = format!(
+            "select count(*) from pg_stat_activity where wait_event_type = 'Lock' \
+             and query like '%\"{}\".lanes%'",
+            fixture.schema
+        );
+        fixture.until("who merges waits", &waits, 1).await;
+        let less = "update {schema}.runs set digests = digests - 1 where run_id = $1";
+        let less = sqlx::query(AssertSqlSafe(fixture.sql(less))).bind(run);
+        less.execute(&mut *forgets).await.expect("nobody has it");
+        forgets.commit().await.unwrap();
+        assert!(!merging.await.unwrap().unwrap(), "it has another number of digests");
+        assert_eq!(store.runs(&window(&held), &[], 10).await.unwrap()[0].id, run);
     })
     .await;
 }

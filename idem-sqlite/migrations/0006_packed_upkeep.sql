@@ -16,3 +16,10 @@ when exists (select 1 from {schema}packs pack where pack.lane_id = old.lane_id)
 begin
     select raise(abort, 'the lane has packed markers, which nobody would find without it: should everything that they are of be done again, delete its rows of the table packs first');
 end;
+
+-- Merged runs ------------------------------------------------------------------------------------
+
+-- Whether it is there for who asks. Otherwise it is being written to take the place of others, or others
+-- have taken its place, and the lane's owner deletes it.
+alter table {schema}runs add column is_finished integer not null default 1
+    constraint runs_is_finished_known check (is_finished in (0, 1));

@@ -66,6 +66,7 @@ mod lanes;
 mod letter_row;
 mod letters;
 mod markers;
+mod merge;
 mod migrate;
 mod observe;
 mod packs;

@@ -14,13 +14,14 @@ use crate::tx::Tx;
 pub(crate) const OF_WINDOW: &str = "
 select run_id, digests, filter from {schema}runs
 where lane_id = ?1 and scope = ?2 and slices = ?3 and slice = ?4
-  and run_id not in (select value from json_each(?5))
+  and run_id not in (select value from json_each(?5)) and is_finished
 order by run_id
+limit ?6
 ";
 
 pub(crate) const OF_NUMBERS: &str = "
 select run_id, digests, filter from {schema}runs
-where run_id in (select value from json_each(?1))
+where run_id in (select value from json_each(?1)) and is_finished
 order by run_id
 ";
 
@@ -38,8 +39,10 @@ update {schema}packs set run_id = ?1
 where pack_id in (select value from json_each(?2)) and run_id is null and slices = ?3 and slice = ?4
 ";
 
-pub(crate) const THERE: &str =
-    "select run_id from {schema}runs where run_id in (select value from json_each(?1))";
+pub(crate) const THERE: &str = "
+select run_id from {schema}runs
+where run_id in (select value from json_each(?1)) and is_finished
+";
 
 /// A digest is in the last block that begins at or before it, or in none.
 pub(crate) const BLOCK_OF: &str = "
@@ -49,7 +52,8 @@ order by from_digest desc
 limit 1
 ";
 
-pub(crate) const OF_SCOPE: &str = "select run_id, lane_id from {schema}runs where scope = ?1";
+pub(crate) const OF_SCOPE: &str =
+    "select run_id, lane_id from {schema}runs where scope = ?1 and is_finished";
 
 pub(crate) const CHANGE_BLOCK: &str =
     "update {schema}run_blocks set data = ?3 where run_id = ?1 and from_digest = ?2";
@@ -67,6 +71,7 @@ pub(crate) async fn of_window(
     store: &Inner,
     window: &WindowId<'_>,
     but: &[i64],
+    limit: u32,
 ) -> Result<Vec<Run>> {
     let (slices, slice) = columns(window.slice);
     let runs: Vec<Row> = sqlx::query_as(store.sql.runs_of_window.clone())
@@ -75,6 +80,7 @@ pub(crate) async fn of_window(
         .bind(slices)
         .bind(slice)
         .bind(numbers(but)?)
+        .bind(limit)
         .fetch_all(&store.readers)
         .await
         .map_err(|error| failed(READING, error))?;

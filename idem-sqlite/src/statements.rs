@@ -7,7 +7,7 @@ use sqlx::{AssertSqlSafe, SqlSafeStr as _, SqlStr};
 use crate::prefix::Prefix;
 use crate::{
     attempts, check, claim, dead_letters, forget, instances, lane_row, lanes, letters, markers,
-    migrate, observe, packs, parking, runs, scopes, seal, settle, slices, take,
+    merge, migrate, observe, packs, parking, runs, scopes, seal, settle, slices, take,
 };
 
 /// The time, in the unit of the tables.
@@ -133,6 +133,16 @@ statements! {
     change_run_block: runs::CHANGE_BLOCK,
     one_less_in_run: runs::ONE_LESS,
     forget_empty_run: runs::FORGET_EMPTY,
+    run_blocks: merge::BLOCKS,
+    begin_run: merge::BEGIN,
+    extend_run: merge::EXTEND,
+    count_runs: merge::COUNT,
+    move_packs: merge::MOVE_PACKS,
+    finish_run: merge::FINISH,
+    put_out_runs: merge::PUT_OUT,
+    sweep_run_blocks: merge::SWEEP_BLOCKS,
+    empty_runs: merge::EMPTY,
+    sweep_runs: merge::SWEEP,
     forget_marker_of: forget::MARKER,
     forget_open_letters: forget::OPEN_LETTERS,
     forget_asking: forget::ASKING,

@@ -5,7 +5,8 @@ use std::time::SystemTime;
 
 use idem_runtime::lane::{AttemptRow, Held, LaneId, LaneRow, Observed, Owner};
 use idem_runtime::packed::{
-    Digest, DigestKey, Foreign, NewPack, NewRun, PackRow, Repack, Run, WindowId, WindowRow,
+    Digest, DigestKey, Foreign, Merged, NewPack, NewRun, PackRow, Repack, Run, RunBlock, RunPart,
+    WindowId, WindowRow,
 };
 use idem_runtime::store::{
     Claim, Claimed, Fault, GivenUp, Instance, Opening, Reposition, Seal, Sealed, Settlement, Terms,
@@ -21,7 +22,7 @@ use uuid::Uuid;
 
 use crate::{
     Sqlite, Tx, attempts, claim, dead_letters, fault, forget, instances, lanes, letters, markers,
-    observe, packs, parking, runs, scopes, seal, settle, slices, take,
+    merge, observe, packs, parking, runs, scopes, seal, settle, slices, take,
 };
 
 impl Lends<SqliteConnection> for Sqlite {
@@ -228,8 +229,8 @@ impl Store for Sqlite {
         packs::of_numbers(&self.inner, window, rows).await
     }
 
-    async fn runs(&self, window: &WindowId<'_>, but: &[i64]) -> Result<Vec<Run>> {
-        runs::of_window(&self.inner, window, but).await
+    async fn runs(&self, window: &WindowId<'_>, but: &[i64], limit: u32) -> Result<Vec<Run>> {
+        runs::of_window(&self.inner, window, but, limit).await
     }
 
     async fn runs_of(&self, runs: &[i64]) -> Result<Vec<Run>> {
@@ -277,6 +278,27 @@ impl Store for Sqlite {
 
     async fn add_run(&self, held: &Held, rows: &[i64], run: &NewRun<'_>) -> Result<bool> {
         runs::add(&self.inner, held, rows, run).await
+    }
+
+    async fn run_blocks(
+        &self,
+        run: i64,
+        after: Option<Digest>,
+        limit: u32,
+    ) -> Result<Vec<RunBlock>> {
+        merge::blocks(&self.inner, run, after, limit).await
+    }
+
+    async fn extend_run(&self, held: &Held, part: &RunPart<'_>) -> Result<bool> {
+        merge::extend(&self.inner, held, part).await
+    }
+
+    async fn merge_runs(&self, held: &Held, merged: &Merged<'_>) -> Result<bool> {
+        merge::merge(&self.inner, held, merged).await
+    }
+
+    async fn sweep_runs(&self, held: &Held, scope: &str, blocks: u32) -> Result<bool> {
+        merge::sweep(&self.inner, held, scope, blocks).await
     }
 
     async fn forget_packs(

@@ -112,7 +112,7 @@ pub async fn a_key_is_forgotten_in_its_run<H: Harness>(harness: &H) {
     let run = add_run(harness, &held, &both, digests).await.unwrap();
     assert!(forget(harness, "e1").await.unwrap());
     let held = again(harness, &held).await;
-    let runs = harness.store().runs(&window(&held), &[]).await.unwrap();
+    let runs = harness.store().runs(&window(&held), &[], 100).await.unwrap();
     assert_eq!((runs.len(), runs[0].id, runs[0].count), (1, run, 298));
     let mut asked: Vec<_> = (2..300).map(digest).collect();
     asked.push(wanted);
@@ -146,7 +146,7 @@ pub async fn a_run_goes_with_the_last_key_of_its_last_row<H: Harness>(harness: &
     let row = ids(&rows(harness, &held).await);
     add_run(harness, &held, &row, vec![wanted]).await.unwrap();
     assert!(forget(harness, "e1").await.unwrap());
-    assert!(harness.store().runs(&window(&held), &[]).await.unwrap().is_empty());
+    assert!(harness.store().runs(&window(&held), &[], 100).await.unwrap().is_empty());
     assert!(harness.store().find_packed(SCOPE, wanted).await.unwrap().is_empty());
 }
 

@@ -42,6 +42,8 @@ pub mod listing;
 #[doc(hidden)]
 pub mod markers;
 #[doc(hidden)]
+pub mod merging;
+#[doc(hidden)]
 pub mod misbehaviour;
 #[doc(hidden)]
 pub mod outside;
@@ -342,6 +344,17 @@ macro_rules! conformance {
         runs::a_run_of_another_lanes_rows_is_written_by_whoever_has_a_lane
         runs::each_digest_is_asked_for_in_its_own_run
         runs::a_run_is_asked_in_the_transaction_of_the_batch
+        merging::a_run_is_read_block_by_block
+        merging::a_merged_run_answers_as_the_others_did
+        merging::a_run_that_is_unfinished_is_there_for_nobody
+        merging::a_merge_is_refused_when_a_key_was_forgotten_meanwhile
+        merging::a_merge_of_what_is_not_there_is_refused
+        merging::a_part_of_a_run_follows_the_part_before
+        merging::who_does_not_hold_the_lane_merges_nothing
+        merging::what_is_left_of_merges_is_swept
+        merging::a_key_is_forgotten_in_a_merged_run
+        merging::runs_of_one_slice_are_merged_alone
+        merging::who_merges_runs_and_a_batch_do_not_wait_for_each_other
         forgetting::a_marker_that_is_forgotten_is_new_again
         forgetting::a_packed_key_that_is_forgotten_is_in_no_row_any_more
         forgetting::slices_of_a_forgotten_key_are_taken_again
@@ -398,6 +411,7 @@ mod tests {
             ("lanes", include_str!("lanes.rs")),
             ("listing", include_str!("listing.rs")),
             ("markers", include_str!("markers.rs")),
+            ("merging", include_str!("merging.rs")),
             ("misbehaviour", include_str!("misbehaviour.rs")),
             ("outside", include_str!("outside.rs")),
             ("packs", include_str!("packs.rs")),

@@ -73,15 +73,15 @@ pub async fn a_run_is_listed_and_its_rows_are_not_loaded_any_more<H: Harness>(ha
     let digests = vec![digest(1), digest(2)];
     let run = add_run(harness, &held, &[one, two], digests).await.unwrap();
     assert_eq!(entries(&rows(harness, &held).await), [(3, digest(3))]);
-    let listed = harness.store().runs(&window(&held), &[]).await.unwrap();
+    let listed = harness.store().runs(&window(&held), &[], 100).await.unwrap();
     assert_eq!(listed, [Run { id: run, count: 2, filter: b"a filter".to_vec() }]);
     let other = crate::packed::WindowId { scope: "another", ..window(&held) };
-    assert!(harness.store().runs(&other, &[]).await.unwrap().is_empty());
+    assert!(harness.store().runs(&other, &[], 100).await.unwrap().is_empty());
     let found = harness.store().find_packed(SCOPE, digest(2)).await.unwrap();
     assert_eq!(found[0].1.run, Some(run), "the row is what is true");
     let (held, row) = with_row(harness, &held, 4).await;
     let later = add_run(harness, &held, &[row], vec![digest(4)]).await.unwrap();
-    let listed = harness.store().runs(&window(&held), &[]).await.unwrap();
+    let listed = harness.store().runs(&window(&held), &[], 100).await.unwrap();
     assert_eq!(
         listed.iter().map(|run| run.id).collect::<Vec<_>>(),
         [run.min(later), run.max(later)]
@@ -105,7 +105,7 @@ pub async fn a_run_of_rows_that_are_not_all_there_is_not_written<H: Harness>(har
     let now = take(harness, 0).await.held();
     assert_eq!(add_run(harness, &held, &[two], digests()).await, None);
     assert_eq!(rows(harness, &now).await.len(), 2);
-    assert_eq!(harness.store().runs(&window(&now), &[]).await.unwrap().len(), 1);
+    assert_eq!(harness.store().runs(&window(&now), &[], 100).await.unwrap().len(), 1);
 }
 
 pub async fn a_run_needs_a_number_that_no_other_has<H: Harness>(harness: &H) {
@@ -134,10 +134,10 @@ pub async fn a_run_goes_with_the_last_of_its_rows<H: Harness>(harness: &H) {
     let store = harness.store();
     let run = add_run(harness, &held, &[one, two], vec![digest(1), digest(2)]).await.unwrap();
     assert!(store.forget_packs(&held, SCOPE, &[one], None).await.unwrap());
-    assert_eq!(store.runs(&window(&held), &[]).await.unwrap().len(), 1);
+    assert_eq!(store.runs(&window(&held), &[], 100).await.unwrap().len(), 1);
     assert_eq!(in_runs(harness, &held, &[run], &[digest(1)]).await.unwrap(), [true]);
     assert!(store.forget_packs(&held, SCOPE, &[two], None).await.unwrap());
-    assert!(store.runs(&window(&held), &[]).await.unwrap().is_empty());
+    assert!(store.runs(&window(&held), &[], 100).await.unwrap().is_empty());
     // Its owner is told to look at what there is now, and not that a digest is new.
     let gone = in_runs(harness, &held, &[run], &[digest(1)]).await.unwrap_err();
     assert_eq!(gone.kind(), ErrorKind::Transient);
@@ -150,9 +150,9 @@ pub async fn a_run_of_a_slice_is_its_own<H: Harness>(harness: &H) {
     // Another slice's row.
     assert_eq!(add_run(harness, &zero, &[row, other], vec![digest(1)]).await, None);
     let run = add_run(harness, &zero, &[row], vec![digest(1)]).await.unwrap();
-    assert_eq!(harness.store().runs(&window(&zero), &[]).await.unwrap()[0].id, run);
+    assert_eq!(harness.store().runs(&window(&zero), &[], 100).await.unwrap()[0].id, run);
     for held in [&one, &whole] {
-        assert!(harness.store().runs(&window(held), &[]).await.unwrap().is_empty());
+        assert!(harness.store().runs(&window(held), &[], 100).await.unwrap().is_empty());
     }
     assert_eq!(rows(harness, &one).await.len(), 1);
 }
@@ -178,10 +178,10 @@ pub async fn a_run_of_another_lanes_rows_is_written_by_whoever_has_a_lane<H: Har
     assert!(can_seal(harness, &one).await);
     assert!(rows(harness, &one).await.is_empty());
     assert_eq!(ids(&rows(harness, &zero).await), [own]);
-    let listed = store.runs(&there, &[]).await.unwrap();
+    let listed = store.runs(&there, &[], 100).await.unwrap();
     assert_eq!(listed, [Run { id: run, count: 3, filter: b"a filter".to_vec() }]);
-    assert!(store.runs(&there, &[run]).await.unwrap().is_empty());
-    assert!(store.runs(&window(&zero), &[]).await.unwrap().is_empty());
+    assert!(store.runs(&there, &[run], 100).await.unwrap().is_empty());
+    assert!(store.runs(&window(&zero), &[], 100).await.unwrap().is_empty());
     assert_eq!(store.runs_of(&[run, 1 << 40]).await.unwrap(), listed);
     assert!(store.runs_of(&[]).await.unwrap().is_empty());
     let asked = [digest(1), digest(2), wanted];

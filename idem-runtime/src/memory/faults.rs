@@ -106,6 +106,14 @@ pub enum Point {
     Repack,
     /// [`Store::add_run`](crate::Store::add_run).
     AddRun,
+    /// [`Store::run_blocks`](crate::Store::run_blocks).
+    RunBlocks,
+    /// [`Store::extend_run`](crate::Store::extend_run).
+    ExtendRun,
+    /// [`Store::merge_runs`](crate::Store::merge_runs).
+    MergeRuns,
+    /// [`Store::sweep_runs`](crate::Store::sweep_runs).
+    SweepRuns,
     /// [`Store::forget_packs`](crate::Store::forget_packs).
     ForgetPacks,
     /// [`Store::find_packed`](crate::Store::find_packed).

@@ -1,6 +1,7 @@
 //! Packed markers: rows of digests, runs of them, and windows.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 use std::time::{Duration, SystemTime};
 
 use super::data::{Data, Lane};
@@ -10,8 +11,8 @@ use crate::key::Key;
 use crate::lane::{Held, LaneId, LaneRow};
 use crate::marker::MarkerState;
 use crate::packed::{
-    Digest, Foreign, NewPack, NewRun, PackRow, Repack, Run, WindowId, WindowRow, check_settled,
-    has, may_have, without,
+    BLOCK, Digest, Foreign, Merged, NewPack, NewRun, PackRow, Repack, Run, RunBlock, RunPart,
+    WindowId, WindowRow, check_settled, has, may_have, without,
 };
 use crate::store::RELOAD;
 
@@ -32,6 +33,12 @@ pub(super) struct RunRow {
     slice: Option<(u16, u16)>,
     run: Run,
     digests: BTreeSet<u128>,
+    /// Whether it is there for all; otherwise somebody writes it, or has left it behind.
+    pub(super) is_finished: bool,
+}
+
+fn digests_of(bytes: &[u8]) -> impl Iterator<Item = u128> {
+    bytes.as_chunks::<16>().0.iter().map(|it| Digest::from_bytes(*it).0)
 }
 
 /// Which slice a row is of; a lane without slices has none.
@@ -102,19 +109,31 @@ impl Data {
         self.of_window(window).filter(|row| rows.contains(&row.id)).cloned().collect()
     }
 
-    pub(super) fn runs(&self, window: &WindowId<'_>, but: &[i64]) -> Vec<Run> {
-        let runs = self.packs.runs.values().filter(|it| {
-            it.lane == window.lane
-                && it.scope == window.scope
-                && it.slice == wanted(window)
-                && !but.contains(&it.run.id)
-        });
-        runs.map(|it| it.run.clone()).collect()
+    pub(super) fn runs(&self, window: &WindowId<'_>, but: &[i64], limit: u32) -> Vec<Run> {
+        let runs = self
+            .packs
+            .runs
+            .values()
+            .filter(|it| it.is_of(window) && it.is_finished && !but.contains(&it.run.id));
+        let runs = runs.map(|it| it.run.clone());
+        runs.take(usize::try_from(limit).unwrap_or(usize::MAX)).collect()
     }
 
     pub(super) fn runs_of(&self, runs: &[i64]) -> Vec<Run> {
         let runs = runs.iter().filter_map(|id| self.packs.runs.get(id));
-        runs.map(|it| it.run.clone()).collect()
+        runs.filter(|it| it.is_finished).map(|it| it.run.clone()).collect()
+    }
+
+    pub(super) fn run_blocks(&self, run: i64, after: Option<Digest>, limit: u32) -> Vec<RunBlock> {
+        let Some(run) = self.packs.runs.get(&run) else { return Vec::new() };
+        let after = after.map_or(Bound::Unbounded, |Digest(after)| Bound::Excluded(after));
+        let digests: Vec<u128> = run.digests.range((after, Bound::Unbounded)).copied().collect();
+        let block = |digests: &[u128]| RunBlock {
+            from: Digest(digests[0]),
+            data: digests.iter().flat_map(|it| Digest(*it).to_bytes()).collect(),
+        };
+        let blocks = digests.chunks(BLOCK).map(block);
+        blocks.take(usize::try_from(limit).unwrap_or(usize::MAX)).collect()
     }
 
     pub(super) fn window(&self, window: &WindowId<'_>, now: SystemTime) -> WindowRow {
@@ -260,13 +279,11 @@ impl Data {
             let message = format!("there is a run {id} of packed markers already");
             return Err(Error::new(ErrorKind::Store, message));
         }
-        let digest = |bytes: &[u8]| bytes.try_into().ok().map(|it| Digest::from_bytes(it).0);
         let run = RunRow {
-            lane: new.window.lane,
-            scope: new.window.scope.to_owned(),
-            slice: wanted(&new.window),
             run: Run { id, count: new.count, filter: new.filter.to_vec() },
-            digests: new.digests.chunks_exact(16).filter_map(digest).collect(),
+            digests: digests_of(new.digests).collect(),
+            is_finished: true,
+            ..RunRow::begun(id, &new.window)
         };
         self.packs.runs.insert(id, run);
         for row in rows {
@@ -275,6 +292,68 @@ impl Data {
             }
         }
         Ok(true)
+    }
+
+    pub(super) fn extend_run(&mut self, held: &Held, part: &RunPart<'_>) -> Result<bool> {
+        if !self.is_held(held) {
+            return Ok(false);
+        }
+        if part.had == 0 {
+            if self.packs.runs.contains_key(&part.id) {
+                let message = format!("there is a run {} of packed markers already", part.id);
+                return Err(Error::new(ErrorKind::Store, message));
+            }
+            self.packs.runs.insert(part.id, RunRow::begun(part.id, &part.window));
+        }
+        let run = self
+            .packs
+            .runs
+            .get_mut(&part.id)
+            .filter(|it| it.is_of(&part.window) && !it.is_finished && it.run.count == part.had);
+        let Some(run) = run else { return Ok(false) };
+        let before = run.digests.len();
+        run.digests.extend(digests_of(part.digests));
+        run.run.count += (run.digests.len() - before) as u64;
+        Ok(true)
+    }
+
+    pub(super) fn merge_runs(&mut self, held: &Held, merged: &Merged<'_>) -> bool {
+        let is_there = |(id, count): (i64, u64), is_finished| {
+            self.packs.runs.get(&id).is_some_and(|it| {
+                it.is_of(&merged.window) && it.is_finished == is_finished && it.run.count == count
+            })
+        };
+        if !self.is_held(held)
+            || !is_there((merged.id, merged.count), false)
+            || !merged.of.iter().all(|it| is_there(*it, true))
+        {
+            return false;
+        }
+        let is_old = |id: i64| merged.of.iter().any(|(it, _)| *it == id);
+        for run in self.packs.runs.values_mut() {
+            if run.run.id == merged.id {
+                run.run.filter = merged.filter.to_vec();
+                run.is_finished = true;
+            } else if is_old(run.run.id) {
+                run.is_finished = false;
+            }
+        }
+        for (_, row) in self.packs.rows.values_mut() {
+            if row.run.is_some_and(is_old) {
+                row.run = Some(merged.id);
+            }
+        }
+        true
+    }
+
+    pub(super) fn sweep_runs(&mut self, held: &Held, scope: &str) -> bool {
+        if !self.is_held(held) {
+            return false;
+        }
+        let runs = &mut self.packs.runs;
+        let before = runs.len();
+        runs.retain(|_, it| (it.lane, &*it.scope) != (held.number, scope) || it.is_finished);
+        runs.len() < before
     }
 
     pub(super) fn forget_packs(
@@ -325,7 +404,9 @@ impl Packs {
 
     fn drop_empty_runs(&mut self, lane: i64, scope: &str) {
         let used: BTreeSet<_> = self.rows.values().filter_map(|(_, row)| row.run).collect();
-        self.runs.retain(|id, run| (run.lane, &*run.scope) != (lane, scope) || used.contains(id));
+        self.runs.retain(|id, run| {
+            (run.lane, &*run.scope) != (lane, scope) || !run.is_finished || used.contains(id)
+        });
     }
 
     /// How long ago the newest row of the scope was written.
@@ -339,6 +420,24 @@ impl Packs {
     pub(super) fn drop_lane(&mut self, lane: i64) {
         self.runs.retain(|_, run| run.lane != lane);
         self.floors.retain(|(of, _), _| *of != lane);
+    }
+}
+
+impl RunRow {
+    /// One that has nothing yet.
+    fn begun(id: i64, window: &WindowId<'_>) -> Self {
+        Self {
+            lane: window.lane,
+            scope: window.scope.to_owned(),
+            slice: wanted(window),
+            run: Run { id, count: 0, filter: Vec::new() },
+            digests: BTreeSet::new(),
+            is_finished: false,
+        }
+    }
+
+    fn is_of(&self, window: &WindowId<'_>) -> bool {
+        self.lane == window.lane && self.scope == window.scope && self.slice == wanted(window)
     }
 }
 
@@ -384,7 +483,9 @@ impl State {
 
     pub(super) fn in_runs(&mut self, id: u64, asked: &[(i64, Digest)]) -> Result<Vec<bool>> {
         self.tx(id)?;
-        let known = asked.iter().map(|(id, digest)| match self.data.packs.runs.get(id) {
+        let runs = &self.data.packs.runs;
+        let run = |id| runs.get(id).filter(|run| run.is_finished);
+        let known = asked.iter().map(|(id, digest)| match run(id) {
             Some(run) => Ok(run.digests.contains(&digest.0)),
             None => {
                 let message = format!("run {id} of packed markers is not there");
@@ -476,7 +577,8 @@ impl State {
         }
         // A run also has what was in rows of it that aged out before the others.
         let runs = self.data.packs.runs.iter();
-        let runs = runs.filter(|(_, it)| it.scope == scope && it.digests.contains(&digest.0));
+        let runs = runs.filter(|(_, it)| it.is_finished && it.scope == scope);
+        let runs = runs.filter(|(_, it)| it.digests.contains(&digest.0));
         let runs: Vec<(i64, i64)> = runs.map(|(id, it)| (*id, it.lane)).collect();
         // Lanes also keep in mind what was given up on once, and has no row any more.
         let origin = marker.filter(|_| self.data.is_packed(scope));

@@ -18,7 +18,8 @@ use crate::key::Key;
 use crate::lane::{AttemptRow, Held, LaneId, LaneRow, Observed, Owner};
 use crate::marker::Marker;
 use crate::packed::{
-    Digest, DigestKey, Foreign, NewPack, NewRun, PackRow, Repack, Run, WindowId, WindowRow,
+    Digest, DigestKey, Foreign, Merged, NewPack, NewRun, PackRow, Repack, Run, RunBlock, RunPart,
+    WindowId, WindowRow,
 };
 use crate::scope::Registration;
 use crate::store::{
@@ -378,9 +379,9 @@ impl Store for Memory {
         Ok(self.shared.lock().data.packs_of(window, rows))
     }
 
-    async fn runs(&self, window: &WindowId<'_>, but: &[i64]) -> Result<Vec<Run>> {
+    async fn runs(&self, window: &WindowId<'_>, but: &[i64], limit: u32) -> Result<Vec<Run>> {
         self.enter(Point::Runs).await?;
-        Ok(self.shared.lock().data.runs(window, but))
+        Ok(self.shared.lock().data.runs(window, but, limit))
     }
 
     async fn runs_of(&self, runs: &[i64]) -> Result<Vec<Run>> {
@@ -446,6 +447,35 @@ impl Store for Memory {
             state.counts.runs += usize::from(done);
             Ok(done)
         })
+    }
+
+    async fn run_blocks(
+        &self,
+        run: i64,
+        after: Option<Digest>,
+        limit: u32,
+    ) -> Result<Vec<RunBlock>> {
+        self.enter(Point::RunBlocks).await?;
+        Ok(self.shared.lock().data.run_blocks(run, after, limit))
+    }
+
+    async fn extend_run(&self, held: &Held, part: &RunPart<'_>) -> Result<bool> {
+        self.enter(Point::ExtendRun).await?;
+        self.shared.change(|state| state.data.extend_run(held, part))
+    }
+
+    async fn merge_runs(&self, held: &Held, merged: &Merged<'_>) -> Result<bool> {
+        self.enter(Point::MergeRuns).await?;
+        Ok(self.shared.change(|state| {
+            let done = state.data.merge_runs(held, merged);
+            state.counts.merges += usize::from(done);
+            done
+        }))
+    }
+
+    async fn sweep_runs(&self, held: &Held, scope: &str, _blocks: u32) -> Result<bool> {
+        self.enter(Point::SweepRuns).await?;
+        Ok(self.shared.change(|state| state.data.sweep_runs(held, scope)))
     }
 
     async fn forget_packs(

@@ -31,6 +31,8 @@ pub struct Counts {
     pub repacks: usize,
     /// Runs of packed markers written.
     pub runs: usize,
+    /// Times that runs of packed markers were merged into one.
+    pub merges: usize,
     /// Questions which digests are in runs.
     pub asks: usize,
     /// Digests that were in them.
@@ -93,7 +95,12 @@ impl<'a> View<'a> {
 
     /// How many runs of packed markers there are.
     pub fn runs(&self) -> usize {
-        self.state.data.packs.runs.len()
+        self.state.data.packs.runs.values().filter(|run| run.is_finished).count()
+    }
+
+    /// How many are unfinished: somebody writes them, or has left them behind.
+    pub fn unfinished_runs(&self) -> usize {
+        self.state.data.packs.runs.len() - self.runs()
     }
 
     /// What the digests of packed markers are made with.

@@ -1,7 +1,7 @@
 //! How much memory the windows of a process may have together.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 /// So many bytes for all windows of a process. What is needed at once is taken, over the limit if it
 /// must be, and counted; who can do without asks first.
@@ -13,6 +13,20 @@ pub(crate) struct Budget {
     common: AtomicUsize,
     /// How many windows share it.
     windows: AtomicUsize,
+    /// Whether somebody merges runs.
+    merging: AtomicBool,
+    /// What filters would have besides, if there were room for all of them as they are.
+    missing: AtomicUsize,
+}
+
+/// That nobody else of the process merges runs.
+#[derive(Debug)]
+pub(crate) struct Alone(Arc<Budget>);
+
+impl Drop for Alone {
+    fn drop(&mut self) {
+        self.0.merging.store(false, Ordering::Release);
+    }
 }
 
 impl Budget {
@@ -23,6 +37,8 @@ impl Budget {
             used: AtomicUsize::new(0),
             common: AtomicUsize::new(0),
             windows: AtomicUsize::new(0),
+            merging: AtomicBool::new(false),
+            missing: AtomicUsize::new(0),
         })
     }
 
@@ -64,6 +80,26 @@ impl Budget {
         self.give(bytes);
     }
 
+    /// A window misses so many bytes for its filters, after it missed so many before.
+    pub(super) fn miss(&self, before: usize, bytes: usize) {
+        self.missing.fetch_add(bytes, Ordering::Relaxed);
+        self.missing.fetch_sub(before, Ordering::Relaxed);
+    }
+
+    /// The limit with which there would be room for all filters; so many bytes of those that are common
+    /// are missing, too.
+    pub(super) fn needed(&self, common: usize) -> usize {
+        let all = self.used() + self.missing.load(Ordering::Relaxed) + common;
+        all.max((self.common.load(Ordering::Relaxed) + common) * 2)
+    }
+
+    /// The right to merge runs, if nobody of the process has it: each merge has a filter that is not
+    /// counted.
+    pub(crate) fn alone(self: &Arc<Self>) -> Option<Alone> {
+        let taken = self.merging.swap(true, Ordering::Acquire);
+        (!taken).then(|| Alone(Arc::clone(self)))
+    }
+
     /// One window more shares it.
     pub(super) fn enter(&self) {
         self.windows.fetch_add(1, Ordering::Relaxed);
@@ -81,6 +117,11 @@ impl Budget {
         self.used() > self.limit && bytes > theirs / windows
     }
 
+    /// Whether there is room for so many bytes, once others were given back.
+    pub(super) fn has_room(&self, bytes: usize, given: usize) -> bool {
+        self.used().saturating_sub(given).checked_add(bytes).is_some_and(|all| all <= self.limit)
+    }
+
     /// How many of so many things of this size there is room for.
     pub(super) fn room_for(&self, things: usize, size: usize) -> usize {
         things.min(self.limit.saturating_sub(self.used()) / size)
@@ -92,7 +133,6 @@ impl Budget {
     }
 
     /// How many bytes there are.
-    #[cfg(test)]
     pub(crate) const fn limit(&self) -> usize {
         self.limit
     }
@@ -185,6 +225,15 @@ mod tests {
         assert_eq!(budget.used(), 30);
         drop(other);
         assert_eq!(budget.used(), 0);
+    }
+
+    #[test]
+    fn one_at_a_time_merges_runs() {
+        let budget = Budget::new(100);
+        let alone = budget.alone().unwrap();
+        assert!(budget.alone().is_none());
+        drop(alone);
+        assert!(budget.alone().is_some());
     }
 
     #[test]

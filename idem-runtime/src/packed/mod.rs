@@ -14,11 +14,14 @@ mod row;
 mod table;
 mod window;
 
-pub(crate) use self::budget::Budget;
+pub(crate) use self::budget::{Alone, Budget};
 pub use self::digest::{Digest, DigestKey};
 pub(crate) use self::filter::Filter;
 pub(crate) use self::find::find_marker;
 pub use self::find::{check_settled, has, may_have, refused, without};
 pub use self::pack::{Damaged, Pack};
-pub use self::row::{BLOCK, Foreign, NewPack, NewRun, PackRow, Repack, Run, WindowId, WindowRow};
-pub(crate) use self::window::{Asked, Filters, Look, Window};
+pub use self::row::{
+    BLOCK, Foreign, Merged, NewPack, NewRun, PackRow, Repack, Run, RunBlock, RunPart, WindowId,
+    WindowRow,
+};
+pub(crate) use self::window::{Asked, Filters, Lack, Look, RunFilter, Window};

@@ -4,6 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use uuid::Uuid;
 
+use super::digest::Digest;
 use crate::lane::{LaneId, Slice};
 
 /// How many digests a block of a run has at most: so many fit into a page of a table without being
@@ -144,4 +145,41 @@ pub struct Run {
     pub count: u64,
     /// Its filter.
     pub filter: Vec<u8>,
+}
+
+/// A part of a run that is to take the place of others.
+#[derive(Debug, Clone, Copy)]
+pub struct RunPart<'a> {
+    /// The number of the run, which no other run has, nor had ([`NewRun::unused`]).
+    pub id: i64,
+    /// The window.
+    pub window: WindowId<'a>,
+    /// How many digests were written before; with 0 the run begins.
+    pub had: u64,
+    /// The next digests, 16 bytes each, ascending and without duplicates, and all above those before.
+    pub digests: &'a [u8],
+}
+
+/// A run that was written in parts, and takes the place of others now.
+#[derive(Debug, Clone, Copy)]
+pub struct Merged<'a> {
+    /// Its number.
+    pub id: i64,
+    /// The window.
+    pub window: WindowId<'a>,
+    /// How many digests were written.
+    pub count: u64,
+    /// What tells, in memory, most of the digests that are not in it.
+    pub filter: &'a [u8],
+    /// The others, each with how many digests it had when it was read.
+    pub of: &'a [(i64, u64)],
+}
+
+/// A block of a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunBlock {
+    /// What it begins at: its first digest, or one that was before that and was forgotten.
+    pub from: Digest,
+    /// Its digests, 16 bytes each, ascending.
+    pub data: Vec<u8>,
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use super::budget::{Budget, Share};
 use super::bytes;
 use super::digest::Digest;
-use super::filter::Filter;
+use super::filter::{FOLDS, Filter};
 use super::pack::{Damaged, Pack};
 use super::row::{self, PackRow};
 use super::table::Table;
@@ -45,6 +45,8 @@ pub(crate) struct Window {
     forever: HashSet<Digest>,
     /// What `elsewhere` and `forever` have of the budget.
     share: Share,
+    /// How much memory its filters would have besides, if none were folded or missing.
+    missing: usize,
     seen_to: Option<i64>,
     budget: Arc<Budget>,
 }
@@ -53,7 +55,26 @@ pub(crate) struct Window {
 #[derive(Debug)]
 struct Run {
     id: i64,
+    /// How many digests.
+    count: u64,
+    /// For how many digests its filter was made, which it may not have.
+    made_for: u64,
     filter: Option<(Filter, Share)>,
+    /// Whether it has none for another reason.
+    is_damaged: bool,
+}
+
+/// That there is not memory enough for filters of all runs, however often they are folded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Lack {
+    /// How many runs are asked for each new key.
+    pub(crate) runs: usize,
+    /// How many digests the window has, in memory and in runs.
+    pub(crate) digests: u64,
+    /// How many bytes all windows of the process may have.
+    pub(crate) bytes: usize,
+    /// How many they would need, so that no filter were folded.
+    pub(crate) needed: usize,
 }
 
 impl Run {
@@ -75,6 +96,7 @@ impl Window {
             elsewhere: HashSet::new(),
             forever: HashSet::new(),
             share: Share::new(Arc::clone(budget)),
+            missing: 0,
             seen_to: None,
             budget: Arc::clone(budget),
         }
@@ -194,27 +216,121 @@ impl Window {
         Duration::from_micros(self.eras.granularity.unsigned_abs())
     }
 
-    /// A run was written or found, with this filter, of so many digests. Its filter is kept if the
-    /// budget allows it; otherwise every digest that is not known is asked for.
+    /// As [`put_run`](Self::put_run), with a filter as it is written.
+    #[cfg(test)]
+    pub(crate) fn add_run(&mut self, id: i64, filter: &[u8], count: u64) -> Result<(), Damaged> {
+        let filter = RunFilter::read(id, filter, count);
+        self.put_run(id, filter, count)
+    }
+
+    /// A run was written or found, with this filter (read by who did not hold a lock meanwhile), of so
+    /// many digests. The filter is kept if the budget allows it; otherwise every digest that is not known
+    /// is asked for.
     ///
     /// # Errors
     /// [`Damaged`] when the filter is: the run is added all the same, without it.
-    pub(crate) fn add_run(&mut self, id: i64, filter: &[u8], count: u64) -> Result<(), Damaged> {
+    pub(crate) fn put_run(
+        &mut self,
+        id: i64,
+        filter: Result<RunFilter, Damaged>,
+        count: u64,
+    ) -> Result<(), Damaged> {
         self.drop_run(id);
-        let (filter, result) = match read(id, filter, count) {
-            Ok(filter) => {
-                let share = Share::within(&self.budget, filter.bytes());
-                (share.map(|share| (filter, share)), Ok(()))
-            }
-            Err(damaged) => (None, Err(damaged)),
+        let (made_for, filter, result) = match filter {
+            Ok(RunFilter(filter)) => (filter.count(), self.fitted(filter), Ok(())),
+            Err(damaged) => (count, None, Err(damaged)),
         };
-        self.runs.push(Run { id, filter });
+        self.runs.push(Run { id, count, made_for, filter, is_damaged: result.is_err() });
+        self.note_missing();
         result
+    }
+
+    /// A run without a filter for which there is room meanwhile.
+    pub(crate) fn has_room_for(&self) -> Option<i64> {
+        let gain = self.gain();
+        let fits = |run: &&Run| {
+            let bytes = Filter::bytes_of(run.made_for, FOLDS);
+            run.filter.is_none() && !run.is_damaged && self.budget.has_room(bytes, gain)
+        };
+        self.runs.iter().find(fits).map(|run| run.id)
+    }
+
+    /// What it lacks, if there is a run without a filter.
+    pub(crate) fn lack(&self) -> Option<Lack> {
+        let own = self.runs.iter().filter(|run| run.filter.is_none() && !run.is_damaged).count();
+        let foreign =
+            self.foreign.iter().filter(|run| run.filter.is_none() && run.count > 0).count();
+        let of_runs = self.runs.iter().map(|run| run.count);
+        let of_runs = of_runs.chain(self.foreign.iter().map(|run| run.count)).sum::<u64>();
+        let missing = self.foreign.iter().map(Asked::missing).sum();
+        (own + foreign > 0).then(|| Lack {
+            runs: own + foreign,
+            digests: self.len() as u64 + of_runs,
+            bytes: self.budget.limit(),
+            needed: self.budget.needed(missing),
+        })
+    }
+
+    fn note_missing(&mut self) {
+        let missing = self.runs.iter().map(|run| match &run.filter {
+            Some((filter, _)) => filter.bytes_at(0) - filter.bytes().min(filter.bytes_at(0)),
+            None if run.is_damaged => 0,
+            None => Filter::bytes_of(run.made_for, 0),
+        });
+        let missing = missing.sum();
+        self.budget.miss(self.missing, missing);
+        self.missing = missing;
+    }
+
+    /// How much memory there would be if all filters were folded as often as they can be.
+    fn gain(&self) -> usize {
+        let held = self.runs.iter().filter_map(|run| run.filter.as_ref());
+        held.map(|(it, _)| it.bytes().saturating_sub(it.bytes_at(FOLDS))).sum()
+    }
+
+    /// The filter, folded as often as it must be so that it fits into memory. Those that are there
+    /// already are folded, too, before there is one too many: what a run without a filter costs is more.
+    fn fitted(&mut self, mut filter: Filter) -> Option<(Filter, Share)> {
+        if !self.budget.has_room(filter.bytes_at(FOLDS), self.gain()) {
+            return None;
+        }
+        for folds in 0..=FOLDS {
+            filter = filter.folded_to(folds);
+            if let Some(share) = Share::within(&self.budget, filter.bytes()) {
+                return Some((filter, share));
+            }
+            for (other, share) in self.runs.iter_mut().filter_map(|run| run.filter.as_mut()) {
+                if other.folds() < folds {
+                    other.fold();
+                    share.resize(other.bytes());
+                    if let Some(share) = Share::within(&self.budget, filter.bytes()) {
+                        return Some((filter, share));
+                    }
+                }
+            }
+        }
+        None
+    }
+
+    /// A run has the digests of these others, and takes their place.
+    pub(crate) fn merge_runs(&mut self, of: &[(i64, u64)], id: i64, filter: Filter, count: u64) {
+        self.runs.retain(|run| of.iter().all(|(it, _)| *it != run.id));
+        // After that, so that there is memory for its filter.
+        let made_for = filter.count();
+        let filter = self.fitted(filter);
+        self.runs.push(Run { id, count, made_for, filter, is_damaged: false });
+        self.note_missing();
+    }
+
+    /// All runs of its own, each with how many digests it has.
+    pub(crate) fn sizes(&self) -> Vec<(i64, u64)> {
+        self.runs.iter().map(|run| (run.id, run.count)).collect()
     }
 
     /// A run is no longer there.
     pub(crate) fn drop_run(&mut self, id: i64) {
         self.runs.retain(|run| run.id != id);
+        self.note_missing();
     }
 
     /// Its rows go to this offset of the current log.
@@ -248,19 +364,29 @@ impl Window {
 
 impl Drop for Window {
     fn drop(&mut self) {
+        self.budget.miss(self.missing, 0);
         self.budget.leave();
     }
 }
 
-/// The filter of a run with so many digests. Those that were forgotten since are in it.
-fn read(id: i64, filter: &[u8], count: u64) -> Result<Filter, Damaged> {
-    let filter =
-        Filter::from_bytes(filter).map_err(|Damaged(what)| Damaged(format!("run {id}: {what}")))?;
-    if filter.count() < count {
-        let counts = format!("it is of {} digests, and its run has {count}", filter.count());
-        return Err(Damaged(format!("the filter of run {id} is damaged: {counts}")));
+/// The filter of a run.
+#[derive(Debug)]
+pub(crate) struct RunFilter(pub(crate) Filter);
+
+impl RunFilter {
+    /// The filter of a run with so many digests. Those that were forgotten since are in it.
+    ///
+    /// # Errors
+    /// [`Damaged`] when it is none, or of fewer digests.
+    pub(crate) fn read(id: i64, filter: &[u8], count: u64) -> Result<Self, Damaged> {
+        let filter = Filter::from_bytes(filter)
+            .map_err(|Damaged(what)| Damaged(format!("run {id}: {what}")))?;
+        if filter.count() < count {
+            let counts = format!("it is of {} digests, and its run has {count}", filter.count());
+            return Err(Damaged(format!("the filter of run {id} is damaged: {counts}")));
+        }
+        Ok(Self(filter))
     }
-    Ok(filter)
 }
 
 /// The filters of runs that several windows ask, each of them once for all.
@@ -284,13 +410,23 @@ impl Drop for Common {
 #[derive(Debug, Clone)]
 pub(crate) struct Asked {
     id: i64,
+    /// How many digests; 0 when nothing is known of it but that it is there.
+    count: u64,
     filter: Option<Arc<Common>>,
 }
 
 impl Asked {
     /// A run without a filter.
     pub(crate) const fn always(id: i64) -> Self {
-        Self { id, filter: None }
+        Self { id, count: 0, filter: None }
+    }
+
+    /// How much memory its filter would have besides.
+    fn missing(&self) -> usize {
+        match &self.filter {
+            Some(it) => it.filter.bytes_at(0) - it.filter.bytes().min(it.filter.bytes_at(0)),
+            None => Filter::bytes_of(self.count, 0),
+        }
     }
 
     fn may_contain(&self, digest: Digest) -> bool {
@@ -299,24 +435,35 @@ impl Asked {
 }
 
 impl Filters {
-    /// A run. Its filter is kept for as long as somebody has it, if the budget allows it.
+    /// A run. Its filter is kept for as long as somebody has it, if the budget allows it; folded, if
+    /// there is no room for all of it.
     ///
     /// # Errors
     /// [`Damaged`] when the filter is: then every digest is asked for ([`Asked::always`]).
     pub(crate) fn add(&self, budget: &Arc<Budget>, run: &row::Run) -> Result<Asked, Damaged> {
-        let filter = read(run.id, &run.filter, run.count)?;
+        let RunFilter(mut filter) = RunFilter::read(run.id, &run.filter, run.count)?;
+        let (id, count) = (run.id, run.count);
         let mut all = self.all();
         all.retain(|_, it| it.strong_count() > 0);
-        // In a database that went back, another run has the number.
-        let known = all.get(&run.id).and_then(Weak::upgrade);
-        let filter = known.filter(|known| known.filter == filter).or_else(|| {
-            let budget = Arc::clone(budget);
-            let room = budget.try_take_common(filter.bytes());
-            let filter = room.then(|| Arc::new(Common { filter, budget }))?;
-            all.insert(run.id, Arc::downgrade(&filter));
-            Some(filter)
-        });
-        Ok(Asked { id: run.id, filter })
+        if let Some(known) = all.get(&run.id).and_then(Weak::upgrade) {
+            // In a database that went back, another run has the number.
+            let is_same = known.filter == filter || {
+                filter = filter.folded_to(known.filter.folds());
+                known.filter == filter
+            };
+            if is_same {
+                return Ok(Asked { id, count, filter: Some(known) });
+            }
+        }
+        for folds in filter.folds()..=FOLDS {
+            filter = filter.folded_to(folds);
+            if budget.try_take_common(filter.bytes()) {
+                let filter = Arc::new(Common { filter, budget: Arc::clone(budget) });
+                all.insert(id, Arc::downgrade(&filter));
+                return Ok(Asked { id, count, filter: Some(filter) });
+            }
+        }
+        Ok(Asked { id, count, filter: None })
     }
 
     fn all(&self) -> MutexGuard<'_, HashMap<i64, Weak<Common>>> {

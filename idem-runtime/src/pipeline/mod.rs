@@ -22,6 +22,7 @@ pub(crate) mod letters;
 pub(crate) mod look;
 pub(crate) mod low_water;
 pub(crate) mod mark;
+pub(crate) mod merge;
 pub(crate) mod open;
 pub(crate) mod outside;
 pub(crate) mod packing;

@@ -100,11 +100,32 @@ pub(crate) struct Portions {
     pub(crate) run: u64,
     /// How many rows are loaded at once.
     pub(crate) page: u32,
+    /// Runs of one size are merged when there are so many of them,
+    pub(crate) runs: usize,
+    /// into one that has at most so many digests,
+    pub(crate) merged: u64,
+    /// and of all that the window has in runs at most this part: digests that are out of date are known
+    /// for as long as the youngest of their run.
+    pub(crate) part: u64,
+    /// How many digests are merged before the windows are tended to again.
+    pub(crate) step: u64,
 }
 
 impl Default for Portions {
     fn default() -> Self {
-        Self { small: 512, many: 32, joined: 4096, least: 1 << 18, run: 1 << 20, page: 256 }
+        Self {
+            small: 512,
+            many: 32,
+            joined: 4096,
+            least: 1 << 18,
+            run: 1 << 20,
+            page: 256,
+            runs: 8,
+            // A filter of 40 MB, and twenty times as much as is written as one run.
+            merged: 20_000_000,
+            part: 4,
+            step: 1 << 20,
+        }
     }
 }
 

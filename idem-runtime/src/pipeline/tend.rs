@@ -8,6 +8,7 @@
 use std::borrow::Borrow;
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
@@ -16,6 +17,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::group::Group;
 use crate::lane::{Held, LaneId};
 use crate::packed::{Budget, Damaged, Digest, Filter, NewRun, Pack, PackRow, Repack, WindowId};
+use crate::pipeline::merge::{Merging, sweep};
 use crate::pipeline::policy::Portions;
 use crate::pipeline::source::{Seat, Source};
 use crate::pipeline::take::survey;
@@ -74,10 +76,14 @@ impl<S: Store> Tending<S> {
         let mut ticks = tokio::time::interval(self.interval);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut failures = vec![0_u32; self.windows.iter().flat_map(Windows::all).count()];
+        let (mut merging, mut calm) = (None, true);
         loop {
-            tokio::select! {
-                _ = ticks.tick() => {}
-                () = self.seat.asked_to_tend() => {}
+            // What is merged goes on at once, unless something failed; all else is tended to in between.
+            if merging.is_none() || !std::mem::replace(&mut calm, true) {
+                tokio::select! {
+                    _ = ticks.tick() => {}
+                    () = self.seat.asked_to_tend() => {}
+                }
             }
             // All of them before anything is changed: numbers of what was lost are given again.
             for open in self.windows.iter().flat_map(Windows::all) {
@@ -87,15 +93,19 @@ impl<S: Store> Tending<S> {
                         self.seat.went_back();
                         return;
                     }
-                    Err(_) => open.doubt_rows(),
+                    Err(_) => {
+                        open.doubt_rows();
+                        calm = false;
+                    }
                 }
             }
             for (open, failed) in self.windows.iter().flat_map(Windows::all).zip(&mut failures) {
-                let Err(error) = self.tend(open).await else {
+                let Err(error) = self.tend(open, &mut merging).await else {
                     *failed = 0;
                     continue;
                 };
                 *failed += 1;
+                calm = false;
                 let (lane, scope, report) = (&self.held.id, open.scope, error.report());
                 let message = "the packed markers could not be tended to; tried again";
                 match *failed == FAILURES {
@@ -134,7 +144,7 @@ impl<S: Store> Tending<S> {
         Ok(open.window().runs().iter().any(|run| !runs.contains(run)))
     }
 
-    async fn tend(&self, open: &Open) -> Result<()> {
+    async fn tend(&self, open: &Arc<Open>, merging: &mut Option<Merging>) -> Result<()> {
         if open.widens {
             let Self { group, budget, held, .. } = self;
             let widening = Widening { group, budget, held, open, most: self.portions.run };
@@ -153,7 +163,62 @@ impl<S: Store> Tending<S> {
         let mut rows = lock(&open.rows).clone();
         let cooled = cool(&self.group.store, (&self.held, self.portions), open, &mut rows).await;
         *lock(&open.rows) = rows;
-        joined.and(forgotten).and(cooled)
+        joined.and(forgotten).and(cooled)?;
+        self.merge(open, merging).await?;
+        self.fill(open).await
+    }
+
+    /// Finds filters for runs that have none, if there is room meanwhile; and says so if there is not.
+    async fn fill(&self, open: &Open) -> Result<()> {
+        // Other windows may take what is there.
+        let runs = open.window().runs().len();
+        for _ in 0..runs {
+            let Some(run) = open.window().has_room_for() else { break };
+            let found = self.group.store.runs_of(&[run]).await?;
+            let Some(found) = found.first() else { return Err(changed(&self.held)) };
+            open.add_run(found, &self.held.id);
+        }
+        if let Some(lack) = open.takes_lack() {
+            tracing::warn!(
+                lane = %self.held.id,
+                scope = open.scope,
+                digests = lack.digests,
+                runs = lack.runs,
+                packed_memory = lack.bytes,
+                needed = lack.needed,
+                "`packed_memory` is too little for the filters of packed markers: each new key is asked \
+                 for in the database, several times. So many bytes as are needed would be enough for \
+                 all that this process has now, with those digests of this window in it"
+            );
+        }
+        Ok(())
+    }
+
+    /// Merges runs, a part at a time, and deletes what is left of merges. There is one at a time, so
+    /// nothing is deleted that somebody still writes.
+    async fn merge(&self, open: &Arc<Open>, merging: &mut Option<Merging>) -> Result<()> {
+        let (store, held) = (&self.group.store, &self.held);
+        let Some(merge) = merging else {
+            if !open.swept.load(SeqCst) {
+                let swept = sweep(store, held, open.scope).await?;
+                open.swept.store(swept, SeqCst);
+            }
+            *merging = Merging::begin(open, held.number, &self.portions, &self.budget);
+            return Ok(());
+        };
+        if !merge.is_of(open) {
+            return Ok(());
+        }
+        // A run of which no row is left was forgotten meanwhile.
+        let ended = match merge.is_wanted() {
+            true => merge.step(store, held, self.portions.step).await,
+            false => Ok(true),
+        };
+        if !matches!(ended, Ok(false)) {
+            *merging = None;
+            open.swept.store(false, SeqCst);
+        }
+        ended.map(drop)
     }
 
     /// Reads which rows there are since the last time.
@@ -278,6 +343,12 @@ impl<S: Store> Tending<S> {
             false => position.min(survey(&*self.source, &self.held.id).await?.low),
         };
         // By count, what was seen again in the same era can stay, and is in the run alone.
+        //
+        // A row that stays and is in no run can have such digests only if it is of the era of the newest row
+        // that was in the run when the digests left the memory, or older. While there is such a row, no row
+        // of the run goes, so that one is still there. In a run that others were merged into the newest of
+        // all rows counts, which is no older than the newest of each of them: it is kept for as long as
+        // each of them would be, and longer.
         let era = open.window().era();
         let stays = |row: &&PackRow| row.run.is_none() && !old.contains(&row.id);
         let stays = rows.iter().filter(stays).map(|row| row.first_at).min();
@@ -468,7 +539,7 @@ async fn digests<S: Store>(
     Ok((found == rows.len()).then_some((digests, free)))
 }
 
-fn changed(held: &Held) -> Error {
+pub(crate) fn changed(held: &Held) -> Error {
     Error::new(
         ErrorKind::Fenced,
         format!("{}: another owner took the lane, or its packed markers changed", held.id),

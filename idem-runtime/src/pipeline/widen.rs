@@ -28,8 +28,8 @@ const PAGE: u32 = 4096;
 /// How many rows at once, with their contents.
 const OUTSIDE: u32 = 256;
 
-/// How many runs are asked for at once, with their filters.
-const FILTERS: usize = 16;
+/// How many runs are asked for at once, with their filters, of which one of a merged run has up to 40 MB.
+const FILTERS: usize = 1;
 
 /// A window that also asks for what was packed under a former layout.
 pub(crate) struct Widening<'a, S: Store> {

@@ -18,7 +18,10 @@ use crate::group::Registered;
 use crate::key::Key;
 use crate::lane::{Held, LaneId, Slice};
 use crate::marker::MarkerMode;
-use crate::packed::{Damaged, Digest, DigestKey, Foreign, Pack, PackRow, Window, WindowId};
+use crate::packed::{
+    Damaged, Digest, DigestKey, Filter, Foreign, Lack, Pack, PackRow, Run, RunFilter, Window,
+    WindowId,
+};
 use crate::pipeline::holding::Holding;
 use crate::pipeline::lane::{Lane, Tenure};
 use crate::pipeline::packing::Learnt;
@@ -32,6 +35,9 @@ use crate::store::Store;
 
 /// How many rows are counted at once.
 const HEADS: u32 = 4096;
+
+/// How many runs are read at once: one that was merged has a filter of up to 40 MB.
+const RUNS: u32 = 1;
 
 /// How often it is said how far the loading is.
 const PROGRESS: Duration = Duration::from_secs(1);
@@ -78,6 +84,10 @@ pub(crate) struct Open {
     doubted: AtomicBool,
     /// The runs whose digests are not in memory.
     cool: Mutex<BTreeSet<i64>>,
+    /// Whether it was said that there is not memory enough for filters.
+    lacks: AtomicBool,
+    /// Whether nothing is left of merges that were broken off, or of what was merged.
+    pub(crate) swept: AtomicBool,
 }
 
 impl Open {
@@ -101,9 +111,10 @@ impl Open {
         self.key.digest(key)
     }
 
-    /// A run of its own that was written or found, with its filter, and of how many digests.
-    fn add_run(&self, run: (i64, &[u8], u64), lane: &LaneId) {
-        let added = self.window().add_run(run.0, run.1, run.2);
+    /// A run of its own that was found.
+    pub(crate) fn add_run(&self, run: &Run, lane: &LaneId) {
+        let filter = RunFilter::read(run.id, &run.filter, run.count);
+        let added = self.window().put_run(run.id, filter, run.count);
         self.say(added, lane);
     }
 
@@ -122,15 +133,40 @@ impl Open {
         newest: SystemTime,
         held: &Held,
     ) {
+        let filter = RunFilter::read(run.0, run.1, run.2);
         let added = {
             // Nobody looks in between, when they are neither in memory nor known to be in the run.
             let mut window = self.window();
             window.evict(digests, newest);
             // After that, so that there is memory for its filter.
-            window.add_run(run.0, run.1, run.2)
+            window.put_run(run.0, filter, run.2)
         };
         self.say(added, &held.id);
         lock(&self.cool).insert(run.0);
+    }
+
+    /// A run has the digests of these others of its own, and took their place.
+    pub(crate) fn merged(&self, of: &[(i64, u64)], id: i64, filter: Filter, count: u64) {
+        // At once, so that nobody looks who finds neither.
+        self.window().merge_runs(of, id, filter, count);
+        let is_old = |run: i64| of.iter().any(|(it, _)| *it == run);
+        {
+            let mut cool = lock(&self.cool);
+            cool.retain(|run| !is_old(*run));
+            cool.insert(id);
+        }
+        for row in lock(&self.rows).iter_mut().filter(|row| row.run.is_some_and(is_old)) {
+            row.run = Some(id);
+        }
+        // What is left of the others is deleted.
+        self.swept.store(false, SeqCst);
+    }
+
+    /// What the window lacks in memory for filters, once for as long as it does.
+    pub(crate) fn takes_lack(&self) -> Option<Lack> {
+        let lack = self.window().lack();
+        let said = self.lacks.swap(lack.is_some(), SeqCst);
+        lack.filter(|_| !said)
     }
 
     /// Whether digests of this run of its own may be in memory, too.
@@ -314,6 +350,8 @@ impl<S: Store> Loading<'_, S> {
             rows: Mutex::default(),
             doubted: AtomicBool::default(),
             cool: Mutex::default(),
+            lacks: AtomicBool::default(),
+            swept: AtomicBool::default(),
         };
         let held = Held { slice: None, ..self.holding.held() };
         if widens {
@@ -321,10 +359,8 @@ impl<S: Store> Loading<'_, S> {
             let most = portions.run;
             Widening { group, budget, held: &held, open: &open, most }.look().await?;
         }
-        for run in store.runs(&self.id, &[]).await? {
-            open.add_run((run.id, &run.filter, run.count), &held.id);
-            lock(&open.cool).insert(run.id);
-        }
+        self.add_runs(&open, &held.id).await?;
+        lock(&open.cool).extend(open.window().runs());
         let mut progress = Progress::new(self);
         let mut loaded = Vec::new();
         let mut rows = store.packs(&self.id, 0, page).await?;
@@ -349,10 +385,7 @@ impl<S: Store> Loading<'_, S> {
             })?;
         }
         // A lane for which they are of a former layout may have put some into runs meanwhile.
-        let known = open.window().runs();
-        for run in store.runs(&self.id, &known).await? {
-            open.add_run((run.id, &run.filter, run.count), &held.id);
-        }
+        self.add_runs(&open, &held.id).await?;
         if open.had_rows == HadRows::Once && !open.window().runs().is_empty() {
             self.see(&open).await?;
         }
@@ -362,6 +395,18 @@ impl<S: Store> Loading<'_, S> {
         }
         progress.end(&open);
         Ok(open)
+    }
+
+    /// Reads which runs there are, besides those that are known.
+    async fn add_runs(&self, open: &Open, lane: &LaneId) -> Result<()> {
+        loop {
+            let known = open.window().runs();
+            let runs = self.lane.group.store.runs(&self.id, &known, RUNS).await?;
+            if runs.is_empty() {
+                return Ok(());
+            }
+            runs.iter().for_each(|run| open.add_run(run, lane));
+        }
     }
 
     /// The rows behind this one, which are read while those before are decoded.
@@ -482,16 +527,13 @@ mod tests {
 
     use super::*;
     use crate::lane::{LaneRow, LogIdentity, Position};
-    use crate::packed::{Budget, Filter, Look};
+    use crate::packed::{Budget, Look};
 
-    /// On several threads, unlike the tests of the pipeline.
-    #[test]
-    fn a_digest_that_goes_into_a_run_is_known_all_the_time() {
+    fn open(budget: &Arc<Budget>) -> (Open, Held) {
         let id = LaneId { group: "g".into(), topic: "t".into(), partition: 0 };
         let row = LaneRow::new(id.clone(), 1, Position::at(0), LogIdentity::default());
-        let held = row.held();
         let open = Open {
-            window: Mutex::new(Window::new(&Budget::new(1 << 30), 0, Duration::from_secs(3600))),
+            window: Mutex::new(Window::new(budget, 0, Duration::from_secs(3600))),
             key: DigestKey::new([0; 16]),
             scope: "s",
             slice: None,
@@ -507,29 +549,77 @@ mod tests {
             rows: Mutex::default(),
             doubted: AtomicBool::default(),
             cool: Mutex::default(),
+            lacks: AtomicBool::default(),
+            swept: AtomicBool::default(),
         };
-        let one = [open.digest(&Key::new("k").unwrap())];
-        let filter = Filter::build(&one).to_bytes();
-        let now = SystemTime::now();
-        open.window().learn(&[(1, one[0])], now);
+        (open, row.held())
+    }
+
+    /// Whether a digest is looked for on several threads, unlike in the tests of the pipeline, and known
+    /// all the time while something is done.
+    fn is_known_amid(open: &Open, digest: Digest, act: impl Fn()) -> bool {
         let (done, missed) = (AtomicBool::new(false), AtomicUsize::new(0));
         std::thread::scope(|scope| {
             for _ in 0..3 {
                 scope.spawn(|| {
                     while !done.load(SeqCst) {
-                        let look = open.window().look_all(&one)[0];
+                        let look = open.window().look_all(&[digest])[0];
                         missed.fetch_add(usize::from(look == Look::New), SeqCst);
                     }
                 });
             }
             for _ in 0..20_000 {
-                open.cooled((7, &filter, 1), &one, now, &held);
-                let mut window = open.window();
-                window.learn(&[(1, one[0])], now);
-                window.drop_run(7);
+                act();
             }
             done.store(true, SeqCst);
         });
-        assert_eq!(missed.into_inner(), 0);
+        missed.into_inner() == 0
+    }
+
+    #[test]
+    fn a_digest_that_goes_into_a_run_is_known_all_the_time() {
+        let (open, held) = open(&Budget::new(1 << 30));
+        let one = [open.digest(&Key::new("k").unwrap())];
+        let filter = Filter::build(&one).to_bytes();
+        let now = SystemTime::now();
+        open.window().learn(&[(1, one[0])], now);
+        assert!(is_known_amid(&open, one[0], || {
+            open.cooled((7, &filter, 1), &one, now, &held);
+            let mut window = open.window();
+            window.learn(&[(1, one[0])], now);
+            window.drop_run(7);
+        }));
+    }
+
+    #[test]
+    fn a_digest_in_a_run_that_is_merged_is_known_all_the_time() {
+        let (open, held) = open(&Budget::new(1 << 30));
+        let one = [open.digest(&Key::new("k").unwrap())];
+        let filter = || Filter::build(&one);
+        open.cooled((1, &filter().to_bytes(), 1), &one, SystemTime::now(), &held);
+        let is_first = AtomicBool::new(true);
+        assert!(is_known_amid(&open, one[0], || {
+            let (old, new) = if is_first.fetch_xor(true, SeqCst) { (1, 2) } else { (2, 1) };
+            open.merged(&[(old, 1)], new, filter(), 1);
+        }));
+        assert!(open.is_warm(2) && !open.is_warm(1));
+        assert!(!open.swept.load(SeqCst), "what was merged is to be deleted");
+    }
+
+    #[test]
+    fn that_memory_is_too_little_is_said_once_until_it_is_enough() {
+        let (open, held) = open(&Budget::new(0));
+        let one = [open.digest(&Key::new("k").unwrap())];
+        let filter = Filter::build(&one).to_bytes();
+        assert_eq!(open.takes_lack(), None);
+        for _ in 0..2 {
+            open.cooled((7, &filter, 1), &one, SystemTime::now(), &held);
+            assert!(open.takes_lack().is_some());
+            open.cooled((8, &filter, 1), &one, SystemTime::now(), &held);
+            assert_eq!(open.takes_lack(), None);
+            open.window().drop_run(7);
+            open.window().drop_run(8);
+            assert_eq!(open.takes_lack(), None);
+        }
     }
 }

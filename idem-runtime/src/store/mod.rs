@@ -26,7 +26,8 @@ use crate::lane::{AttemptRow, Held, LaneId, LaneRow, Observed, Owner};
 use crate::marker::{Marker, MarkerState};
 use crate::outcome::Outcome;
 use crate::packed::{
-    Digest, DigestKey, Foreign, NewPack, NewRun, PackRow, Repack, Run, WindowId, WindowRow,
+    Digest, DigestKey, Foreign, Merged, NewPack, NewRun, PackRow, Repack, Run, RunBlock, RunPart,
+    WindowId, WindowRow,
 };
 use crate::scope::Registration;
 
@@ -490,7 +491,8 @@ pub trait Store: Lends<Self::Connection> + Clone + Send + Sync + 'static {
         std::future::ready(Ok(Vec::new()))
     }
 
-    /// The runs of a window but for those with these numbers, in the order of their numbers.
+    /// The runs of a window but for those with these numbers, in the order of their numbers, and so many
+    /// at most.
     ///
     /// # Errors
     /// When the database fails.
@@ -498,6 +500,7 @@ pub trait Store: Lends<Self::Connection> + Clone + Send + Sync + 'static {
         &self,
         _window: &WindowId<'_>,
         _but: &[i64],
+        _limit: u32,
     ) -> impl Future<Output = Result<Vec<Run>, Error>> + Send {
         std::future::ready(Ok(Vec::new()))
     }
@@ -626,6 +629,68 @@ pub trait Store: Lends<Self::Connection> + Clone + Send + Sync + 'static {
         _run: &NewRun<'_>,
     ) -> impl Future<Output = Result<bool, Error>> + Send {
         std::future::ready(Err(unpacked::<Self>()))
+    }
+
+    /// The blocks of a run that begin after this digest, in their order; with `None` from the first one
+    /// on. One from which everything was forgotten is empty.
+    ///
+    /// # Errors
+    /// When the database fails.
+    fn run_blocks(
+        &self,
+        _run: i64,
+        _after: Option<Digest>,
+        _limit: u32,
+    ) -> impl Future<Output = Result<Vec<RunBlock>, Error>> + Send {
+        std::future::ready(Ok(Vec::new()))
+    }
+
+    /// Writes a part of a run that is to take the place of others, in a transaction of its own that waits
+    /// for whoever takes the lane, and for none of its batches; answers whether that was done: not when
+    /// the lane is no longer held, or the run has not as many digests as were written before.
+    ///
+    /// Until [`merge_runs`](Self::merge_runs) the run is unfinished and there for nobody: it is not
+    /// listed, whoever asks it is told that it is not there, and no key is forgotten in it.
+    ///
+    /// # Errors
+    /// When the database fails, or another run has the number.
+    fn extend_run(
+        &self,
+        _held: &Held,
+        _part: &RunPart<'_>,
+    ) -> impl Future<Output = Result<bool, Error>> + Send {
+        std::future::ready(Err(unpacked::<Self>()))
+    }
+
+    /// Puts a run that was written in parts in the place of others: the rows that are in those are in
+    /// this one from then on. They are unfinished then, and so as good as gone. In a transaction of its
+    /// own, as [`extend_run`](Self::extend_run); answers whether that was done: not when the lane is no
+    /// longer held, one of the others is not there any more or has another number of digests than when it
+    /// was read, because one was forgotten, or what was written is not all there.
+    ///
+    /// # Errors
+    /// When the database fails.
+    fn merge_runs(
+        &self,
+        _held: &Held,
+        _merged: &Merged<'_>,
+    ) -> impl Future<Output = Result<bool, Error>> + Send {
+        std::future::ready(Err(unpacked::<Self>()))
+    }
+
+    /// Deletes some of the unfinished runs of a lane's scope, of whichever slice, or about so many blocks
+    /// of them, if the lane is held; answers whether there was something to delete. Only the lane's owner
+    /// writes such runs, and calls this when it does not.
+    ///
+    /// # Errors
+    /// When the database fails.
+    fn sweep_runs(
+        &self,
+        _held: &Held,
+        _scope: &str,
+        _blocks: u32,
+    ) -> impl Future<Output = Result<bool, Error>> + Send {
+        std::future::ready(Ok(false))
     }
 
     /// Forgets these rows of a window, and runs of which no row is left, and raises the window's floor

@@ -80,3 +80,59 @@ fn a_length_that_nobody_wrote_is_refused_and_costs_no_memory() {
         }
     }
 }
+
+#[test]
+fn a_filter_that_is_folded_misses_nothing_and_is_half_as_large() {
+    let random = &mut Random(5);
+    // One block, an odd number of them, two, and many.
+    for count in [0, 1, 32, 33, 64, 65, 96, 97, 129, 1000, 5003] {
+        let mut digests = digests(random, count);
+        digests.extend([Digest(0), Digest(u128::MAX)]);
+        digests.sort_unstable();
+        let mut filter = Filter::build(&digests);
+        let spread = filter.blocks.len();
+        for folds in 0..6 {
+            assert_eq!(filter.folds(), folds);
+            assert_eq!(filter.blocks.len(), spread.div_ceil(1 << folds));
+            assert_eq!(filter.bytes(), filter.bytes_at(folds));
+            assert!(digests.iter().all(|it| filter.may_contain(*it)), "{count}, {folds}");
+            filter.fold();
+        }
+    }
+}
+
+#[test]
+fn a_filter_is_the_same_in_whichever_steps_it_is_folded() {
+    let random = &mut Random(6);
+    let digests = digests(random, 1500);
+    let mut steps = Filter::build(&digests);
+    steps.fold();
+    assert_ne!(steps, Filter::build(&digests));
+    steps.fold();
+    assert_eq!(steps, Filter::build(&digests).folded_to(2));
+    assert_eq!(steps.folded_to(1), Filter::build(&digests).folded_to(2), "it is never unfolded");
+}
+
+#[test]
+fn with_each_fold_more_digests_are_taken_for_one_that_is_there() {
+    let random = &mut Random(7);
+    let mut filter = Filter::build(&digests(random, 20_000));
+    let others = digests(random, 100_000);
+    for percent in [0.05..0.2, 2.0..3.5, 29.0..35.0, 84.0..90.0] {
+        let wrong = others.iter().filter(|it| filter.may_contain(**it)).count();
+        let wrong = wrong as f64 / 1000.0;
+        assert!(percent.contains(&wrong), "{wrong} %, folded {} times", filter.folds());
+        filter.fold();
+    }
+}
+
+#[test]
+fn a_filter_that_was_made_for_more_digests_than_came_is_as_good() {
+    let random = &mut Random(8);
+    let digests = digests(random, 1000);
+    let mut filter = Filter::of(1300);
+    digests.iter().for_each(|it| filter.insert(*it));
+    let read = Filter::from_bytes(&filter.to_bytes()).unwrap();
+    assert_eq!(read.count(), 1300);
+    assert!(digests.iter().all(|it| read.may_contain(*it)));
+}

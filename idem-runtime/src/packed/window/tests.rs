@@ -366,3 +366,149 @@ fn what_is_known_elsewhere_is_known_here_until_it_is_not_any_more() {
     let looks = window.look_all(&digests[..2]);
     assert_eq!(looks, [Look::Known, Look::New]);
 }
+
+/// Runs of 640 digests each, whose filters have 20 blocks.
+fn larger(random: &mut Random) -> (Vec<Digest>, Vec<u8>) {
+    let digests: Vec<Digest> = (0..640).map(|_| digest(random)).collect();
+    let filter = filter(digests.iter().copied());
+    (digests, filter)
+}
+
+#[test]
+fn filters_are_folded_before_a_run_has_none() {
+    const FULL: usize = 20 * 64;
+    let random = &mut Random(9);
+    let empty = Window::new(&Budget::new(usize::MAX), 0, WEEK).bytes();
+    let budget = Budget::new(empty + FULL);
+    let mut window = Window::new(&budget, 0, WEEK);
+    let mut runs = Vec::new();
+    let folds = [&[0][..], &[1, 1], &[2, 1, 2], &[2; 4]];
+    for (run, folds) in (0..).zip(folds) {
+        let (digests, filter) = larger(random);
+        window.add_run(run, &filter, 640).unwrap();
+        runs.push(digests);
+        let held = window.runs.iter().map(|run| run.filter.as_ref().unwrap().0.folds());
+        assert_eq!(held.collect::<Vec<_>>(), folds);
+        assert_eq!(window.bytes(), budget.used());
+        assert!(budget.used() <= budget.limit());
+        for (run, digests) in (0..).zip(&runs) {
+            assert!(digests.iter().all(|it| window.ask(*it).any(|asked| asked == run)));
+        }
+    }
+    // There is no more: the others stay as they are.
+    let (_, one_more) = larger(random);
+    window.add_run(9, &one_more, 640).unwrap();
+    let held = window.runs.iter().map(|run| run.filter.as_ref().map(|it| it.0.folds()));
+    assert_eq!(held.collect::<Vec<_>>(), [Some(2), Some(2), Some(2), Some(2), None]);
+    // One that has room is not folded.
+    (0..4).for_each(|run| window.drop_run(run));
+    window.add_run(9, &one_more, 640).unwrap();
+    assert_eq!(window.runs[0].filter.as_ref().unwrap().0.folds(), 0);
+}
+
+#[test]
+fn a_filter_of_a_former_layout_is_folded_too_and_known_again() {
+    let random = &mut Random(10);
+    let (digests, filter) = larger(random);
+    // Half of it is for what is common: 10 blocks.
+    let budget = Budget::new(20 * 64);
+    let filters = Filters::default();
+    let run = row::Run { id: 7, count: 640, filter };
+    let first = filters.add(&budget, &run).unwrap();
+    assert_eq!(first.filter.as_ref().unwrap().filter.folds(), 1);
+    assert_eq!(budget.used(), 10 * 64);
+    let second = filters.add(&budget, &run).unwrap();
+    assert!(Arc::ptr_eq(first.filter.as_ref().unwrap(), second.filter.as_ref().unwrap()));
+    assert!(digests.iter().all(|it| second.may_contain(*it)));
+    // In a database that went back another run has the number; for that there is no room.
+    let (others, filter) = larger(random);
+    let other = filters.add(&budget, &row::Run { filter, ..run }).unwrap();
+    assert!(other.filter.is_none());
+    assert!(others.iter().all(|it| other.may_contain(*it)));
+    drop((first, second));
+    assert_eq!(budget.used(), 0);
+}
+
+#[test]
+fn a_merged_run_takes_the_place_of_others_at_once() {
+    let random = &mut Random(11);
+    let budget = Budget::new(1 << 20);
+    let mut window = Window::new(&budget, 0, WEEK);
+    let runs: Vec<_> = (0..3).map(|_| larger(random)).collect();
+    for (run, (_, filter)) in (0..).zip(&runs) {
+        window.add_run(run, filter, 640).unwrap();
+    }
+    let mut filter = Filter::of(1280);
+    runs[..2].iter().flat_map(|run| &run.0).for_each(|it| filter.insert(*it));
+    window.merge_runs(&[(0, 640), (1, 640)], 9, filter, 1280);
+    assert_eq!(window.sizes(), [(2, 640), (9, 1280)]);
+    for digest in runs[..2].iter().flat_map(|run| &run.0) {
+        assert!(window.ask(*digest).any(|run| run == 9));
+        assert!(window.ask(*digest).all(|run| run > 1));
+    }
+    assert_eq!(window.bytes(), budget.used());
+}
+
+#[test]
+fn what_is_missing_for_filters_is_said_for_all_windows() {
+    let random = &mut Random(12);
+    let empty = Window::new(&Budget::new(usize::MAX), 0, WEEK).bytes();
+    // For one filter that is folded twice.
+    let budget = Budget::new(2 * empty + 5 * 64);
+    let mut windows = [Window::new(&budget, 0, WEEK), Window::new(&budget, 0, WEEK)];
+    let runs: Vec<_> = (0..3).map(|_| larger(random).1).collect();
+    windows[0].add_run(1, &runs[0], 640).unwrap();
+    assert_eq!(windows[0].lack(), None, "it has one that is folded");
+    windows[0].add_run(2, &runs[1], 640).unwrap();
+    windows[1].add_run(3, &runs[2], 640).unwrap();
+    let lack = |runs, digests| Lack {
+        runs,
+        digests,
+        bytes: budget.limit(),
+        needed: 2 * empty + 3 * 20 * 64,
+    };
+    assert_eq!(windows[0].lack(), Some(lack(1, 1280)));
+    assert_eq!(windows[1].lack(), Some(lack(1, 640)));
+    assert_eq!(windows[1].has_room_for(), None);
+    // With so much there is room, and less would not do.
+    let budget = Budget::new(lack(1, 1).needed);
+    let mut others = [Window::new(&budget, 0, WEEK), Window::new(&budget, 0, WEEK)];
+    for (run, window) in [(0, 0), (1, 0), (2, 1)] {
+        others[window].add_run(run, &runs[usize::try_from(run).unwrap()], 640).unwrap();
+    }
+    assert!(
+        others.iter().flat_map(|it| &it.runs).all(|it| it.filter.as_ref().unwrap().0.folds() == 0)
+    );
+    assert_eq!(budget.used(), budget.limit());
+    // What goes makes room for others.
+    windows[0].drop_run(1);
+    assert_eq!(windows[0].has_room_for(), Some(2));
+    assert_eq!(windows[1].has_room_for(), Some(3));
+    windows[1].add_run(3, &runs[2], 640).unwrap();
+    assert_eq!((windows[0].has_room_for(), windows[1].lack()), (None, None));
+    // One that is damaged is asked for another reason.
+    windows[0].drop_run(2);
+    windows[0].add_run(4, b"no filter", 640).unwrap_err();
+    assert_eq!((windows[0].lack(), windows[0].has_room_for()), (None, None));
+}
+
+#[test]
+fn what_is_missing_for_filters_of_a_former_layout_is_said_too() {
+    let random = &mut Random(13);
+    let empty = Window::new(&Budget::new(usize::MAX), 0, WEEK).bytes();
+    let budget = Budget::new(empty);
+    let filters = Filters::default();
+    let mut window = Window::new(&budget, 0, WEEK);
+    let runs: Vec<_> = (0..100).map(|_| larger(random).1).collect();
+    let asked = |(id, filter): (i64, &Vec<u8>)| {
+        filters.add(&budget, &row::Run { id, count: 640, filter: filter.clone() }).unwrap()
+    };
+    window.ask_also((0..).zip(&runs).map(asked).collect());
+    let lack = window.lack().unwrap();
+    assert_eq!(lack.digests, 64_000);
+    // They have half of the memory at most.
+    let all = 100 * 20 * 64;
+    assert!(lack.needed >= 2 * all && lack.needed < 2 * all + empty, "{lack:?}");
+    window.ask_also(vec![Asked::always(5)]);
+    assert_eq!(window.lack(), None, "its filter is damaged");
+}

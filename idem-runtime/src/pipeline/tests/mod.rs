@@ -30,6 +30,7 @@ mod outside_replays;
 mod packed;
 mod packed_eras;
 mod packed_layout;
+mod packed_merging;
 mod packed_outside;
 mod packed_races;
 mod packed_runs;

@@ -216,11 +216,12 @@ impl Model {
                     vec![Point::Begin, claim(), Point::Seal, Point::Commit, Point::Read];
                 if is_packed() {
                     use Point::{
-                        AddRun, Foreign, ForeignHeads, ForgetPacks, GivenUpKeys, InRuns, Packs,
-                        Repack, Runs, RunsOf, Window,
+                        AddRun, ExtendRun, Foreign, ForeignHeads, ForgetPacks, GivenUpKeys, InRuns,
+                        MergeRuns, Packs, Repack, RunBlocks, Runs, RunsOf, SweepRuns, Window,
                     };
                     points.extend([ForgetPacks, GivenUpKeys, Packs, Repack, Window]);
                     points.extend([AddRun, Foreign, ForeignHeads, InRuns, Runs, RunsOf]);
+                    points.extend([ExtendRun, MergeRuns, RunBlocks, SweepRuns]);
                 }
                 let kinds = [ErrorKind::Transient, ErrorKind::Connection];
                 faults.fail(self.random.pick(&points), self.random.pick(&kinds));

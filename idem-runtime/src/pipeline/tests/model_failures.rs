@@ -223,21 +223,25 @@ impl Model {
             0..=4 => self.produce(partition),
             5..=7 => {
                 use Point::{
-                    AddRun, Begin, Claim, Commit, Cut, Foreign, ForeignHeads, ForgetAttempts,
-                    ForgetMarker, ForgetPacks, GiveUp, GivenUp, GivenUpKeys, InRuns, Letters,
-                    NoteAttempt, Pack, Packs, Parked, Read, Released, Repack, Reposition, Rollback,
-                    Runs, RunsOf, Seal, Unpark,
+                    AddRun, Begin, Claim, Commit, Cut, ExtendRun, Foreign, ForeignHeads,
+                    ForgetAttempts, ForgetMarker, ForgetPacks, GiveUp, GivenUp, GivenUpKeys,
+                    InRuns, Letters, MergeRuns, NoteAttempt, Pack, Packs, Parked, Read, Released,
+                    Repack, Reposition, Rollback, RunBlocks, Runs, RunsOf, Seal, SweepRuns, Unpark,
                 };
                 let packed = [
                     AddRun,
+                    ExtendRun,
                     Foreign,
                     ForeignHeads,
                     ForgetPacks,
                     GivenUpKeys,
                     InRuns,
+                    MergeRuns,
                     Repack,
+                    RunBlocks,
                     Runs,
                     RunsOf,
+                    SweepRuns,
                 ];
                 let mut points = vec![
                     Begin,
@@ -413,6 +417,10 @@ impl Model {
         let low = self.world.broker.state().log(partition).low;
         let most = usize::try_from(self.world.position(partition) - low).unwrap();
         let low = low + i64::try_from(self.random.below(most + 1)).unwrap();
+        if self.random.below(2) == 0 {
+            let point = Point::ForgetPacks;
+            self.held_up.push((point, self.world.store.faults().pause(point)));
+        }
         self.world.broker.trim(partition, low);
         let broker = &self.world.broker;
         let events = broker.partitions().flat_map(|it| broker.events(it));

@@ -13,8 +13,18 @@ use crate::pipeline::stop::Stop;
 use crate::random::Random;
 
 /// Very little at once, so that everything is done many times.
-pub(super) const PORTIONS: Portions =
-    Portions { small: 8, many: 3, joined: 12, least: 1, run: 10, page: 3 };
+pub(super) const PORTIONS: Portions = Portions {
+    small: 8,
+    many: 3,
+    joined: 12,
+    least: 1,
+    run: 10,
+    page: 3,
+    runs: 3,
+    merged: 40,
+    part: 1,
+    step: 4,
+};
 
 /// How much memory there is for windows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,6 +62,10 @@ impl Seen {
             match point {
                 Point::AddRun => self.note("broken off: a run that is written", true),
                 Point::Repack => self.note("broken off: rows that are joined", true),
+                Point::RunBlocks | Point::ExtendRun | Point::MergeRuns => {
+                    self.note("broken off: runs that are merged", true);
+                }
+                Point::SweepRuns => self.note("broken off: runs that are deleted", true),
                 Point::ForgetPacks => self.note("broken off: rows that are forgotten", true),
                 Point::InRuns => self.note("broken off: a question to runs", true),
                 _ => {}
@@ -63,6 +77,7 @@ impl Seen {
     pub(super) fn note_store(&mut self, world: &World) {
         let counts = world.store.counts();
         self.note("runs", counts.runs as u64);
+        self.note("merged runs", counts.merges as u64);
         self.note("questions to runs", counts.asks as u64);
         self.note("keys found in runs", counts.answers as u64);
         self.note("joined rows", counts.repacks as u64);
@@ -83,8 +98,9 @@ impl Seen {
 }
 
 /// What a model must have come to, wherever markers are packed.
-pub(super) const PACKED_STATES: [&str; 12] = [
+pub(super) const PACKED_STATES: [&str; 15] = [
     "runs",
+    "merged runs",
     "questions to runs",
     "keys found in runs",
     "joined rows",
@@ -94,14 +110,22 @@ pub(super) const PACKED_STATES: [&str; 12] = [
     "restored to other runs",
     "broken off: a run that is written",
     "broken off: rows that are joined",
+    "broken off: runs that are merged",
+    "broken off: runs that are deleted",
     "broken off: rows that are forgotten",
     "broken off: a question to runs",
 ];
 
 /// The tending to windows, and what loads and asks them, at one of the points where that is held up.
 pub(super) fn held_up(world: &World, random: &mut Random) -> (Point, Pause) {
-    use Point::{AddRun, ForgetPacks, InRuns, Packs, Repack, Window};
-    let points = [AddRun, AddRun, Repack, ForgetPacks, ForgetPacks, Packs, Window, InRuns];
+    use Point::{
+        AddRun, ExtendRun, ForgetPacks, InRuns, MergeRuns, Packs, Repack, RunBlocks, SweepRuns,
+        Window,
+    };
+    let points = [AddRun, AddRun, Repack, Packs, Window, InRuns, InRuns];
+    let forgets = [ForgetPacks; 4];
+    let merges = [RunBlocks, ExtendRun, MergeRuns, MergeRuns, SweepRuns];
+    let points = [&points[..], &forgets[..], &merges[..]].concat();
     let point = random.pick(&points);
     (point, world.store.faults().pause(point))
 }
