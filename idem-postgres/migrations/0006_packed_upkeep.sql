@@ -1,6 +1,6 @@
 -- Packed markers: what looks after them.
 --
--- The tables of migration 5 are locked for the moment this takes.
+-- The tables of migration 5, the lanes and the scopes are locked for the moment this takes.
 
 -- From outside of a lane -------------------------------------------------------------------------
 
@@ -45,3 +45,22 @@ alter table {schema}.runs add column is_finished boolean not null default true;
 comment on column {schema}.runs.is_finished is
     'Whether it is there for who asks. Otherwise it is being written to take the place of others, or '
     'others have taken its place, and the lane''s owner deletes it.';
+
+-- What is packed, and by which key ---------------------------------------------------------------
+
+alter table {schema}.lanes add column digest_key_id bytea;
+alter table {schema}.lanes
+    add constraint lanes_digest_key_id_length check (octet_length(digest_key_id) = 8);
+
+comment on column {schema}.lanes.digest_key_id is
+    'Which digest key its packed markers are made with (see store): the first bytes of a SHA-256 of '
+    'it. Null as long as nobody has packed there. With another key nothing is worked.';
+
+alter table {schema}.scopes add column retired_at timestamptz;
+alter table {schema}.scopes add column forgotten_at timestamptz;
+
+update {schema}.scopes set retired_at = now() where state = 'retired';
+
+comment on column {schema}.scopes.retired_at is 'When it was retired; null if it is active.';
+comment on column {schema}.scopes.forgotten_at is
+    'When what it had packed began to be deleted, some time after it was retired.';

@@ -7,7 +7,7 @@ use uuid::Uuid;
 use crate::Inner;
 use crate::error::failed;
 use crate::marker_id::marker_id;
-use crate::packs::{Selected, digest_key, select_packs};
+use crate::packs::{digest_key, find_in_lane};
 use crate::times::to_micros;
 use crate::tx::Session;
 
@@ -65,14 +65,6 @@ select exists (
     where scope = $1 and event_key = $2 and state in ('dead', 'parked', 'waiting')
 )
 ";
-
-/// In these lanes: what another one has packed since is not what is forgotten.
-pub(crate) const PACKS: &str = select_packs!(
-    "",
-    "from {schema}.packs pack
-     where pack.lane_id = any($3::bigint[]) and pack.scope = $1 and position($2::bytea in pack.data) > 0
-     order by pack.pack_id"
-);
 
 /// Under a new number, so that nobody takes it for the row that it was.
 pub(crate) const REPLACE: &str = "
@@ -170,13 +162,9 @@ impl<'a> Forget<'a> {
         let state = marker.and_then(|(state, _)| MarkerState::from_i16(state));
         check_settled(self.scope, self.key, state, open)?;
 
-        let packs = sqlx::query_as::<_, Selected>(sql.forget_packs_of.clone());
-        let packs = packs.bind(self.scope).bind(self.digest.to_bytes().to_vec()).bind(&lanes);
         let mut found = marker.is_some();
-        for Selected(row) in session.all(packs).await.map_err(failed)? {
-            let Some(left) = without(&row, self.digest)? else { continue };
-            found = true;
-            self.rewrite(session, &row, left).await.map_err(failed)?;
+        for lane in &lanes {
+            found |= self.forget_in_lane(session, *lane).await?;
         }
         found |= self.forget_in_runs(session, &lanes).await.map_err(failed)?;
         if marker.is_some() {
@@ -196,6 +184,23 @@ impl<'a> Forget<'a> {
             session.execute(statement).await.map_err(|error| failed(DOING, error))?;
         }
         Ok(())
+    }
+
+    /// Whether there was one. In this lane: what another one has packed since is not what is forgotten.
+    async fn forget_in_lane(&self, session: &mut Session, lane: i64) -> Result<bool> {
+        let failed = |error| failed(DOING, error);
+        let (of, mut after, mut found) = ((lane, self.scope), 0, false);
+        loop {
+            let rows = find_in_lane(&self.store.sql, session, of, self.digest, after).await;
+            let rows = rows.map_err(failed)?;
+            let Some(last) = rows.last() else { return Ok(found) };
+            after = last.id;
+            for row in &rows {
+                let Some(left) = without(row, self.digest)? else { continue };
+                found = true;
+                self.rewrite(session, row, left).await.map_err(failed)?;
+            }
+        }
     }
 
     /// Whether there was one.

@@ -3,14 +3,18 @@
 use std::time::SystemTime;
 
 use idem_runtime::lane::{Held, LaneId, Slice};
-use idem_runtime::packed::{Digest, DigestKey, NewPack, PackRow, Repack, WindowId, WindowRow, has};
+use idem_runtime::packed::{
+    Digest, DigestKey, NewPack, PackRow, Repack, WindowId, WindowRow, has, only,
+};
 use idem_runtime::{Error, ErrorKind, Key, Result};
 use sqlx::postgres::PgRow;
 use sqlx::{FromRow, Row};
 
 use crate::error::failed;
+use crate::statements::Statements;
 use crate::times::{from_micros, to_micros};
-use crate::{Inner, Tx};
+use crate::tx::Session;
+use crate::{Inner, Tx, gone};
 
 /// Rows as [`Selected`] reads them.
 macro_rules! select_packs {
@@ -81,7 +85,9 @@ pub(crate) const WINDOW: &str = "
 select coalesce(lane.log, 0), coalesce(known.floor, 0),
        (extract(epoch from clock_timestamp() - owned.switched_at) * 1000000)::bigint,
        (extract(epoch from clock_timestamp()) * 1000000)::bigint,
-       coalesce(owned.mode = 'packed', false)
+       coalesce(owned.mode = 'packed', false),
+       coalesce(owned.state = 'retired' and owned.forgotten_at is not null, false),
+       lane.digest_key_id
 from (select $1::bigint as lane_id, $2::text as scope) as asked
 left join {schema}.lanes lane using (lane_id)
 left join {schema}.windows known
@@ -191,23 +197,28 @@ select exists (select from complete),
        array(select distinct run_id from chosen where run_id is not null)
 ";
 
-/// The first is to be looked at by who decodes it: the digest may be anywhere in the data.
+/// To be looked at by who decodes it: the digest may be anywhere in the data. In no order, so that the
+/// server sends rows as it reads them.
 pub(crate) const FIND: &str = select_packs!(
     "lane.group_name, lane.topic, lane.partition, ",
     "from {schema}.packs pack
      join {schema}.lanes lane using (lane_id)
-     where pack.scope = $1 and position($2::bytea in pack.data) > 0
-     order by pack.pack_id"
+     where pack.scope = $1 and position($2::bytea in pack.data) > 0"
 );
 
-/// As [`FIND`], in these lanes.
-pub(crate) const FIND_IN_LANES: &str = select_packs!(
+/// As [`FIND`], in one lane, some at a time.
+pub(crate) const FIND_IN_LANE: &str = select_packs!(
     "",
     "from {schema}.packs pack
-     where pack.scope = $2 and pack.lane_id = any($1::bigint[])
-       and position($3::bytea in pack.data) > 0
-     order by pack.pack_id"
+     where pack.scope = $2 and pack.lane_id = $1 and position($3::bytea in pack.data) > 0
+       and pack.pack_id > $4
+     order by pack.pack_id
+     limit $5"
 );
+
+/// How many rows of a lane that may have a digest are looked at together: a key that comes again and
+/// again is in many, which are large.
+const FOUND: i64 = 16;
 
 /// The lanes that may be asked for a key that is packed from outside of this one: all of its topic, if
 /// something of the scope is of a former layout.
@@ -367,17 +378,18 @@ pub(crate) async fn pack(
 pub(crate) async fn window(store: &Inner, window: &WindowId<'_>) -> Result<WindowRow> {
     const DOING: &str = "reading a window";
     let mut session = store.pools.read().await?;
-    let known = sqlx::query_as::<_, (i32, i64, Option<i64>, i64, bool)>(store.sql.window.clone())
-        .bind(window.lane)
-        .bind(window.scope);
+    type Known = (i32, i64, Option<i64>, i64, bool, bool, Option<Vec<u8>>);
+    let known =
+        sqlx::query_as::<_, Known>(store.sql.window.clone()).bind(window.lane).bind(window.scope);
     let known = session.optional(known).await.map_err(|error| failed(DOING, error))?;
     session.finish(DOING).await?;
-    let (log, floor, switched, now, is_packed) = known
+    let (log, floor, switched, now, is_packed, is_forgotten, digest_key) = known
         .ok_or_else(|| Error::new(ErrorKind::Store, format!("{DOING}: the database was silent")))?;
     // A clock that went back makes it no time at all.
     let switched = switched.map(|micros| micros.max(0).unsigned_abs());
     let switched = switched.map(std::time::Duration::from_micros);
-    Ok(WindowRow { log, floor, switched, now: from_micros(now), is_packed })
+    let (now, digest_key) = (from_micros(now), digest_key.map(|id| gone::read(&id)));
+    Ok(WindowRow { log, floor, switched, now, is_packed, is_forgotten, digest_key })
 }
 
 /// With their contents, those that are in no run; or all, without.
@@ -510,9 +522,33 @@ pub(crate) async fn find(
     let mut session = store.pools.read().await?;
     let find = sqlx::query_as::<_, Placed>(store.sql.find_packed.clone());
     let find = find.bind(scope).bind(digest.to_bytes().to_vec());
-    let found = session.all(find).await.map_err(|error| failed(DOING, error))?;
+    let mut found = Vec::new();
+    let mut damaged = None;
+    let each = |Placed(lane, row)| match only(row, digest) {
+        Ok(row) => found.extend(row.map(|row| (lane, row))),
+        Err(error) => _ = damaged.get_or_insert(error),
+    };
+    session.each(find, each).await.map_err(|error| failed(DOING, error))?;
     session.finish(DOING).await?;
-    Ok(found.into_iter().map(|Placed(lane, row)| (lane, row)).collect())
+    found.sort_by_key(|(_, row): &(LaneId, PackRow)| row.id);
+    damaged.map_or(Ok(found), Err)
+}
+
+/// The next rows of a lane that may have the digest, from after this one.
+pub(crate) async fn find_in_lane(
+    sql: &Statements,
+    session: &mut Session,
+    (lane, scope): (i64, &str),
+    digest: Digest,
+    after: i64,
+) -> sqlx::Result<Vec<PackRow>> {
+    let find = sqlx::query_as::<_, Selected>(sql.find_packed_in_lane.clone())
+        .bind(lane)
+        .bind(scope)
+        .bind(digest.to_bytes().to_vec())
+        .bind(after)
+        .bind(FOUND);
+    Ok(session.all(find).await?.into_iter().map(|row| row.0).collect())
 }
 
 /// The lanes first, so that what their owners had sealed before is seen, and nothing comes after it.
@@ -542,13 +578,17 @@ pub(crate) async fn pack_direct(
     };
     let slices = sqlx::query(sql.unsettle_slices.clone()).bind(&lanes);
     tx.session().execute(slices).await.map_err(failed)?;
-    let find = sqlx::query_as::<_, Selected>(sql.find_packed_in_lanes.clone())
-        .bind(&lanes)
-        .bind(pack.scope)
-        .bind(digest.to_bytes().to_vec());
-    for row in tx.session().all(find).await.map_err(failed)? {
-        if has(&row.0, digest)? {
-            return Ok(false);
+    for lane in &lanes {
+        let (of, mut after) = ((*lane, pack.scope), 0);
+        loop {
+            let rows = find_in_lane(sql, tx.session(), of, digest, after).await.map_err(failed)?;
+            let Some(last) = rows.last() else { break };
+            after = last.id;
+            for row in &rows {
+                if has(row, digest)? {
+                    return Ok(false);
+                }
+            }
         }
     }
     let packed = sqlx::query_as::<_, (String, String)>(sql.pack_direct.clone())

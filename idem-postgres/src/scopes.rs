@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use idem_runtime::{Error, ErrorKind, MarkerMode, Registration, Result, ScopeRow};
+use idem_runtime::{Error, ErrorKind, MarkerMode, Registration, Result, Retired, ScopeRow};
 
 use crate::Inner;
 use crate::error::failed;
@@ -17,6 +17,15 @@ pub(crate) const LOCK: &str =
 /// also how long ago the newest of their packed markers was written.
 pub(crate) const RECORDED: &str = "
 select owned.scope, owned.group_name, owned.mode,
+       case
+           when owned.state = 'active' then 'active'
+           when owned.forgotten_at is null then 'kept'
+           when exists (select from {schema}.packs pack where pack.scope = owned.scope)
+             or exists (select from {schema}.runs run where run.scope = owned.scope)
+             or exists (select from {schema}.windows known where known.scope = owned.scope)
+           then 'leaving'
+           else 'forgotten'
+       end,
        case when owned.group_name <> $2 then (
            select (extract(epoch from clock_timestamp() - max(pack.last_at)) * 1000000)::bigint
            from {schema}.packs pack
@@ -42,8 +51,7 @@ from unnest($1::text[], $2::text[]) as it (scope, mode)
 where owned.scope = it.scope
 ";
 
-pub(crate) const RETIRE: &str =
-    "update {schema}.scopes set state = 'retired' where scope = any($1::text[])";
+pub(crate) const RETIRE: &str = "update {schema}.scopes set state = 'retired', retired_at = now() where scope = any($1::text[])";
 
 pub(crate) const INSTANCE_OF: &str =
     "select broadcast_name from {schema}.instances where group_name = $1 for update";
@@ -57,7 +65,8 @@ pub(crate) const IS_NO_INSTANCE: &str = "delete from {schema}.instances where gr
 
 /// A retired scope whose handler is registered again is one like all others.
 pub(crate) const REVIVE: &str = "
-update {schema}.scopes set state = 'active' where scope = any($1::text[]) and state = 'retired'
+update {schema}.scopes set state = 'active', retired_at = null, forgotten_at = null
+where scope = any($1::text[]) and state = 'retired'
 ";
 
 pub(crate) async fn register(store: &Inner, registration: &Registration<'_>) -> Result<()> {
@@ -116,13 +125,19 @@ pub(crate) async fn register(store: &Inner, registration: &Registration<'_>) -> 
 }
 
 /// As [`RECORDED`] answers.
-type Recorded = (String, String, String, Option<i64>);
+type Recorded = (String, String, String, String, Option<i64>);
 
-fn row((scope, group, mode, packed): Recorded) -> Result<ScopeRow> {
+fn row((scope, group, mode, state, packed): Recorded) -> Result<ScopeRow> {
+    let retired = match &*state {
+        "kept" => Some(Retired::Kept),
+        "leaving" => Some(Retired::Leaving),
+        "forgotten" => Some(Retired::Forgotten),
+        _ => None,
+    };
     // A clock that went back makes it no time at all.
     let packed = packed.map(|micros| Duration::from_micros(micros.max(0).unsigned_abs()));
     match MarkerMode::parse(&mode) {
-        Some(mode) => Ok(ScopeRow { scope, group, mode, packed }),
+        Some(mode) => Ok(ScopeRow { scope, group, mode, packed, retired }),
         None => Err(Error::new(
             ErrorKind::Scope,
             format!(

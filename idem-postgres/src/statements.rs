@@ -6,9 +6,9 @@ use sqlx::{AssertSqlSafe, SqlSafeStr as _, SqlStr};
 
 use crate::schema::Schema;
 use crate::{
-    attempts, check, claim, claim_states, dead_letters, foreign, forget, given_up, instances,
-    lanes, letters, markers, merge, migrate, packs, parking, runs, scopes, seal, settle, slices,
-    take, zombie,
+    attempts, check, claim, claim_states, dead_letters, foreign, forget, given_up, gone, instances,
+    lanes, letters, markers, merge, migrate, packs, parking, retired, runs, scopes, seal, settle,
+    slices, take, zombie,
 };
 
 macro_rules! statements {
@@ -100,7 +100,7 @@ statements! {
     repack: packs::REPACK,
     forget_packs: packs::FORGET,
     find_packed: packs::FIND,
-    find_packed_in_lanes: packs::FIND_IN_LANES,
+    find_packed_in_lane: packs::FIND_IN_LANE,
     concerned_lanes: packs::CONCERNED,
     unsettle_lanes: packs::UNSETTLE,
     unsettle_slices: packs::UNSETTLE_SLICES,
@@ -127,11 +127,18 @@ statements! {
     forget_lanes_of: forget::LANES,
     forget_lock_lanes: forget::LOCK,
     forget_open_letters: forget::OPEN_LETTERS,
-    forget_packs_of: forget::PACKS,
     forget_replace: forget::REPLACE,
     forget_row: forget::DELETE,
     forget_in_runs: forget::FORGET_IN_RUNS,
     forget_marker: forget::DELETE_MARKER,
+    note_digest_key: gone::NOTE_DIGEST_KEY,
+    forget_gone: gone::FORGET,
+    forget_retired: retired::BEGIN,
+    is_retired: retired::STILL,
+    retired_lanes: retired::LANES,
+    forget_retired_packs: retired::PACKS_OF,
+    forget_retired_run: retired::RUN_OF,
+    forget_retired_windows: retired::WINDOWS_OF,
     has_ledger: migrate::HAS_LEDGER,
     applied: migrate::APPLIED,
     record_migration: migrate::RECORD,

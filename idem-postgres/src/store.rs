@@ -1,7 +1,7 @@
 //! The contract, delegated to the modules that keep its parts.
 
 use std::error::Error as StdError;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use idem_runtime::lane::{AttemptRow, Held, LaneId, LaneRow, Observed, Owner};
 use idem_runtime::packed::{
@@ -22,8 +22,9 @@ use uuid::Uuid;
 
 use crate::session::is_serializable;
 use crate::{
-    Postgres, Tx, attempts, claim, dead_letters, fault, foreign, forget, given_up, instances,
-    lanes, letters, markers, merge, packs, parking, runs, scopes, seal, settle, slices, take,
+    Postgres, Tx, attempts, claim, dead_letters, fault, foreign, forget, given_up, gone, instances,
+    lanes, letters, markers, merge, packs, parking, retired, runs, scopes, seal, settle, slices,
+    take,
 };
 
 impl Lends<PgConnection> for Postgres {
@@ -309,6 +310,18 @@ impl Store for Postgres {
         floor: Option<i64>,
     ) -> Result<bool> {
         packs::forget(&self.inner, held, scope, rows, floor).await
+    }
+
+    async fn note_digest_key(&self, held: &Held, id: [u8; 8]) -> Result<Option<[u8; 8]>> {
+        gone::note_digest_key(&self.inner, held, id).await
+    }
+
+    async fn forget_gone(&self, held: &Held, lane: i64, scope: &str, rows: &[i64]) -> Result<bool> {
+        gone::forget(&self.inner, held, lane, scope, rows).await
+    }
+
+    async fn forget_retired(&self, group: &str, after: Option<Duration>) -> Result<Vec<String>> {
+        retired::forget(&self.inner, group, after).await
     }
 
     async fn find_packed(&self, scope: &str, digest: Digest) -> Result<Vec<(LaneId, PackRow)>> {

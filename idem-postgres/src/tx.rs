@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures_util::TryStreamExt as _;
 use idem_runtime::{Error, ErrorKind, Result};
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgArguments, PgConnection, PgRow};
@@ -158,6 +159,26 @@ impl Session {
         let query = query.persistent(!self.pooler);
         let rows = answer(self.answer_within, query.fetch_all(&mut *self.connection)).await;
         self.note(rows)
+    }
+
+    /// Runs a statement with any number of rows, of which one at a time is kept. The time to wait for is
+    /// that of all of them together.
+    pub(crate) async fn each<R: Row>(
+        &mut self,
+        query: Rows<'_, R>,
+        mut each: impl FnMut(R),
+    ) -> Asked<()> {
+        let query = query.persistent(!self.pooler);
+        let connection = &mut *self.connection;
+        let rows = async {
+            let mut rows = query.fetch(connection);
+            while let Some(row) = rows.try_next().await? {
+                each(row);
+            }
+            Ok(())
+        };
+        let done = answer(self.answer_within, rows).await;
+        self.note(done)
     }
 
     /// Runs several statements, which are part of this program.

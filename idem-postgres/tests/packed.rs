@@ -518,6 +518,50 @@ async fn a_lane_that_has_packed_markers_is_not_deleted_by_hand() {
     .await;
 }
 
+/// A lane of the group `billing` with so many rows of `bill`, which is retired.
+async fn retired(fixture: &Fixture, store: &Postgres, rows: i64) -> Held {
+    let scopes = [("bill", MarkerMode::Packed), ("ship", MarkerMode::Packed)];
+    let retire = ["bill".to_owned()];
+    for (scopes, retire) in [(&scopes[..], &[][..]), (&scopes[1..], &retire[..])] {
+        let group = "billing";
+        let registration = Registration { group, scopes, adopt: &[], retire, broadcast: None };
+        store.register(&registration).await.expect("registers");
+    }
+    let held = fixture.lane(store, 0).await;
+    fixture
+        .run(&format!(
+            "insert into {{schema}}.packs (lane_id, log, slices, slice, scope, partitions,
+                                           first_offset, last_offset, digests, data)
+             select lane_id, 0, 0, 0, scope, 4, n, n, 0, ''
+             from {{schema}}.lanes
+             cross join generate_series(1, {rows}) as n
+             cross join unnest(array['bill', 'ship']) as scope"
+        ))
+        .await;
+    held
+}
+
+const AT_ONCE: Option<Duration> = Some(Duration::ZERO);
+
+#[tokio::test]
+async fn what_a_retired_scope_has_is_deleted_in_parts_by_one_and_its_lane_moved_once() {
+    on_store(async |fixture: Fixture, store: Postgres| {
+        let held = retired(&fixture, &store, 2_500).await;
+        let before = store.read(&held).await.unwrap().unwrap().revision;
+        let (one, other) = tokio::join!(
+            store.forget_retired("billing", AT_ONCE),
+            store.forget_retired("billing", AT_ONCE),
+        );
+        assert!(one.unwrap().len() + other.unwrap().len() >= 1);
+        let left = "select count(*) from {schema}.packs where scope = ";
+        assert_eq!(fixture.number(&format!("{left}'bill'")).await, 0);
+        assert_eq!(fixture.number(&format!("{left}'ship'")).await, 2_500);
+        let moved = store.read(&held).await.unwrap().unwrap().revision - before;
+        assert!([RELOAD, 2 * RELOAD].contains(&moved), "not with every part: {moved}");
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn who_deletes_unfinished_runs_waits_for_who_finishes_one() {
     on_store(async |fixture: Fixture, store: Postgres| {
@@ -586,6 +630,43 @@ async fn who_merges_runs_waits_for_who_forgets_a_key_and_is_refused() {
         forgets.commit().await.unwrap();
         assert!(!merging.await.unwrap().unwrap(), "it has another number of digests");
         assert_eq!(store.runs(&window(&held), &[], 10).await.unwrap()[0].id, run);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn nothing_of_a_retired_scope_is_deleted_before_its_lane_is_moved() {
+    on_store(async |fixture: Fixture, store: Postgres| {
+        let held = retired(&fixture, &store, 10).await;
+        // A batch that is sealed, and whose owner is frozen.
+        let writer = Writer::Lane(&held);
+        let mut tx = store.begin(&writer, &Terms::default()).await.unwrap();
+        let seal = seal_at(1);
+        assert_eq!(store.seal(&mut tx, &writer, Some(&seal)).await.unwrap(), Sealed::Yes);
+        let waiting = fixture.builder().lock_timeout(Duration::from_millis(50)).connect().await;
+        let error = waiting.unwrap().forget_retired("billing", AT_ONCE).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Transient, "{error:?}");
+        let left = "select count(*) from {schema}.packs where scope = 'bill'";
+        assert_eq!(fixture.number(left).await, 10);
+        // Whoever loads a window from now on is told.
+        assert!(store.window(&window(&held)).await.unwrap().is_forgotten);
+        store.rollback(tx).await;
+        assert_eq!(store.forget_retired("billing", None).await.unwrap(), ["bill"]);
+        assert_eq!(fixture.number(left).await, 0);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn data_beside_another_row_of_the_store_says_that_its_digests_are_of_another_key() {
+    on_store(async |fixture: Fixture, store: Postgres| {
+        let held = fixture.lane(&store, 0).await;
+        let id = store.digest_key().await.unwrap().id();
+        assert_eq!(store.note_digest_key(&held, id).await.unwrap(), Some(id));
+        fixture.run("delete from {schema}.store; insert into {schema}.store default values").await;
+        let known = store.window(&window(&held)).await.unwrap().digest_key;
+        assert_eq!(known, Some(id));
+        assert_ne!(store.digest_key().await.unwrap().id(), id);
     })
     .await;
 }

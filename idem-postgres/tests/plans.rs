@@ -224,3 +224,48 @@ const UNFORWARDED: &str = "
     where letter.lane_id = any(array[1, 2]::bigint[]) and letter.state in ('dead', 'parked')
       and letter.forwarded_at is null
     order by dead_letter_id limit 10";
+
+#[tokio::test]
+async fn a_packed_key_is_looked_for_in_its_scopes_rows_as_they_are_read() {
+    on_store(async |fixture: Fixture, store: Postgres| {
+        let held = fixture.lane(&store, 0).await;
+        // A scope of many, in a lane of many.
+        fixture
+            .run(
+                "insert into {schema}.packs (lane_id, log, slices, slice, scope, partitions,
+                                             first_offset, last_offset, digests, data)
+                 select lane_id + n % 20, 0, 0, 0, 'scope' || n / 20 % 20, 4, n, n, 50,
+                        decode(repeat(md5(n::text), 50), 'hex')
+                 from {schema}.lanes cross join generate_series(1, 40000) as n;
+                 analyze {schema}.packs",
+            )
+            .await;
+        assert_eq!(held.number, fixture.number("select max(lane_id) from {schema}.lanes").await);
+        // These run on connections that are not lent: their plans are asked for elsewhere.
+        for (what, query, index) in [
+            ("in a scope", FIND_PACKED, "packs_scope_idx"),
+            ("in a lane", FIND_PACKED_IN_LANE, "packs_pkey"),
+        ] {
+            let explain = fixture.sql(&format!("explain (analyze, buffers, timing off) {query}"));
+            let lines: Vec<String> =
+                sqlx::query_scalar(AssertSqlSafe(explain)).fetch_all(&fixture.app).await.unwrap();
+            let plan = lines.join("\n");
+            assert!(plan.contains(index), "{what}: {plan}");
+            assert!(!plan.contains("Seq Scan on packs"), "{what}: {plan}");
+            // What is sorted is kept, or written to a file.
+            assert!(!plan.contains("Sort"), "{what}: {plan}");
+        }
+    })
+    .await;
+}
+
+const FIND_PACKED: &str = "
+    select lane.group_name, lane.topic, lane.partition, pack.pack_id, pack.data
+    from {schema}.packs pack join {schema}.lanes lane using (lane_id)
+    where pack.scope = 'scope7' and position('\\x0123456789abcdef'::bytea in pack.data) > 0";
+
+const FIND_PACKED_IN_LANE: &str = "
+    select pack.pack_id, pack.data from {schema}.packs pack
+    where pack.scope = 'scope7' and pack.lane_id = (select max(lane_id) from {schema}.lanes)
+      and position('\\x0123456789abcdef'::bytea in pack.data) > 0 and pack.pack_id > 0
+    order by pack.pack_id limit 16";

@@ -35,6 +35,8 @@ mod kafka;
 mod key;
 pub mod lane;
 mod letters;
+#[cfg(test)]
+mod logged;
 mod marker;
 #[cfg(any(test, feature = "testing"))]
 pub mod memory;
@@ -50,6 +52,8 @@ mod random;
 #[cfg_attr(not(feature = "avro"), path = "registry/off.rs")]
 mod registry;
 mod replay;
+#[cfg(any(feature = "kafka", test))]
+mod retired;
 mod routing;
 #[cfg(feature = "kafka")]
 mod run;
@@ -99,6 +103,6 @@ pub use replay::{Replay, ReplayReport};
 pub use routing::{Correlation, EventType, EventTypes, Unmatched};
 #[cfg(feature = "kafka")]
 pub use run::{Idem, RunHandle};
-pub use scope::{MAX_SCOPE_LEN, Registration, ScopePlan, ScopeRow};
+pub use scope::{MAX_SCOPE_LEN, Registration, Retired, ScopePlan, ScopeRow};
 pub use state::{Needs, State, States};
 pub use store::{Lends, Store};

@@ -19,6 +19,7 @@ use crate::pipeline::mark;
 use crate::pipeline::policy::LaneSettings;
 use crate::pipeline::stats::{Counts, Stats};
 use crate::pipeline::watch::watch as watch_lanes;
+use crate::retired;
 use crate::scope::Registration;
 use crate::store::Store;
 
@@ -61,6 +62,10 @@ impl Process {
             budget: Budget::new(packed_memory),
         }
     }
+
+    fn counts(&self) -> Counts {
+        self.stats.counts(&self.budget)
+    }
 }
 
 /// The lanes that stand still, each with the error it stopped with.
@@ -75,7 +80,7 @@ impl RunHandle {
 
     /// What happened so far.
     pub fn counts(&self) -> Counts {
-        self.0.process.stats.counts()
+        self.0.process.counts()
     }
 
     /// Why lanes of this process stand still, one line each; empty when none does.
@@ -146,7 +151,7 @@ impl Idem {
             self.shared.process.stopped.lock().unwrap_or_else(PoisonError::into_inner).pop();
         match stopped {
             Some((_, error)) => Err(error),
-            None => Ok(self.shared.process.stats.counts()),
+            None => Ok(self.shared.process.counts()),
         }
     }
 }
@@ -235,7 +240,8 @@ pub(crate) struct Running {
     stop: Arc<AtomicBool>,
     done: watch::Receiver<bool>,
     thread: Option<std::thread::JoinHandle<Result<()>>>,
-    /// What goes on beside it: the watch over its lanes, the forwarding of dead letters.
+    /// What goes on beside it: the watch over its lanes, the forwarding of dead letters, the
+    /// forgetting of what retired scopes had.
     helpers: Vec<tokio::task::JoinHandle<()>>,
 }
 
@@ -287,7 +293,7 @@ impl<S: Store> Runner for GroupRunner<S> {
             retire: &retire,
             broadcast: heart.as_ref().map(|heart| heart.broadcast.as_str()),
         };
-        group.store.register(&registration).await.map_err(named)?;
+        retired::register(&group.store, &registration).await.map_err(named)?;
 
         let forwarder = match &settings.dead_letter_topic {
             Some(topic) => {
@@ -362,9 +368,13 @@ impl<S: Store> Runner for GroupRunner<S> {
         });
         let heart =
             heart.map(|it| tokio::spawn(it.run(group.store.clone(), settings.check_interval)));
+        let retired = tokio::spawn({
+            let (store, group) = (group.store.clone(), Arc::clone(&group.name));
+            async move { retired::forget(store, &group).await }
+        });
         let seats = move || keeper.seats();
         let watch = tokio::spawn(watch_lanes(group, owner, source, seats, settings.check_interval));
-        let helpers = std::iter::once(watch).chain(forward).chain(heart).collect();
+        let helpers = [watch, retired].into_iter().chain(forward).chain(heart).collect();
         Ok(Running { stop, done: ended, thread: Some(thread), helpers })
     }
 }

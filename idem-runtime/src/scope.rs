@@ -39,6 +39,19 @@ pub struct ScopeRow {
     /// How long ago the newest of its packed markers was written, if there are any: also of a scope that
     /// keeps rows by now. Asked for scopes of other groups alone.
     pub packed: Option<Duration>,
+    /// Whether it is retired, and what it has.
+    pub retired: Option<Retired>,
+}
+
+/// What a retired scope has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Retired {
+    /// All that it had: one whose handler is registered again is as before.
+    Kept,
+    /// What it had packed is being forgotten, and not all of it is.
+    Leaving,
+    /// What it had packed is forgotten: one whose handler is registered again begins without it.
+    Forgotten,
 }
 
 /// What a store writes for a registration.
@@ -78,6 +91,13 @@ impl Registration<'_> {
                 plan.insert.push((scope.to_owned(), mode));
                 continue;
             };
+            if row.retired == Some(Retired::Leaving) {
+                return refuse(format!(
+                    "scope `{scope}` was retired, and what it had packed is being deleted now: start \
+                     again when that is done, and the handler begins as a new one; or give it a new \
+                     scope"
+                ));
+            }
             if row.mode != mode && [row.mode, mode].contains(&MarkerMode::Offset) {
                 return refuse(format!(
                     "scope `{scope}` keeps its markers as `{}` in the database, the handler now \
@@ -157,7 +177,38 @@ impl Registration<'_> {
                  soon; call `.retire_scope(\"..\")` for a handler that is gone for good"
             );
         }
+        self.say(&plan, recorded);
         Ok(plan)
+    }
+
+    /// Says what is recorded now and was not before, and is of weight to who operates it.
+    fn say(&self, plan: &ScopePlan, recorded: &[ScopeRow]) {
+        let anew = recorded.iter().filter(|row| row.retired == Some(Retired::Forgotten));
+        for row in anew.filter(|row| self.scopes.iter().any(|(scope, _)| *scope == row.scope)) {
+            tracing::warn!(
+                group = self.group,
+                scope = row.scope,
+                "the scope was retired, and what it had packed is deleted: it begins as a new one, and \
+                 an event of before that is delivered again is processed again"
+            );
+        }
+        for (scope, mode) in &plan.switch {
+            let from = recorded.iter().find(|row| row.scope == *scope).map(|row| row.mode);
+            let both = match mode {
+                MarkerMode::Packed => {
+                    "each new key is also looked for in the rows for twice the handler's window, and \
+                     after that if its event is delivered again"
+                }
+                _ => "each new key is also looked for in what is packed, until that has aged out",
+            };
+            tracing::info!(
+                group = self.group,
+                scope,
+                from = from.map(MarkerMode::as_str),
+                to = mode.as_str(),
+                "the scope keeps its markers in another form from now on: {both}"
+            );
+        }
     }
 
     /// What is wrong with the name of an instance's group, which is put together from two.
@@ -200,10 +251,11 @@ pub(crate) fn check_scope(scope: &str) -> Result<(), Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::logged::logged;
 
     fn row(scope: &str, group: &str) -> ScopeRow {
         let mode = MarkerMode::Rows;
-        ScopeRow { scope: scope.into(), group: group.into(), mode, packed: None }
+        ScopeRow { scope: scope.into(), group: group.into(), mode, packed: None, retired: None }
     }
 
     fn review(
@@ -306,6 +358,57 @@ mod tests {
     fn a_changed_mode_is_refused() {
         let recorded = [ScopeRow { mode: MarkerMode::Offset, ..row("a", "g") }];
         assert!(review(&["a"], &[], &[], &recorded).unwrap_err().to_string().contains("`offset`"));
+    }
+
+    /// A registration of one scope in this mode, where this is recorded of it.
+    fn review_one(mode: MarkerMode, recorded: ScopeRow) -> Result<ScopePlan, Error> {
+        let (scopes, none) = ([("a", mode)], []);
+        Registration { group: "g", scopes: &scopes, adopt: &none, retire: &none, broadcast: None }
+            .review(&[recorded], None)
+    }
+
+    #[test]
+    fn a_scope_that_keeps_its_markers_in_another_form_is_named_once_in_the_log() {
+        let (rows, packed) = (MarkerMode::Rows, MarkerMode::Packed);
+        for (from, to, both) in [(rows, packed, "twice"), (packed, rows, "has aged out")] {
+            let recorded = ScopeRow { mode: from, ..row("a", "g") };
+            let lines = logged(|| {
+                review_one(to, recorded).unwrap();
+            });
+            let [line] = &lines[..] else { panic!("{lines:?}") };
+            let (from, to) = (from.as_str(), to.as_str());
+            for part in ["INFO", r#"scope="a""#, both]
+                .map(str::to_owned)
+                .into_iter()
+                .chain([format!(r#"from="{from}""#), format!(r#"to="{to}""#)])
+            {
+                assert!(line.contains(&part), "{line}");
+            }
+        }
+        // Nor when something is refused, so that nothing is recorded.
+        let recorded = ScopeRow { mode: MarkerMode::Packed, ..row("a", "old") };
+        let lines = logged(|| assert!(review_one(MarkerMode::Rows, recorded).is_err()));
+        assert!(lines.is_empty(), "{lines:?}");
+        let lines = logged(|| assert!(review_one(MarkerMode::Rows, row("a", "g")).is_ok()));
+        assert!(lines.is_empty(), "{lines:?}");
+    }
+
+    #[test]
+    fn a_retired_scope_comes_back_as_it_was_or_as_a_new_one_and_not_in_between() {
+        let retired = |what| ScopeRow { retired: Some(what), ..row("a", "g") };
+        let lines = logged(|| {
+            let plan = review_one(MarkerMode::Rows, retired(Retired::Kept)).unwrap();
+            assert_eq!(plan, ScopePlan::default());
+        });
+        assert!(lines.is_empty(), "{lines:?}");
+        let lines = logged(|| {
+            review_one(MarkerMode::Rows, retired(Retired::Forgotten)).unwrap();
+        });
+        let [line] = &lines[..] else { panic!("{lines:?}") };
+        assert!(line.contains("WARN") && line.contains("processed again"), "{line}");
+        let error = review_one(MarkerMode::Rows, retired(Retired::Leaving)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Scope);
+        assert!(error.to_string().contains("being deleted"), "{error}");
     }
 
     #[test]

@@ -351,33 +351,11 @@ impl<S: Store, H: Subscriber<Store = S>> Work<S> for Typed<H> {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
-    use std::sync::Mutex;
-
     use super::*;
-
-    #[derive(Clone, Default)]
-    struct Lines(Arc<Mutex<Vec<u8>>>);
-
-    impl Write for Lines {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            self.0.lock().unwrap().write(bytes)
-        }
-
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
+    use crate::logged::logged;
 
     #[test]
     fn what_a_handler_logs_says_which_chain_its_event_belongs_to() {
-        let lines = Lines::default();
-        let writer = lines.clone();
-        let subscriber = tracing_subscriber::fmt()
-            .with_ansi(false)
-            .with_max_level(tracing::Level::INFO)
-            .with_writer(move || writer.clone())
-            .finish();
         let (group, states): (Arc<str>, _) = ("g".into(), States::default());
         let (correlation, schemas) = (Arc::new(Correlation::default()), Schemas::none());
         let room = Room {
@@ -393,13 +371,12 @@ mod tests {
             let item = Item { event, key: &key, slot: 0, attempt: 1 };
             chain("bill", &item, room).in_scope(|| tracing::info!("{text}"));
         };
-        tracing::subscriber::with_default(subscriber, || {
+        let lines = logged(|| {
             log(&event, "alone");
             event.headers = [("correlation-id", Some("c-7"))].into_iter().collect();
             log(&event, "in a chain");
         });
-        let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
-        let [alone, chained] = text.lines().collect::<Vec<_>>()[..] else { panic!("{text}") };
+        let [alone, chained] = &lines[..] else { panic!("{lines:?}") };
         assert!(!alone.contains("correlation_id"), "{alone}");
         for part in [r#"scope="bill""#, "key=e1", r#"correlation_id="c-7""#, "in a chain"] {
             assert!(chained.contains(part), "{chained}");

@@ -7,7 +7,7 @@ use idem_runtime::{Key, MarkerState, Result};
 
 use crate::Inner;
 use crate::error::failed;
-use crate::packs::{Placed, delete, digest_key, finish, insert, unsettle};
+use crate::packs::{delete, digest_key, find_after, finish, insert, unsettle};
 use crate::runs;
 use crate::tx::Tx;
 
@@ -76,12 +76,6 @@ async fn within(
         .map_err(failed)?;
     let state = marker.and_then(|(state, _)| MarkerState::from_i16(state));
     check_settled(scope, key, state, open)?;
-    let packs: Vec<Placed> = sqlx::query_as(sql.find_packed.clone())
-        .bind(scope)
-        .bind(digest.to_bytes().to_vec())
-        .fetch_all(tx.connection())
-        .await
-        .map_err(failed)?;
     let mut found = marker.is_some();
     let mut lanes = BTreeSet::new();
     let asking = |lane: i64, partitions: Option<i32>| {
@@ -92,18 +86,24 @@ async fn within(
         let asking = asking(lane, None).fetch_all(tx.connection()).await.map_err(failed)?;
         lanes.extend(asking);
     }
-    for Placed(_, row) in packs {
-        let Some(left) = without(&row, digest)? else { continue };
-        found = true;
-        lanes.insert(row.lane);
-        // One for every slice is for all lanes.
-        let partitions = (!row.every_slice).then_some(row.partitions);
-        let asking = asking(row.lane, partitions).fetch_all(tx.connection()).await;
-        lanes.extend(asking.map_err(failed)?);
-        if let Some(left) = &left {
-            insert(store, tx, scope, left).await.map_err(failed)?;
+    let mut after = 0;
+    loop {
+        let rows = find_after(store, tx, scope, digest, after).await.map_err(failed)?;
+        let Some(last) = rows.last() else { break };
+        after = last.id;
+        for row in &rows {
+            let Some(left) = without(row, digest)? else { continue };
+            found = true;
+            lanes.insert(row.lane);
+            // One for every slice is for all lanes.
+            let partitions = (!row.every_slice).then_some(row.partitions);
+            let asking = asking(row.lane, partitions).fetch_all(tx.connection()).await;
+            lanes.extend(asking.map_err(failed)?);
+            if let Some(left) = &left {
+                insert(store, tx, scope, left).await.map_err(failed)?;
+            }
+            delete(store, tx, &[row.id]).await?;
         }
-        delete(store, tx, &[row.id]).await?;
     }
     for (run, lane) in runs::of_scope(store, tx, scope).await.map_err(failed)? {
         if runs::forget(store, tx, run, digest).await.map_err(failed)? {

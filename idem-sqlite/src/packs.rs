@@ -2,9 +2,10 @@
 
 use std::time::{Duration, SystemTime};
 
+use futures_util::TryStreamExt as _;
 use idem_runtime::lane::{Held, LaneId, Slice};
 use idem_runtime::packed::{
-    Digest, DigestKey, Foreign, NewPack, PackRow, Repack, WindowId, WindowRow, has,
+    Digest, DigestKey, Foreign, NewPack, PackRow, Repack, WindowId, WindowRow, has, only,
 };
 use idem_runtime::{Error, ErrorKind, Key, Result};
 use sqlx::sqlite::SqliteRow;
@@ -12,6 +13,7 @@ use sqlx::{FromRow, Row};
 
 use crate::Inner;
 use crate::error::{failed, undecodable, unwritable};
+use crate::gone;
 use crate::statements::now;
 use crate::time::{from_millis, to_millis};
 use crate::tx::Tx;
@@ -51,7 +53,9 @@ values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)
 pub(crate) const WINDOW: &str = concat!(
     "select coalesce(lane.log, 0), coalesce(known.floor, 0), owned.switched_at, ",
     now!(),
-    ", coalesce(owned.mode = 'packed', false)
+    ", coalesce(owned.mode = 'packed', false),
+       coalesce(owned.state = 'retired' and owned.forgotten_at is not null, false),
+       lane.digest_key_id
      from (select ?1 as lane_id, ?2 as scope) as asked
      left join {schema}lanes lane on lane.lane_id = asked.lane_id
      left join {schema}windows known
@@ -153,13 +157,25 @@ set log = excluded.log, floor = excluded.floor
 where (excluded.log, excluded.floor) > (known.log, known.floor)
 ";
 
-/// To be looked at by who decodes it: the digest may be anywhere in the data.
+/// To be looked at by who decodes it: the digest may be anywhere in the data. In no order, so that rows
+/// come as they are read.
 pub(crate) const FIND: &str = select_packs!(
     "lane.group_name, lane.topic, lane.partition, ",
     "join {schema}lanes lane on lane.lane_id = pack.lane_id
-     where pack.scope = ?1 and instr(pack.data, ?2) > 0
-     order by pack.pack_id"
+     where pack.scope = ?1 and instr(pack.data, ?2) > 0"
 );
+
+/// The same, some at a time.
+pub(crate) const FIND_AFTER: &str = select_packs!(
+    "",
+    "where pack.scope = ?1 and instr(pack.data, ?2) > 0 and pack.pack_id > ?3
+     order by pack.pack_id
+     limit ?4"
+);
+
+/// How many rows that may have a digest are looked at together: a key that comes again and again is in
+/// many, which are large.
+const FOUND: i64 = 16;
 
 /// The lanes that may be asked for a key that is packed from outside of this one: all of its topic, if
 /// something of the scope is of a former layout.
@@ -324,7 +340,8 @@ fn new_row(pack: &NewPack<'_>, lane: i64, log: i32, now: SystemTime) -> PackRow 
 }
 
 pub(crate) async fn window(store: &Inner, window: &WindowId<'_>) -> Result<WindowRow> {
-    let (log, floor, switched, now, is_packed): (i32, i64, Option<i64>, i64, bool) =
+    type Known = (i32, i64, Option<i64>, i64, bool, bool, Option<Vec<u8>>);
+    let (log, floor, switched, now, is_packed, is_forgotten, digest_key): Known =
         sqlx::query_as(store.sql.window.clone())
             .bind(window.lane)
             .bind(window.scope)
@@ -334,7 +351,8 @@ pub(crate) async fn window(store: &Inner, window: &WindowId<'_>) -> Result<Windo
     // A clock that went back makes it no time at all.
     let switched =
         switched.map(|at| Duration::from_millis(now.saturating_sub(at).max(0).unsigned_abs()));
-    Ok(WindowRow { log, floor, switched, now: from_millis(now), is_packed })
+    let (now, digest_key) = (from_millis(now), digest_key.map(|id| gone::read(&id)));
+    Ok(WindowRow { log, floor, switched, now, is_packed, is_forgotten, digest_key })
 }
 
 /// With their contents, those that are in no run; or all, without.
@@ -581,13 +599,35 @@ pub(crate) async fn find(
     scope: &str,
     digest: Digest,
 ) -> Result<Vec<(LaneId, PackRow)>> {
-    let found: Vec<Placed> = sqlx::query_as(store.sql.find_packed.clone())
+    let mut rows = sqlx::query_as::<_, Placed>(store.sql.find_packed.clone())
         .bind(scope)
         .bind(digest.to_bytes().to_vec())
-        .fetch_all(&store.readers)
-        .await
-        .map_err(|error| failed("looking for a packed marker", error))?;
-    Ok(found.into_iter().map(|Placed(lane, row)| (lane, row)).collect())
+        .fetch(&store.readers);
+    let mut found = Vec::new();
+    let failed = |error| failed("looking for a packed marker", error);
+    while let Some(Placed(lane, row)) = rows.try_next().await.map_err(failed)? {
+        found.extend(only(row, digest)?.map(|row| (lane, row)));
+    }
+    found.sort_by_key(|(_, row): &(LaneId, PackRow)| row.id);
+    Ok(found)
+}
+
+/// The next rows of a scope that may have the digest, from after this one.
+pub(crate) async fn find_after(
+    store: &Inner,
+    tx: &mut Tx,
+    scope: &str,
+    digest: Digest,
+    after: i64,
+) -> sqlx::Result<Vec<PackRow>> {
+    let found: Vec<Selected> = sqlx::query_as(store.sql.find_packed_after.clone())
+        .bind(scope)
+        .bind(digest.to_bytes().to_vec())
+        .bind(after)
+        .bind(FOUND)
+        .fetch_all(tx.connection())
+        .await?;
+    Ok(found.into_iter().map(|row| row.0).collect())
 }
 
 /// Whoever owns this lane takes it again; answers the number of its log, if it is there.
@@ -622,15 +662,15 @@ pub(crate) async fn pack_direct(
     let Some(log) = log else {
         return Err(Error::new(ErrorKind::Store, format!("{DOING}: lane {lane} is gone")));
     };
-    let found: Vec<Placed> = sqlx::query_as(store.sql.find_packed.clone())
-        .bind(pack.scope)
-        .bind(digest.to_bytes().to_vec())
-        .fetch_all(tx.connection())
-        .await
-        .map_err(failed)?;
-    for Placed(_, row) in &found {
-        if lanes.contains(&row.lane) && has(row, digest)? {
-            return Ok(false);
+    let mut after = 0;
+    loop {
+        let rows = find_after(store, tx, pack.scope, digest, after).await.map_err(failed)?;
+        let Some(last) = rows.last() else { break };
+        after = last.id;
+        for row in rows.iter().filter(|row| lanes.contains(&row.lane)) {
+            if has(row, digest)? {
+                return Ok(false);
+            }
         }
     }
     let partitions: Option<i32> = sqlx::query_scalar(store.sql.partitions_of_lane.clone())

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use idem_runtime::{Error, ErrorKind, MarkerMode, Registration, Result, ScopeRow};
+use idem_runtime::{Error, ErrorKind, MarkerMode, Registration, Result, Retired, ScopeRow};
 
 use crate::Inner;
 use crate::error::failed;
@@ -15,6 +15,15 @@ const DOING: &str = "recording the scopes";
 /// also how long ago the newest of their packed markers was written.
 pub(crate) const RECORDED: &str = concat!(
     "select owned.scope, owned.group_name, owned.mode,
+            case
+                when owned.state = 'active' then 'active'
+                when owned.forgotten_at is null then 'kept'
+                when exists (select 1 from {schema}packs pack where pack.scope = owned.scope)
+                  or exists (select 1 from {schema}runs run where run.scope = owned.scope)
+                  or exists (select 1 from {schema}windows known where known.scope = owned.scope)
+                then 'leaving'
+                else 'forgotten'
+            end,
             case when owned.group_name <> ?2 then (
                 select ",
     now!(),
@@ -44,9 +53,11 @@ where scope in (select value from json_each(?1)) and mode = 'packed'
 limit 1
 ";
 
-pub(crate) const RETIRE: &str = "
-update {schema}scopes set state = 'retired' where scope in (select value from json_each(?1))
-";
+pub(crate) const RETIRE: &str = concat!(
+    "update {schema}scopes set state = 'retired', retired_at = ",
+    now!(),
+    " where scope in (select value from json_each(?1))"
+);
 
 pub(crate) const INSTANCE_OF: &str =
     "select broadcast_name from {schema}instances where group_name = ?1";
@@ -61,7 +72,7 @@ pub(crate) const IS_NO_INSTANCE: &str = "delete from {schema}instances where gro
 
 /// A retired scope whose handler is registered again is one like all others.
 pub(crate) const REVIVE: &str = "
-update {schema}scopes set state = 'active'
+update {schema}scopes set state = 'active', retired_at = null, forgotten_at = null
 where scope in (select value from json_each(?1)) and state = 'retired'
 ";
 
@@ -128,13 +139,19 @@ fn list(scopes: &[impl AsRef<str>]) -> Result<String> {
 }
 
 /// As [`RECORDED`] answers.
-type Recorded = (String, String, String, Option<i64>);
+type Recorded = (String, String, String, String, Option<i64>);
 
-fn row((scope, group, mode, packed): Recorded) -> Result<ScopeRow> {
+fn row((scope, group, mode, state, packed): Recorded) -> Result<ScopeRow> {
+    let retired = match &*state {
+        "kept" => Some(Retired::Kept),
+        "leaving" => Some(Retired::Leaving),
+        "forgotten" => Some(Retired::Forgotten),
+        _ => None,
+    };
     // A clock that went back makes it no time at all.
     let packed = packed.map(|millis| Duration::from_millis(millis.max(0).unsigned_abs()));
     match MarkerMode::parse(&mode) {
-        Some(mode) => Ok(ScopeRow { scope, group, mode, packed }),
+        Some(mode) => Ok(ScopeRow { scope, group, mode, packed, retired }),
         None => Err(Error::new(
             ErrorKind::Scope,
             format!(

@@ -6,8 +6,9 @@ use sqlx::{AssertSqlSafe, SqlSafeStr as _, SqlStr};
 
 use crate::prefix::Prefix;
 use crate::{
-    attempts, check, claim, dead_letters, forget, instances, lane_row, lanes, letters, markers,
-    merge, migrate, observe, packs, parking, runs, scopes, seal, settle, slices, take,
+    attempts, check, claim, dead_letters, forget, gone, instances, lane_row, lanes, letters,
+    markers, merge, migrate, observe, packs, parking, retired, runs, scopes, seal, settle, slices,
+    take,
 };
 
 /// The time, in the unit of the tables.
@@ -147,6 +148,14 @@ statements! {
     forget_open_letters: forget::OPEN_LETTERS,
     forget_asking: forget::ASKING,
     forget_marker: forget::DELETE_MARKER,
+    note_digest_key: gone::NOTE_DIGEST_KEY,
+    are_beside: gone::ARE_BESIDE,
+    forget_retired: retired::BEGIN,
+    retired_lanes: retired::LANES,
+    forget_retired_packs: retired::PACKS_OF,
+    forget_retired_run: retired::RUN_OF,
+    forget_retired_windows: retired::WINDOWS_OF,
+    find_packed_after: packs::FIND_AFTER,
     has_ledger: migrate::HAS_LEDGER,
     applied: migrate::APPLIED,
     record_migration: migrate::RECORD,

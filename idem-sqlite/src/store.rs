@@ -1,7 +1,7 @@
 //! The contract, delegated to the modules that keep its parts.
 
 use std::error::Error as StdError;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use idem_runtime::lane::{AttemptRow, Held, LaneId, LaneRow, Observed, Owner};
 use idem_runtime::packed::{
@@ -21,8 +21,8 @@ use sqlx::sqlite::SqliteConnection;
 use uuid::Uuid;
 
 use crate::{
-    Sqlite, Tx, attempts, claim, dead_letters, fault, forget, instances, lanes, letters, markers,
-    merge, observe, packs, parking, runs, scopes, seal, settle, slices, take,
+    Sqlite, Tx, attempts, claim, dead_letters, fault, forget, gone, instances, lanes, letters,
+    markers, merge, observe, packs, parking, retired, runs, scopes, seal, settle, slices, take,
 };
 
 impl Lends<SqliteConnection> for Sqlite {
@@ -309,6 +309,18 @@ impl Store for Sqlite {
         floor: Option<i64>,
     ) -> Result<bool> {
         packs::forget(&self.inner, held, scope, rows, floor).await
+    }
+
+    async fn note_digest_key(&self, held: &Held, id: [u8; 8]) -> Result<Option<[u8; 8]>> {
+        gone::note_digest_key(&self.inner, held, id).await
+    }
+
+    async fn forget_gone(&self, held: &Held, lane: i64, scope: &str, rows: &[i64]) -> Result<bool> {
+        gone::forget(&self.inner, held, lane, scope, rows).await
+    }
+
+    async fn forget_retired(&self, group: &str, after: Option<Duration>) -> Result<Vec<String>> {
+        retired::forget(&self.inner, group, after).await
     }
 
     async fn find_packed(&self, scope: &str, digest: Digest) -> Result<Vec<(LaneId, PackRow)>> {

@@ -70,6 +70,8 @@ pub mod slice_seals;
 pub mod slices;
 mod slicing;
 mod support;
+#[doc(hidden)]
+pub mod upkeep;
 
 pub use harness::{ConnectionOf, Harness, Misbehaviour};
 
@@ -376,6 +378,14 @@ macro_rules! conformance {
         outside::keys_that_were_given_up_on_in_other_lanes_are_listed
         outside::a_key_from_outside_concerns_all_lanes_beside_a_former_layout
         outside::a_key_that_all_lanes_may_have_in_mind_is_asked_for_anew_when_it_is_forgotten
+        upkeep::a_lane_remembers_which_key_its_digests_are_made_with
+        upkeep::a_retired_scope_is_forgotten_with_all_it_had_packed
+        upkeep::a_scope_is_forgotten_when_it_is_retired_for_so_long
+        upkeep::a_retired_scope_that_comes_back_in_time_has_what_it_had
+        upkeep::who_has_a_window_of_a_forgotten_scope_commits_nothing_with_it
+        upkeep::a_scope_is_not_registered_while_it_is_being_forgotten
+        upkeep::rows_of_a_partition_that_is_gone_are_forgotten_from_another_lane
+        upkeep::a_key_that_came_often_is_found_and_forgotten_without_its_neighbours
         restart::a_process_that_starts_later_finds_everything
     } };
     (@cases $harness:ty: $($group:ident :: $case:ident)*) => { $(
@@ -424,6 +434,7 @@ mod tests {
             ("settling", include_str!("settling.rs")),
             ("slice_seals", include_str!("slice_seals.rs")),
             ("slices", include_str!("slices.rs")),
+            ("upkeep", include_str!("upkeep.rs")),
         ];
         for (group, source) in sources {
             for case in source.lines().filter_map(|line| line.strip_prefix("pub async fn ")) {

@@ -35,6 +35,16 @@ pub(super) struct Lane {
     pub(super) slices: Vec<SliceRow>,
     /// One more each time that the topic was made anew.
     pub(super) log: i32,
+    /// Which key its digests are made with, once that is known.
+    pub(super) digest_key: Option<[u8; 8]>,
+}
+
+/// A retired scope.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct RetiredRow {
+    pub(super) at: SystemTime,
+    /// Whether what it had packed is forgotten, or is being so.
+    pub(super) is_forgotten: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,7 +77,7 @@ pub(super) struct Data {
     pub(super) lanes: BTreeMap<i64, Lane>,
     next_lane: i64,
     scopes: Vec<ScopeRow>,
-    retired: BTreeSet<String>,
+    pub(super) retired: BTreeMap<String, RetiredRow>,
     /// When scopes began to keep their markers in another form.
     pub(super) switched: BTreeMap<String, SystemTime>,
     /// What digests are made with, made with the store's identity.
@@ -86,9 +96,18 @@ pub(super) struct Data {
 impl Data {
     pub(super) fn migrate(&mut self) {
         if self.id.is_none() {
-            self.id = Some(Uuid::new_v4());
-            self.digest_key = Uuid::new_v4();
+            self.renew();
         }
+    }
+
+    pub(super) fn renew(&mut self) {
+        self.id = Some(Uuid::new_v4());
+        self.digest_key = Uuid::new_v4();
+    }
+
+    /// Whether the scope is this group's.
+    pub(super) fn owns(&self, group: &str, scope: &str) -> bool {
+        self.scopes.iter().any(|row| row.scope == scope && row.group == group)
     }
 
     /// Whether the scope is recorded as packed.
@@ -118,7 +137,8 @@ impl Data {
                 self.next_lane += 1;
                 let number = self.next_lane;
                 let row = LaneRow::new(id, number, position, opening.identity.clone());
-                self.lanes.insert(number, Lane { row, owner: None, slices: Vec::new(), log: 0 });
+                let (owner, slices, digest_key) = (None, Vec::new(), None);
+                self.lanes.insert(number, Lane { row, owner, slices, log: 0, digest_key });
             }
         }
     }
@@ -142,7 +162,7 @@ impl Data {
         self.letters.retain(|_, letter| !groups.iter().any(|it| *it == letter.group()));
         self.scopes.retain(|row| !is_gone(row));
         self.switched.retain(|scope, _| !scopes.contains(scope));
-        self.retired.retain(|scope| !scopes.contains(scope));
+        self.retired.retain(|scope, _| !scopes.contains(scope));
         self.instances.retain(|group, _| !groups.contains(group));
     }
 
@@ -164,12 +184,14 @@ impl Data {
             .scopes
             .iter()
             .filter(|row| {
-                asked(row) || row.group == registration.group && !self.retired.contains(&row.scope)
+                asked(row)
+                    || row.group == registration.group && !self.retired.contains_key(&row.scope)
             })
             .map(|row| {
                 let of_another = Some(&row.scope).filter(|_| row.group != registration.group);
                 ScopeRow {
                     packed: of_another.and_then(|it| self.packs.age(it, now)),
+                    retired: self.retired(&row.scope),
                     ..row.clone()
                 }
             })
@@ -198,8 +220,10 @@ impl Data {
             group: registration.group.to_owned(),
             mode,
             packed: None,
+            retired: None,
         }));
-        self.retired.extend(plan.retire);
+        let retired = RetiredRow { at: now, is_forgotten: false };
+        self.retired.extend(plan.retire.into_iter().map(|scope| (scope, retired)));
         // A retired handler that came back is a handler again.
         for (scope, _) in registration.scopes {
             self.retired.remove(*scope);

@@ -116,6 +116,12 @@ pub enum Point {
     SweepRuns,
     /// [`Store::forget_packs`](crate::Store::forget_packs).
     ForgetPacks,
+    /// [`Store::forget_gone`](crate::Store::forget_gone).
+    ForgetGone,
+    /// [`Store::forget_retired`](crate::Store::forget_retired).
+    ForgetRetired,
+    /// [`Store::note_digest_key`](crate::Store::note_digest_key).
+    NoteDigestKey,
     /// [`Store::find_packed`](crate::Store::find_packed).
     FindPacked,
     /// [`Store::pack_direct`](crate::Store::pack_direct).

@@ -22,6 +22,7 @@ mod seal;
 mod state;
 mod store;
 mod tx;
+mod upkeep;
 mod view;
 
 use std::sync::Arc;
@@ -165,6 +166,12 @@ impl Memory {
             let spoiled = rows.filter_map(|(_, row)| row.data.last_mut());
             spoiled.map(|byte| *byte ^= 1).count()
         })
+    }
+
+    /// Gives the store another key for digests, and another identity, as data has that is put into a
+    /// schema which was made anew.
+    pub fn renew_digest_key(&self) {
+        self.shared.change(|state| state.data.renew());
     }
 
     /// Makes the committed rows of packed markers of a scope so much older, for whoever reads them from

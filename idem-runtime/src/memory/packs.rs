@@ -12,7 +12,7 @@ use crate::lane::{Held, LaneId, LaneRow};
 use crate::marker::MarkerState;
 use crate::packed::{
     BLOCK, Digest, Foreign, Merged, NewPack, NewRun, PackRow, Repack, Run, RunBlock, RunPart,
-    WindowId, WindowRow, check_settled, has, may_have, without,
+    WindowId, WindowRow, check_settled, has, may_have, only, without,
 };
 use crate::store::RELOAD;
 
@@ -51,7 +51,7 @@ fn wanted(window: &WindowId<'_>) -> Option<(u16, u16)> {
 }
 
 impl Data {
-    fn is_held(&self, held: &Held) -> bool {
+    pub(super) fn is_held(&self, held: &Held) -> bool {
         self.lanes.get(&held.number).is_some_and(|lane| lane.row.token == held.token)
     }
 
@@ -143,7 +143,9 @@ impl Data {
         let switched = self.switched.get(window.scope);
         let switched = switched.map(|at| now.duration_since(*at).unwrap_or_default());
         let is_packed = self.is_packed(window.scope);
-        WindowRow { log, floor, switched, now, is_packed }
+        let is_forgotten = self.retired.get(window.scope).is_some_and(|row| row.is_forgotten);
+        let digest_key = self.lanes.get(&window.lane).and_then(|lane| lane.digest_key);
+        WindowRow { log, floor, switched, now, is_packed, is_forgotten, digest_key }
     }
 
     fn is_foreign(
@@ -384,12 +386,17 @@ impl Data {
         true
     }
 
-    pub(super) fn find_packed(&self, scope: &str, digest: Digest) -> Vec<(LaneId, PackRow)> {
+    pub(super) fn find_packed(
+        &self,
+        scope: &str,
+        digest: Digest,
+    ) -> Result<Vec<(LaneId, PackRow)>> {
         let rows = self.packs.rows.values();
         let rows = rows.filter(|(of, row)| of == scope && may_have(&row.data, digest));
         let at = |(_, row): &(String, PackRow)| {
             let lane = self.lanes.get(&row.lane)?;
-            Some((lane.row.id.clone(), row.clone()))
+            let row = only(row.clone(), digest).transpose()?;
+            Some(row.map(|row| (lane.row.id.clone(), row)))
         };
         rows.filter_map(at).collect()
     }
@@ -402,7 +409,7 @@ impl Packs {
         self.rows.insert(id, (scope.to_owned(), PackRow { id, ..row }));
     }
 
-    fn drop_empty_runs(&mut self, lane: i64, scope: &str) {
+    pub(super) fn drop_empty_runs(&mut self, lane: i64, scope: &str) {
         let used: BTreeSet<_> = self.rows.values().filter_map(|(_, row)| row.run).collect();
         self.runs.retain(|id, run| {
             (run.lane, &*run.scope) != (lane, scope) || !run.is_finished || used.contains(id)
@@ -414,6 +421,21 @@ impl Packs {
         let of_scope = self.rows.values().filter(|(it, _)| it == scope);
         let newest = of_scope.map(|(_, row)| row.last_at).max()?;
         Some(now.duration_since(newest).unwrap_or_default())
+    }
+
+    /// The lanes that have something of a scope.
+    pub(super) fn lanes_of(&self, scope: &str) -> BTreeSet<i64> {
+        let rows = self.rows.values().filter(|(of, _)| of == scope).map(|(_, row)| row.lane);
+        let runs = self.runs.values().filter(|run| run.scope == scope).map(|run| run.lane);
+        let floors = self.floors.keys().filter(|(_, of)| of == scope).map(|(lane, _)| *lane);
+        rows.chain(runs).chain(floors).collect()
+    }
+
+    /// Everything of a scope.
+    pub(super) fn drop_scope(&mut self, scope: &str) {
+        self.rows.retain(|_, (of, _)| of != scope);
+        self.runs.retain(|_, run| run.scope != scope);
+        self.floors.retain(|(_, of), _| of != scope);
     }
 
     /// What a lane that is dropped takes with it.

@@ -1,7 +1,7 @@
 //! The contract, kept in memory.
 
 use std::error::Error as StdError;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
 use uuid::Uuid;
@@ -493,9 +493,24 @@ impl Store for Memory {
         }))
     }
 
+    async fn forget_gone(&self, held: &Held, lane: i64, scope: &str, rows: &[i64]) -> Result<bool> {
+        self.enter(Point::ForgetGone).await?;
+        Ok(self.shared.change(|state| state.data.forget_gone(held, lane, scope, rows)))
+    }
+
+    async fn forget_retired(&self, group: &str, after: Option<Duration>) -> Result<Vec<String>> {
+        self.enter(Point::ForgetRetired).await?;
+        Ok(self.shared.until(|state| state.forget_retired(group, after)).await)
+    }
+
+    async fn note_digest_key(&self, held: &Held, id: [u8; 8]) -> Result<Option<[u8; 8]>> {
+        self.enter(Point::NoteDigestKey).await?;
+        Ok(self.shared.change(|state| state.data.note_digest_key(held, id)))
+    }
+
     async fn find_packed(&self, scope: &str, digest: Digest) -> Result<Vec<(LaneId, PackRow)>> {
         self.enter(Point::FindPacked).await?;
-        Ok(self.shared.lock().data.find_packed(scope, digest))
+        self.shared.lock().data.find_packed(scope, digest)
     }
 
     async fn pack_direct(

@@ -1,7 +1,8 @@
 //! How much memory the windows of a process may have together.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 /// So many bytes for all windows of a process. What is needed at once is taken, over the limit if it
 /// must be, and counted; who can do without asks first.
@@ -17,6 +18,8 @@ pub(crate) struct Budget {
     merging: AtomicBool,
     /// What filters would have besides, if there were room for all of them as they are.
     missing: AtomicUsize,
+    /// Who tells what is in them.
+    measured: Mutex<Vec<Weak<dyn Measured>>>,
 }
 
 /// That nobody else of the process merges runs.
@@ -29,6 +32,21 @@ impl Drop for Alone {
     }
 }
 
+/// Something that is in the budget, and tells what it has when it is asked.
+pub(crate) trait Measured: std::fmt::Debug + Send + Sync {
+    /// Adds what it has now.
+    fn measure(&self, measure: &mut Measure);
+}
+
+/// What the windows of a process have.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Measure {
+    /// Digests in memory.
+    pub(crate) digests: u64,
+    /// Runs that are asked, by their numbers, and whether all who ask have its filter.
+    pub(crate) runs: BTreeMap<i64, bool>,
+}
+
 impl Budget {
     /// A budget of so many bytes, none of them taken.
     pub(crate) fn new(limit: usize) -> Arc<Self> {
@@ -39,7 +57,30 @@ impl Budget {
             windows: AtomicUsize::new(0),
             merging: AtomicBool::new(false),
             missing: AtomicUsize::new(0),
+            measured: Mutex::default(),
         })
+    }
+
+    /// From now on this is asked what it has, for as long as somebody else has it.
+    pub(crate) fn ask(&self, measured: Weak<dyn Measured>) {
+        let mut all = self.measured();
+        all.retain(|it| it.strong_count() > 0);
+        all.push(measured);
+    }
+
+    /// What there is now: asked when somebody wants to know, so that it costs nothing otherwise.
+    pub(crate) fn measure(&self) -> Measure {
+        let all: Vec<_> = self.measured().iter().filter_map(Weak::upgrade).collect();
+        let mut measure = Measure::default();
+        for measured in all {
+            measured.measure(&mut measure);
+        }
+        measure
+    }
+
+    fn measured(&self) -> MutexGuard<'_, Vec<Weak<dyn Measured>>> {
+        // No code that can panic half-way runs while it is held.
+        self.measured.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes these bytes if they are within the limit; answers whether they are.

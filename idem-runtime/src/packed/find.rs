@@ -41,6 +41,21 @@ pub fn without(row: &PackRow, digest: Digest) -> Result<Option<Option<PackRow>>>
     Ok(Some(Some(PackRow { first_offset, last_offset, count, data, ..row.clone() })))
 }
 
+/// What a row has of the digest, and of no other one, under the row's own number; `None` when it does not
+/// have it.
+///
+/// # Errors
+/// [`Store`](ErrorKind::Store) when the row is damaged.
+pub fn only(row: PackRow, digest: Digest) -> Result<Option<PackRow>> {
+    if !may_have(&row.data, digest) {
+        return Ok(None);
+    }
+    let pack = read(&row)?.only(digest, row.last_at);
+    let Some((first_offset, last_offset)) = pack.offsets() else { return Ok(None) };
+    let count = u32::try_from(pack.entries.len()).unwrap_or(u32::MAX);
+    Ok(Some(PackRow { first_offset, last_offset, count, data: pack.encode(), ..row }))
+}
+
 /// Why a call without Kafka cannot use a scope whose markers are packed.
 pub fn refused(scope: &str) -> Error {
     Error::new(

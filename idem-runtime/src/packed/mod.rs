@@ -14,11 +14,11 @@ mod row;
 mod table;
 mod window;
 
-pub(crate) use self::budget::{Alone, Budget};
+pub(crate) use self::budget::{Alone, Budget, Measure, Measured};
 pub use self::digest::{Digest, DigestKey};
 pub(crate) use self::filter::Filter;
 pub(crate) use self::find::find_marker;
-pub use self::find::{check_settled, has, may_have, refused, without};
+pub use self::find::{check_settled, has, may_have, only, refused, without};
 pub use self::pack::{Damaged, Pack};
 pub use self::row::{
     BLOCK, Foreign, Merged, NewPack, NewRun, PackRow, Repack, Run, RunBlock, RunPart, WindowId,

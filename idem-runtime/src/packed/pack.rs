@@ -155,6 +155,19 @@ impl Pack {
         left
     }
 
+    /// The entries of one digest, with their times, in a row whose `last_at` this is.
+    #[must_use]
+    pub fn only(&self, digest: Digest, last_at: SystemTime) -> Self {
+        let mut only = Self::default();
+        for (entry, time) in self.entries.iter().zip(self.times(last_at)) {
+            if entry.1 == digest {
+                only.entries.push(*entry);
+                only.span(1, time);
+            }
+        }
+        only
+    }
+
     /// The time of each entry, in their order, in a row whose `last_at` this is.
     pub fn times(&self, last_at: SystemTime) -> impl Iterator<Item = SystemTime> {
         self.spans

@@ -95,6 +95,11 @@ pub struct WindowRow {
     pub now: SystemTime,
     /// Whether the scope is recorded as one with packed markers.
     pub is_packed: bool,
+    /// Whether the scope is retired, and what it had packed is forgotten, or is being so.
+    pub is_forgotten: bool,
+    /// Which key the lane's digests are made with ([`DigestKey::id`](super::DigestKey::id)), if that is
+    /// recorded.
+    pub digest_key: Option<[u8; 8]>,
 }
 
 /// Packed markers of a scope that were written when the topic had another number of partitions, or the

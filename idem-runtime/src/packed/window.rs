@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, SystemTime};
 
-use super::budget::{Budget, Share};
+use super::budget::{Budget, Measure, Share};
 use super::bytes;
 use super::digest::Digest;
 use super::filter::{FOLDS, Filter};
@@ -342,6 +342,16 @@ impl Window {
     /// loaded and do not count.
     pub(crate) const fn seen_to(&self) -> Option<i64> {
         self.seen_to
+    }
+
+    /// What it has, for those who count.
+    pub(crate) fn measure(&self, measure: &mut Measure) {
+        measure.digests += self.len() as u64;
+        let own = self.runs.iter().map(|run| (run.id, run.filter.is_some()));
+        let foreign = self.foreign.iter().map(|run| (run.id, run.filter.is_some()));
+        for (run, has_filter) in own.chain(foreign) {
+            *measure.runs.entry(run).or_insert(true) &= has_filter;
+        }
     }
 
     /// How many digests are in memory, without those that are known for ever.

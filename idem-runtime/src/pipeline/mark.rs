@@ -3,6 +3,13 @@
 //! It names the store and the scopes, so that a commit by somebody else (an operator who resets the
 //! group, a consumer from before idem) can be told from our own, and a database that lost its lanes
 //! from one that never had them.
+//!
+//! The store's number in it is for people and for a later release: it is not compared. The scopes alone
+//! decide whether a database that lacks the lane has lost it, so that a schema which was made anew, with
+//! another number, is not taken for one that never had the lane; and where the lane's row is there, the
+//! row decides, whichever store the commit names. So data that was put into another schema with its lanes
+//! goes on where it was. That its packed markers were made with another digest key is noticed by the lane
+//! itself, before it works anything ([`DigestKey::id`](crate::packed::DigestKey::id)).
 
 use std::fmt::Write as _;
 

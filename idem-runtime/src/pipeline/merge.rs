@@ -25,6 +25,7 @@ use crate::packed::{
     Alone, BLOCK, Budget, Damaged, Digest, Filter, Merged, NewRun, RunBlock, RunPart,
 };
 use crate::pipeline::policy::Portions;
+use crate::pipeline::stats::Stats;
 use crate::pipeline::tend::{changed, damaged};
 use crate::pipeline::windows::{Open, lock};
 use crate::store::Store;
@@ -190,6 +191,7 @@ impl Merging {
         }
         let filter = std::mem::replace(&mut self.filter, Filter::of(0));
         self.open.merged(of, id, filter, count);
+        Stats::add(&self.open.stats.packed_runs_written, 1);
         tracing::debug!(
             lane = %held.id,
             scope = self.open.scope,

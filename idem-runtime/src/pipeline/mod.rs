@@ -13,6 +13,7 @@ pub(crate) mod batch;
 pub(crate) mod care;
 pub(crate) mod claim;
 pub(crate) mod failed;
+pub(crate) mod gone;
 pub(crate) mod handle;
 pub(crate) mod holding;
 pub(crate) mod isolate;

@@ -16,6 +16,7 @@ use crate::pipeline::attempt::{Done, Ended, Trial};
 use crate::pipeline::batch::{Task, stopping};
 use crate::pipeline::plan::Intent;
 use crate::pipeline::policy::Stale;
+use crate::pipeline::stats::Stats;
 use crate::pipeline::windows::{HadRows, Open, Windows};
 use crate::store::Store;
 
@@ -105,9 +106,10 @@ pub(crate) async fn known<S: Store>(
         let asked: Vec<(usize, (i64, Digest))> = {
             let window = open.window();
             let of = |at: usize| window.ask(digests[at].1).map(move |run| (at, run));
-            let asked = places.into_iter().flat_map(of);
+            let asked = places.iter().copied().flat_map(of);
             asked.map(|(at, run)| (at, (run, digests[at].1))).collect()
         };
+        Stats::add(&open.stats.packed_asked, places.len());
         for asked in asked.chunks(ASKED) {
             let pairs: Vec<_> = asked.iter().map(|(_, pair)| *pair).collect();
             let answers = trial.group.store.in_runs(tx, &pairs).await;
@@ -121,6 +123,8 @@ pub(crate) async fn known<S: Store>(
                 known[*at] |= answer;
             }
         }
+        let found = places.iter().filter(|at| known[**at]).count();
+        Stats::add(&open.stats.packed_found, found);
     }
     Ok(known)
 }

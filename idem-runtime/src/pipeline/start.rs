@@ -10,6 +10,9 @@
 //! | no | unmarked | the explicit `start` |
 //! | no | none | `start`; the beginning for a partition that was added later |
 //!
+//! Which store a mark names is not compared: a database that was made anew has lost what is marked with
+//! the scope, and a lane's row that was put into it decides as it did before (see [`mark`]).
+//!
 //! A position that the log cannot serve is an error that names the gap, or the policy.
 
 use crate::error::{Error, ErrorKind};

@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use crate::packed::Budget;
+
 /// Counts of what happened, for a report and for tests.
 #[derive(Debug, Default)]
 pub(crate) struct Stats {
@@ -22,9 +24,15 @@ pub(crate) struct Stats {
     pub(crate) went_back: AtomicU64,
     pub(crate) rewinds: AtomicU64,
     pub(crate) unmatched: AtomicU64,
+    pub(crate) packed_asked: AtomicU64,
+    pub(crate) packed_found: AtomicU64,
+    pub(crate) packed_rows_joined: AtomicU64,
+    pub(crate) packed_rows_forgotten: AtomicU64,
+    pub(crate) packed_runs_written: AtomicU64,
 }
 
-/// What happened since the start, summed over all lanes of this process.
+/// What happened since the start, summed over all lanes of this process; and what packed markers have
+/// in memory now. When the run has ended, that is nothing.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Counts {
@@ -67,6 +75,31 @@ pub struct Counts {
     /// Events that no handler of their group wanted, whatever became of them then; one read again
     /// counts again.
     pub unmatched: u64,
+    /// Digests of packed markers that are in memory now, of all lanes of this process.
+    pub packed_digests: u64,
+    /// Runs of packed markers that are asked now, because their digests are not in memory: those of
+    /// this process's lanes and those of a former layout, each once.
+    pub packed_runs: u64,
+    /// Those of [`packed_runs`](Self::packed_runs) without a filter in memory, for which there is no
+    /// room: each new key is asked for in each of them. More `packed_memory` makes that cheaper.
+    pub packed_runs_unfiltered: u64,
+    /// Bytes of `packed_memory` that are used now, by digests and filters. What must be in memory is
+    /// there also beyond the limit.
+    pub packed_bytes: u64,
+    /// `packed_memory`, in bytes.
+    pub packed_bytes_limit: u64,
+    /// Keys that were asked for in runs, in the database. One that is tried again counts again.
+    pub packed_asked: u64,
+    /// Those of [`packed_asked`](Self::packed_asked) that were in one. The others passed a filter for
+    /// nothing, or there was none.
+    pub packed_found: u64,
+    /// Rows of packed markers that were joined with others to a larger one.
+    pub packed_rows_joined: u64,
+    /// Rows of packed markers that were forgotten because they are out of date.
+    pub packed_rows_forgotten: u64,
+    /// Runs of packed markers that were written: because there was not memory enough, for a former
+    /// layout, or in the place of others that were merged.
+    pub packed_runs_written: u64,
 }
 
 impl Stats {
@@ -74,7 +107,9 @@ impl Stats {
         counter.fetch_add(count as u64, Relaxed);
     }
 
-    pub(crate) fn counts(&self) -> Counts {
+    /// What happened, and what packed markers have in memory.
+    pub(crate) fn counts(&self, memory: &Budget) -> Counts {
+        let now = memory.measure();
         Counts {
             delivered: self.delivered.load(Relaxed),
             processed: self.processed.load(Relaxed),
@@ -93,6 +128,17 @@ impl Stats {
             went_back: self.went_back.load(Relaxed),
             rewinds: self.rewinds.load(Relaxed),
             unmatched: self.unmatched.load(Relaxed),
+            packed_digests: now.digests,
+            packed_runs: now.runs.len() as u64,
+            packed_runs_unfiltered: now.runs.values().filter(|has_filter| !**has_filter).count()
+                as u64,
+            packed_bytes: memory.used() as u64,
+            packed_bytes_limit: memory.limit() as u64,
+            packed_asked: self.packed_asked.load(Relaxed),
+            packed_found: self.packed_found.load(Relaxed),
+            packed_rows_joined: self.packed_rows_joined.load(Relaxed),
+            packed_rows_forgotten: self.packed_rows_forgotten.load(Relaxed),
+            packed_runs_written: self.packed_runs_written.load(Relaxed),
         }
     }
 }

@@ -16,10 +16,14 @@ use tokio::task::JoinHandle;
 use crate::error::{Error, ErrorKind, Result};
 use crate::group::Group;
 use crate::lane::{Held, LaneId};
-use crate::packed::{Budget, Damaged, Digest, Filter, NewRun, Pack, PackRow, Repack, WindowId};
+use crate::packed::{
+    Budget, Damaged, Digest, Filter, Measure, Measured as _, NewRun, Pack, PackRow, Repack,
+    WindowId,
+};
 use crate::pipeline::merge::{Merging, sweep};
 use crate::pipeline::policy::Portions;
 use crate::pipeline::source::{Seat, Source};
+use crate::pipeline::stats::Stats;
 use crate::pipeline::take::survey;
 use crate::pipeline::widen::Widening;
 use crate::pipeline::windows::{Open, Windows, before, lock};
@@ -35,7 +39,7 @@ const PAGE: u32 = 1000;
 const CONTENTS: usize = 64;
 
 /// Every how many intervals it is looked at what there is of a former layout, besides when a run of it is
-/// gone. What others pack for all lanes is looked at each time.
+/// gone, and of partitions that are gone. What others pack for all lanes is looked at each time.
 const FORMER: u32 = 60;
 
 /// What tends to the windows of a lane, for as long as it is kept.
@@ -73,6 +77,7 @@ impl<S: Store> Tending<S> {
     }
 
     async fn run(self) {
+        let mut round = 0_u32;
         let mut ticks = tokio::time::interval(self.interval);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut failures = vec![0_u32; self.windows.iter().flat_map(Windows::all).count()];
@@ -115,6 +120,16 @@ impl<S: Store> Tending<S> {
                 // Whatever was read is read again.
                 lock(&open.rows).clear();
             }
+            if round.is_multiple_of(FORMER)
+                && let Err(error) = self.forget_gone().await
+            {
+                tracing::debug!(
+                    lane = %self.held.id,
+                    error = %error.report(),
+                    "packed markers of partitions that are gone could not be looked at; tried again"
+                );
+            }
+            round = round.wrapping_add(1);
         }
     }
 
@@ -165,7 +180,9 @@ impl<S: Store> Tending<S> {
         *lock(&open.rows) = rows;
         joined.and(forgotten).and(cooled)?;
         self.merge(open, merging).await?;
-        self.fill(open).await
+        self.fill(open).await?;
+        self.say(open);
+        Ok(())
     }
 
     /// Finds filters for runs that have none, if there is room meanwhile; and says so if there is not.
@@ -219,6 +236,27 @@ impl<S: Store> Tending<S> {
             open.swept.store(false, SeqCst);
         }
         ended.map(drop)
+    }
+
+    /// Says what there is now.
+    fn say(&self, open: &Open) {
+        if !tracing::enabled!(tracing::Level::DEBUG) {
+            return;
+        }
+        let (rows, mut now) = (lock(&open.rows).len(), Measure::default());
+        open.measure(&mut now);
+        tracing::debug!(
+            lane = %self.held.id,
+            scope = open.scope,
+            slice = open.slice.map(|slice| slice.index),
+            rows,
+            digests = now.digests,
+            runs = now.runs.len(),
+            runs_unfiltered = now.runs.values().filter(|has_filter| !**has_filter).count(),
+            bytes = open.window().bytes(),
+            bytes_of_all = self.budget.used(),
+            "packed markers were tended to"
+        );
     }
 
     /// Reads which rows there are since the last time.
@@ -292,6 +330,7 @@ impl<S: Store> Tending<S> {
                 return Err(changed(&self.held));
             }
             lock(&open.rows).retain(|row| !ids.contains(&row.id));
+            Stats::add(&open.stats.packed_rows_joined, ids.len());
             tracing::debug!(
                 lane = %self.held.id,
                 scope = open.scope,
@@ -384,6 +423,7 @@ impl<S: Store> Tending<S> {
         if !store.forget_packs(&self.held, open.scope, &ids, floor).await? {
             return Err(changed(&self.held));
         }
+        Stats::add(&open.stats.packed_rows_forgotten, ids.len());
         rows.retain(|row| !ids.contains(&row.id));
         let oldest = rows.iter().map(|row| row.first_at).min().unwrap_or(outside);
         let runs: BTreeSet<i64> = rows.iter().filter_map(|row| row.run).collect();
@@ -465,6 +505,7 @@ pub(crate) async fn cool<S: Store>(
             }
             continue;
         };
+        Stats::add(&open.stats.packed_runs_written, 1);
         for row in own.into_iter().take(cooled) {
             row.run = Some(written.run);
         }

@@ -18,6 +18,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::group::Group;
 use crate::lane::{Held, Slice};
 use crate::packed::{Asked, Budget, Digest, Pack, PackRow, Run, WindowId};
+use crate::pipeline::stats::Stats;
 use crate::pipeline::tend::{chunks, damaged, write_run};
 use crate::pipeline::windows::Open;
 use crate::store::Store;
@@ -134,6 +135,7 @@ impl<S: Store> Widening<'_, S> {
                 let ids: Vec<i64> = rows.iter().map(|row| row.id).collect();
                 let (store, held) = (&self.group.store, self.held);
                 if let Some(written) = write_run(store, held, &window, &ids).await? {
+                    Stats::add(&self.open.stats.packed_runs_written, 1);
                     tracing::info!(
                         lane = %held.id,
                         scope = self.open.scope,

@@ -19,14 +19,15 @@ use crate::key::Key;
 use crate::lane::{Held, LaneId, Slice};
 use crate::marker::MarkerMode;
 use crate::packed::{
-    Damaged, Digest, DigestKey, Filter, Foreign, Lack, Pack, PackRow, Run, RunFilter, Window,
-    WindowId,
+    Damaged, Digest, DigestKey, Filter, Foreign, Lack, Measure, Measured, Pack, PackRow, Run,
+    RunFilter, Window, WindowId, WindowRow,
 };
 use crate::pipeline::holding::Holding;
 use crate::pipeline::lane::{Lane, Tenure};
 use crate::pipeline::packing::Learnt;
 use crate::pipeline::policy::{LayoutChanged, Stale};
 use crate::pipeline::source::Seat;
+use crate::pipeline::stats::Stats;
 use crate::pipeline::stop::Stop;
 use crate::pipeline::tend::{cool, damaged};
 use crate::pipeline::widen::Widening;
@@ -75,6 +76,7 @@ pub(crate) struct Open {
     pub(crate) widens: bool,
     looked: Mutex<Option<Instant>>,
     seat: Arc<Seat>,
+    pub(crate) stats: Arc<Stats>,
     /// Whether the scope kept its markers in rows a while ago, which are asked, too.
     pub(crate) had_rows: HadRows,
     /// How long it keeps what it has.
@@ -208,6 +210,18 @@ impl Open {
     }
 }
 
+impl Measured for Open {
+    fn measure(&self, measure: &mut Measure) {
+        self.window().measure(measure);
+    }
+}
+
+impl fmt::Debug for Open {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Open").field(&self.scope).finish()
+    }
+}
+
 impl fmt::Debug for Windows {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let open = self.0.iter().flatten();
@@ -276,7 +290,10 @@ impl<S: Store> Lane<S> {
                 continue;
             }
             let loading = Loading { lane: self, holding, handler, id: window, partitions };
-            windows.push(Some(Arc::new(loading.load().await?)));
+            let open = Arc::new(loading.load().await?);
+            let measured: Arc<dyn Measured> = Arc::<Open>::clone(&open);
+            self.budget.ask(Arc::downgrade(&measured));
+            windows.push(Some(open));
         }
         self.seat.counts_on(counted.unwrap_or(0));
         Ok(Windows(windows))
@@ -326,10 +343,15 @@ impl<S: Store> Loading<'_, S> {
         if !widens && let Some(foreign) = store.foreign(&self.id, self.partitions).await?.first() {
             return Err(self.changed(foreign));
         }
+        if row.is_forgotten {
+            return Err(self.forgotten());
+        }
+        let key = store.digest_key().await?;
+        self.check_digest_key(&row, key).await?;
         let length = self.handler.policy.window.unwrap_or_default();
         let open = Open {
             window: Mutex::new(Window::new(&self.lane.budget, row.log, length.time)),
-            key: store.digest_key().await?,
+            key,
             scope: self.handler.scope,
             slice: self.id.slice,
             partitions: self.partitions,
@@ -339,6 +361,7 @@ impl<S: Store> Loading<'_, S> {
             widens,
             looked: Mutex::new(Some(Instant::now())),
             seat: Arc::clone(&self.lane.seat),
+            stats: Arc::clone(&self.lane.stats),
             had_rows: match row.switched {
                 Some(_) if self.handler.mode() != MarkerMode::Packed => HadRows::No,
                 // Twice, because those who still kept rows then may have done so for a while.
@@ -447,6 +470,52 @@ impl<S: Store> Loading<'_, S> {
         Pack::decode(row).map_err(|it| damaged(&self.holding.row.id, self.id.scope, &it))
     }
 
+    /// Checks that the lane's digests were made with the key that the database has now, and records
+    /// that if nobody has: with another one nothing would be found.
+    async fn check_digest_key(&self, row: &WindowRow, key: DigestKey) -> Result<()> {
+        let id = key.id();
+        let recorded = match row.digest_key {
+            Some(recorded) => recorded,
+            None => {
+                let held = Held { slice: None, ..self.holding.held() };
+                let noted = self.lane.group.store.note_digest_key(&held, id).await?;
+                noted.ok_or_else(|| {
+                    let message = format!("{}: another owner took the lane", held.id);
+                    Error::new(ErrorKind::Fenced, message)
+                })?
+            }
+        };
+        if recorded == id {
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorKind::Migration,
+            format!(
+                "{}, scope {}: its packed markers were made with another digest key than the one in \
+                 the table `store`, so that none of them would be found: the data was put into a \
+                 schema that was made anew. Put the row of the table `store` back, too, as it was \
+                 where the data is from (its `id` and its `digest_key`). If it is lost, and what is \
+                 packed may be processed again, delete the lane's rows of `packs` and set its \
+                 `digest_key_id` in `lanes` to null",
+                self.holding.row.id, self.id.scope
+            ),
+        ))
+    }
+
+    /// What a lane stops with that has a handler whose scope somebody has retired.
+    fn forgotten(&self) -> Error {
+        Error::new(
+            ErrorKind::Scope,
+            format!(
+                "{}: scope {} was retired (`.retire_scope(..)`), by another release as it seems, and \
+                 what it had packed is deleted: nothing is worked here without it. Stop what still has \
+                 its handler; to have the handler back, start it again without that word: it begins \
+                 with no memory of what it has processed",
+                self.holding.row.id, self.id.scope
+            ),
+        )
+    }
+
     /// What a lane stops with whose keys may have been seen elsewhere.
     fn changed(&self, was: &Foreign) -> Error {
         let Foreign { id, partitions, slices, count, .. } = was;
@@ -544,6 +613,7 @@ mod tests {
             widens: false,
             looked: Mutex::default(),
             seat: Arc::new(Seat::new(id, 1 << 20)),
+            stats: Arc::default(),
             had_rows: HadRows::No,
             length: policy::Window::DEFAULT,
             rows: Mutex::default(),

@@ -9,7 +9,7 @@ mod types;
 
 use std::error::Error as StdError;
 use std::future::Future;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
 use uuid::Uuid;
@@ -424,6 +424,19 @@ pub trait Store: Lends<Self::Connection> + Clone + Send + Sync + 'static {
         std::future::ready(Err(unpacked::<Self>()))
     }
 
+    /// Records with a held lane which key its digests are made with, if nothing is recorded yet; answers
+    /// what is recorded then, or `None` when the lane is not held any more. In a transaction of its own.
+    ///
+    /// # Errors
+    /// When the database fails.
+    fn note_digest_key(
+        &self,
+        _held: &Held,
+        _id: [u8; 8],
+    ) -> impl Future<Output = Result<Option<[u8; 8]>, Error>> + Send {
+        std::future::ready(Err(unpacked::<Self>()))
+    }
+
     /// The claim of a lane that knows by itself which keys are new: checks the lane's token without a
     /// lock, guards the transaction if a claim has not, and writes these rows of packed markers, none
     /// or several, of what is held or for every slice. Answers the transaction's time, or `None` when the lane has another token, and
@@ -710,11 +723,47 @@ pub trait Store: Lends<Self::Connection> + Clone + Send + Sync + 'static {
         std::future::ready(Err(unpacked::<Self>()))
     }
 
-    /// All rows of the scope that have this digest, in whichever lane; may also answer some that do
-    /// not have it. Reads the scope's rows from one end to the other.
+    /// Forgets rows of a lane whose partition its topic does not have any more, and runs of which no row
+    /// is left, in a transaction of its own; answers whether that was done: not when the held lane,
+    /// another one of the same group and topic, is no longer held, or one of the rows is not there.
     ///
     /// # Errors
     /// When the database fails.
+    fn forget_gone(
+        &self,
+        _held: &Held,
+        _lane: i64,
+        _scope: &str,
+        _rows: &[i64],
+    ) -> impl Future<Output = Result<bool, Error>> + Send {
+        std::future::ready(Err(unpacked::<Self>()))
+    }
+
+    /// Forgets what retired scopes of a group have packed: rows, runs and floors, in parts that are
+    /// committed one after the other, and of those that were retired so long ago; `None` goes on with
+    /// those of which it was begun, and begins with none. Answers the scopes that have nothing left now.
+    ///
+    /// Before anything is deleted it is recorded that the scope [is
+    /// forgotten](WindowRow::is_forgotten), and lanes that have something of it are moved by [`RELOAD`]:
+    /// who still has a window of it commits nothing more with that. Nothing is deleted of a scope that
+    /// was registered again.
+    ///
+    /// # Errors
+    /// When the database fails; what is committed by then stays forgotten.
+    fn forget_retired(
+        &self,
+        _group: &str,
+        _after: Option<Duration>,
+    ) -> impl Future<Output = Result<Vec<String>, Error>> + Send {
+        std::future::ready(Ok(Vec::new()))
+    }
+
+    /// All rows of the scope that have this digest, in whichever lane, each with what it has of it and
+    /// of no other one ([`only`](crate::packed::only)): a key that comes again and again is in many
+    /// large rows. Reads the scope's rows from one end to the other, and keeps one at a time.
+    ///
+    /// # Errors
+    /// When the database fails, or a row is damaged.
     fn find_packed(
         &self,
         _scope: &str,

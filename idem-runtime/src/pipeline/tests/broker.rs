@@ -175,6 +175,12 @@ impl Broker {
         }
     }
 
+    /// The same, with so many partitions.
+    pub(super) fn recreate_with(&self, partitions: usize) {
+        self.recreate();
+        self.state().logs.truncate(partitions);
+    }
+
     /// The broker tells the topic's id, or does not.
     pub(super) fn tells_identity(&self, tells: bool) {
         self.state().identity = if tells { identity("T1") } else { LogIdentity::default() };

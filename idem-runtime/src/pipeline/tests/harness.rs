@@ -352,7 +352,7 @@ impl World {
     }
 
     pub(super) fn counts(&self) -> Counts {
-        self.stats.counts()
+        self.stats.counts(&self.budget)
     }
 
     /// Puts one lane to work until it has done all there is, and ends it.
