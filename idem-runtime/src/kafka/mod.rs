@@ -12,6 +12,8 @@ mod flow;
 mod forward;
 mod keeper;
 mod lists;
+#[cfg(test)]
+mod mock;
 mod reader;
 mod settings;
 mod source;

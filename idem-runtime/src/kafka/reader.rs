@@ -381,3 +381,6 @@ fn event(message: &Fetch<'_>, topic: Arc<str>, blocks: &mut Blocks) -> Event {
     event.headers = message.headers();
     event
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,55 +1,25 @@
 //! On librdkafka's own mock of a cluster: what the end-to-end tests see on a genuine one is not repeated.
 
+use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
+use rdkafka::Offset;
 use rdkafka::config::ClientConfig;
-use rdkafka::consumer::Consumer as _;
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::mocking::MockCluster;
-use rdkafka::producer::{BaseProducer, BaseRecord, DefaultProducerContext, Producer as _};
-use rdkafka::{Offset, TopicPartitionList};
+use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer as _};
 use tokio::sync::watch;
 
 use super::*;
 use crate::kafka::context::Callbacks;
-use crate::kafka::keeper::{Keeping, Partition};
-use crate::lane::{LaneId, Position};
-use crate::pipeline::source::Seat;
+use crate::kafka::mock::{PATIENCE, Seats, assign, cluster, producer, send};
 
-const PATIENCE: Duration = Duration::from_secs(20);
 const WAIT: Duration = Duration::from_millis(20);
-
-/// Keeps nothing.
-struct Nobody(Arc<str>);
-
-impl Keeping for Nobody {
-    fn group(&self) -> &Arc<str> {
-        &self.0
-    }
-    fn assign(&self, _: &[Partition]) {}
-    fn revoke(&self, _: Option<&[Partition]>) -> Vec<(LaneId, Position)> {
-        Vec::new()
-    }
-    fn close(&self) {}
-    fn seats(&self) -> Vec<Arc<Seat>> {
-        Vec::new()
-    }
-    fn seat(&self, _: &str, _: i32) -> Option<Arc<Seat>> {
-        None
-    }
-}
-
-fn cluster() -> MockCluster<'static, DefaultProducerContext> {
-    let cluster = MockCluster::new(1).unwrap();
-    cluster.create_topic("t", 2, 1).unwrap();
-    cluster
-}
 
 fn consumer(cluster: &MockCluster<'_, DefaultProducerContext>) -> Consumer {
     let callbacks = Callbacks {
-        keeper: Arc::new(Nobody("g".into())),
+        keeper: Seats::new(&[]),
         mark: "".into(),
         control: Mutex::new(()),
         no_topic_ids: Mutex::default(),
@@ -66,27 +36,6 @@ fn consumer(cluster: &MockCluster<'_, DefaultProducerContext>) -> Consumer {
         .create_with_context(callbacks)
         .unwrap();
     Consumer::new(client).unwrap()
-}
-
-fn producer(cluster: &MockCluster<'_, DefaultProducerContext>) -> BaseProducer {
-    let servers = cluster.bootstrap_servers();
-    ClientConfig::new().set("bootstrap.servers", servers).create().unwrap()
-}
-
-fn send(producer: &BaseProducer, partition: i32, payloads: impl IntoIterator<Item = String>) {
-    for payload in payloads {
-        let record = BaseRecord::<(), _>::to("t").partition(partition).payload(&payload);
-        producer.send(record).map_err(|(error, _)| error).unwrap();
-    }
-    producer.flush(PATIENCE).unwrap();
-}
-
-fn assign(consumer: &Consumer, partitions: &[i32], at: Offset) {
-    let mut list = TopicPartitionList::new();
-    for partition in partitions {
-        list.add_partition_offset("t", *partition, at).unwrap();
-    }
-    consumer.assign(&list).unwrap();
 }
 
 /// Takes messages until there are so many, in portions; also serves the client's own queue, out of which
@@ -117,7 +66,7 @@ fn messages_of_all_partitions_come_in_their_order_and_in_portions() {
         send(&producer, partition, (0..300).map(|n| format!("{partition}-{n}")));
     }
     let consumer = consumer(&cluster);
-    assign(&consumer, &[0, 1], Offset::Beginning);
+    assign(&consumer, &[(0, Offset::Beginning), (1, Offset::Beginning)]);
     consumer.gather("t", 0);
     consumer.gather("t", 1);
     let read = read(&consumer, 600, 7);
@@ -149,7 +98,7 @@ fn a_message_is_read_whole() {
     producer.flush(PATIENCE).unwrap();
 
     let consumer = consumer(&cluster);
-    assign(&consumer, &[0], Offset::Beginning);
+    assign(&consumer, &[(0, Offset::Beginning)]);
     consumer.gather("t", 0);
     let deadline = Instant::now() + PATIENCE;
     let mut fetched = Vec::new();
@@ -177,13 +126,13 @@ fn a_partition_that_was_assigned_again_is_read_on_once_it_is_led_here_again() {
     let producer = producer(&cluster);
     send(&producer, 0, (0..50).map(|n| n.to_string()));
     let consumer = consumer(&cluster);
-    assign(&consumer, &[0], Offset::Beginning);
+    assign(&consumer, &[(0, Offset::Beginning)]);
     consumer.gather("t", 0);
     assert_eq!(read(&consumer, 50, 100).len(), 50);
 
     send(&producer, 0, (50..100).map(|n| n.to_string()));
     consumer.unassign().unwrap();
-    assign(&consumer, &[0], Offset::Offset(30));
+    assign(&consumer, &[(0, Offset::Offset(30))]);
     let deadline = Instant::now() + PATIENCE;
     let mut offsets = Vec::new();
     while offsets.len() < 70 {
@@ -203,7 +152,7 @@ fn a_consumer_that_has_messages_left_can_be_dropped() {
     let producer = producer(&cluster);
     send(&producer, 0, (0..500).map(|n| n.to_string()));
     let consumer = consumer(&cluster);
-    assign(&consumer, &[0], Offset::Beginning);
+    assign(&consumer, &[(0, Offset::Beginning)]);
     consumer.gather("t", 0);
     assert_eq!(read(&consumer, 1, 1).len(), 1);
     let (done, dropped) = std::sync::mpsc::channel();
