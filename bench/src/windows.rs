@@ -10,8 +10,9 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
-use idem::{BoxError, Key, Store as _};
+use idem::{BoxError, Key};
 use idem_runtime::packed::{Digest, DigestKey, Pack};
+use idem_runtime::store::PackedMarkers as _;
 use rdkafka::producer::Producer as _;
 use serde::{Deserialize, Serialize};
 use tokio::process::Command;

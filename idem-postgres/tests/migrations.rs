@@ -6,6 +6,7 @@ mod common;
 
 use common::{Fixture, batch, key, on_schema, take, url};
 use idem_postgres::Postgres;
+use idem_runtime::store::PackedMarkers as _;
 use idem_runtime::{ErrorKind, Outcome, Store};
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
 

@@ -12,6 +12,7 @@ use idem_runtime::lane::{Held, LaneId, LogIdentity, Position, Slice};
 use idem_runtime::packed::{
     Digest, Merged, NewPack, NewRun, Pack, PackRow, Repack, RunPart, WindowId,
 };
+use idem_runtime::store::PackedMarkers as _;
 use idem_runtime::store::{Claimed, Instance, Opening, RELOAD, Sealed, Terms, Writer};
 use idem_runtime::{ErrorKind, IsolationLevel, MarkerMode, Registration, Result, Store};
 use sqlx::{AssertSqlSafe, Executor as _};

@@ -64,6 +64,7 @@ mod tests {
     use crate::marker::MarkerMode;
     use crate::memory::{Memory, Point};
     use crate::packed::{NewPack, Pack};
+    use crate::store::PackedMarkers as _;
     use crate::store::{Opening, Seal, Terms, Writer};
     use uuid::Uuid;
 

@@ -51,7 +51,7 @@ mod packed {
     use idem_runtime::lane::{Held, LaneId, LogIdentity, Owner, Position};
     use idem_runtime::memory::{Memory, Point};
     use idem_runtime::packed::{DigestKey, NewPack, Pack, WindowId};
-    use idem_runtime::store::{Instance, Opening, Seal, Sealed, Terms, Writer};
+    use idem_runtime::store::{Instance, Opening, PackedMarkers as _, Seal, Sealed, Terms, Writer};
     use idem_runtime::{ErrorKind, Key, MarkerMode, Registration, Store as _};
 
     const GROUP: &str = "fleet.a";

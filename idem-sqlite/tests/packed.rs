@@ -7,6 +7,7 @@ use std::time::Duration;
 use common::{Fixture, lane, owner};
 use idem_runtime::lane::{LogIdentity, Position};
 use idem_runtime::packed::{Digest, NewPack, NewRun, Pack, WindowId};
+use idem_runtime::store::PackedMarkers as _;
 use idem_runtime::store::{Instance, Opening, Seal, Sealed, Terms, Writer};
 use idem_runtime::{MarkerMode, Registration, Store as _};
 use sqlx::Executor as _;

@@ -6,6 +6,7 @@ mod common;
 
 use common::{Fixture, lane, owner};
 use idem_runtime::lane::{AttemptRow, Position};
+use idem_runtime::store::PackedMarkers as _;
 use idem_runtime::{ErrorKind, Key, MarkerState, Store};
 use idem_sqlite::Sqlite;
 use sqlx::{AssertSqlSafe, Executor as _};

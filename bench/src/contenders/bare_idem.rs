@@ -10,6 +10,7 @@ use idem::{Key, Store};
 use idem_runtime::Lends;
 use idem_runtime::lane::{Held, LaneId, LogIdentity, Owner, Position};
 use idem_runtime::packed::{Digest, DigestKey, NewPack, Pack};
+use idem_runtime::store::PackedMarkers as _;
 use idem_runtime::store::{Claim, Claimed, Opening, Seal, Sealed, Terms, Writer};
 use uuid::Uuid;
 

@@ -12,6 +12,7 @@ use crate::error::{Error, ErrorKind};
 use crate::key::Key;
 use crate::lane::Held;
 use crate::marker::{MarkerMode, MarkerState};
+use crate::store::PackedMarkers as _;
 use crate::store::RELOAD;
 use crate::store::{Claim, Store as _, Writer};
 

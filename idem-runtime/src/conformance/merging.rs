@@ -7,6 +7,7 @@ use super::support::*;
 use crate::error::{ErrorKind, Result};
 use crate::lane::Held;
 use crate::packed::{BLOCK, Digest, Merged, NewRun, Run, RunPart, WindowId};
+use crate::store::PackedMarkers as _;
 use crate::store::{Sealed, Store as _, Writer};
 
 fn bytes(digests: &[Digest]) -> Vec<u8> {
@@ -135,9 +136,9 @@ pub async fn a_merged_run_answers_as_the_others_did<H: Harness>(harness: &H) {
         assert!(is_gone(harness, &held, gone).await, "who asks it is told to look again");
     }
     let store = harness.store();
-    let merged = Run { id: new, count, filter: b"merged".to_vec() };
-    assert_eq!(store.runs_of(&[new, one, two]).await.unwrap(), [merged.clone()]);
-    assert_eq!(store.runs(&window(&held), &[other], 10).await.unwrap(), [merged]);
+    let merged = [Run { id: new, count, filter: b"merged".to_vec() }];
+    assert_eq!(store.runs_of(&[new, one, two]).await.unwrap(), merged);
+    assert_eq!(store.runs(&window(&held), &[other], 10).await.unwrap(), merged);
     assert_eq!(store.runs(&window(&held), &[], 1).await.unwrap().len(), 1);
     let heads = store.pack_heads(&window(&held), 0, 10).await.unwrap();
     let of_rows: Vec<_> = heads.iter().map(|row| row.run).collect();

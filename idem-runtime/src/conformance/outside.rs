@@ -8,6 +8,7 @@ use super::support::*;
 use crate::lane::{Held, Position};
 use crate::marker::{MarkerMode, MarkerState};
 use crate::packed::{NewPack, PackRow};
+use crate::store::PackedMarkers as _;
 use crate::store::{Claim, Opening, Store as _, Writer};
 
 /// Takes two lanes of a topic that has these.

@@ -7,6 +7,7 @@ use crate::lane::Held;
 use crate::marker::MarkerMode;
 use crate::packed::{Digest, NewPack, NewRun, Pack, PackRow, Repack, WindowId};
 use crate::scope::Registration;
+use crate::store::PackedMarkers as _;
 use crate::store::{Sealed, Store as _, Writer};
 
 /// How many partitions the topic has, unless a case says otherwise.

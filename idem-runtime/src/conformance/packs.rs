@@ -9,6 +9,7 @@ use super::{Harness, Misbehaviour};
 use crate::error::ErrorKind;
 use crate::lane::{Held, Position};
 use crate::marker::{MarkerMode, MarkerState};
+use crate::store::PackedMarkers as _;
 use crate::store::{Claim, Claimed, Reposition, Sealed, Store as _, Writer};
 
 pub async fn a_pack_is_kept_with_its_batch_and_gone_with_its_rollback<H: Harness>(harness: &H) {

@@ -7,6 +7,7 @@ use super::support::*;
 use crate::error::ErrorKind;
 use crate::lane::Held;
 use crate::packed::{BLOCK, Digest, NewRun, Run};
+use crate::store::PackedMarkers as _;
 use crate::store::{Store as _, Writer};
 
 /// A row with one digest of each, and its number.

@@ -11,6 +11,7 @@ use crate::lane::{Held, LaneId, Position};
 use crate::marker::MarkerMode;
 use crate::packed::{NewPack, WindowId};
 use crate::scope::Registration;
+use crate::store::PackedMarkers as _;
 use crate::store::{Opening, RELOAD, Store as _, Writer};
 
 /// A scope of the same group that stays.

@@ -5,30 +5,27 @@
 //! the truth about what happened. The conformance suite (module `conformance`, feature
 //! `testing`) holds a store to this contract.
 
+mod packed;
 mod types;
 
 use std::error::Error as StdError;
 use std::future::Future;
-use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
 use uuid::Uuid;
 
+pub use self::packed::{PackedMarkers, RELOAD};
 pub use self::types::{
     Claim, Claimed, Edit, Fault, GivenUp, Instance, Opening, Reposition, Seal, Sealed, Settlement,
     Terms, Writer,
 };
 use crate::dead_letter::{DeadLetter, LetterFilter, LetterNote, NewLetter};
-use crate::error::{Error, ErrorKind};
+use crate::error::Error;
 use crate::failure::Failure;
 use crate::key::{IntoKey, Key};
 use crate::lane::{AttemptRow, Held, LaneId, LaneRow, Observed, Owner};
 use crate::marker::{Marker, MarkerState};
 use crate::outcome::Outcome;
-use crate::packed::{
-    Digest, DigestKey, Foreign, Merged, NewPack, NewRun, PackRow, Repack, Run, RunBlock, RunPart,
-    WindowId, WindowRow,
-};
 use crate::scope::Registration;
 
 /// A database that keeps markers beside effects.
@@ -39,7 +36,7 @@ use crate::scope::Registration;
     note = "the stores are `idem::postgres::Postgres` (feature `postgres`) and \
             `idem::sqlite::Sqlite` (feature `sqlite`)"
 )]
-pub trait Store: Lends<Self::Connection> + Clone + Send + Sync + 'static {
+pub trait Store: Lends<Self::Connection> + PackedMarkers + Clone + Send + Sync + 'static {
     /// An open transaction. Dropping it undoes it: the connection is closed, because a statement
     /// may still be running on it.
     type Tx: Send;
@@ -416,386 +413,6 @@ pub trait Store: Lends<Self::Connection> + Clone + Send + Sync + 'static {
     /// When the database fails.
     fn forwarded(&self, letters: &[i64]) -> impl Future<Output = Result<(), Error>> + Send;
 
-    /// What the digests of packed markers are made with: the same for as long as the data is.
-    ///
-    /// # Errors
-    /// When the database fails, or the store keeps no packed markers.
-    fn digest_key(&self) -> impl Future<Output = Result<DigestKey, Error>> + Send {
-        std::future::ready(Err(unpacked::<Self>()))
-    }
-
-    /// Records with a held lane which key its digests are made with, if nothing is recorded yet; answers
-    /// what is recorded then, or `None` when the lane is not held any more. In a transaction of its own.
-    ///
-    /// # Errors
-    /// When the database fails.
-    fn note_digest_key(
-        &self,
-        _held: &Held,
-        _id: [u8; 8],
-    ) -> impl Future<Output = Result<Option<[u8; 8]>, Error>> + Send {
-        std::future::ready(Err(unpacked::<Self>()))
-    }
-
-    /// The claim of a lane that knows by itself which keys are new: checks the lane's token without a
-    /// lock, guards the transaction if a claim has not, and writes these rows of packed markers, none
-    /// or several, of what is held or for every slice. Answers the transaction's time, or `None` when the lane has another token, and
-    /// nothing was written.
-    ///
-    /// # Errors
-    /// As [`claim`](Self::claim).
-    fn pack(
-        &self,
-        _tx: &mut Self::Tx,
-        _held: &Held,
-        _packs: &[NewPack<'_>],
-    ) -> impl Future<Output = Result<Option<SystemTime>, Error>> + Send {
-        std::future::ready(Err(unpacked::<Self>()))
-    }
-
-    /// What is known of a window as a whole.
-    ///
-    /// # Errors
-    /// When the database fails.
-    fn window(
-        &self,
-        _window: &WindowId<'_>,
-    ) -> impl Future<Output = Result<WindowRow, Error>> + Send {
-        std::future::ready(Err(unpacked::<Self>()))
-    }
-
-    /// The rows of a window that are in no run, in the order of their numbers from after this one:
-    /// those of its slice, and those for every slice. None for a store without packed markers.
-    ///
-    /// # Errors
-    /// When the database fails.
-    fn packs(
-        &self,
-        _window: &WindowId<'_>,
-        _after: i64,
-        _limit: u32,
-    ) -> impl Future<Output = Result<Vec<PackRow>, Error>> + Send {
-        std::future::ready(Ok(Vec::new()))
-    }
-
-    /// All rows of a window, in runs or not, in the order of their numbers from after this one,
-    /// without their contents (`data` is empty).
-    ///
-    /// # Errors
-    /// When the database fails.
-    fn pack_heads(
-        &self,
-        _window: &WindowId<'_>,
-        _after: i64,
-        _limit: u32,
-    ) -> impl Future<Output = Result<Vec<PackRow>, Error>> + Send {
-        std::future::ready(Ok(Vec::new()))
-    }
-
-    /// The rows with these numbers, of the window's lane and scope, as far as they are there.
-    ///
-    /// # Errors
-    /// When the database fails.
-    fn packs_of(
-        &self,
-        _window: &WindowId<'_>,
-        _rows: &[i64],
-    ) -> impl Future<Output = Result<Vec<PackRow>, Error>> + Send {
-        std::future::ready(Ok(Vec::new()))
-    }
-
-    /// The runs of a window but for those with these numbers, in the order of their numbers, and so many
-    /// at most.
-    ///
-    /// # Errors
-    /// When the database fails.
-    fn runs(
-        &self,
-        _window: &WindowId<'_>,
-        _but: &[i64],
-        _limit: u32,
-    ) -> impl Future<Output = Result<Vec<Run>, Error>> + Send {
-        std::future::ready(Ok(Vec::new()))
-    }
-
-    /// The runs with these numbers, of whichever window, as far as they are there.
-    ///
-    /// # Errors
-    /// When the database fails.
-    fn runs_of(&self, _runs: &[i64]) -> impl Future<Output = Result<Vec<Run>, Error>> + Send {
-        std::future::ready(Ok(Vec::new()))
-    }
-
-    /// For each of these whether the digest is in its run, in order; within a lane's transaction.
-    ///
-    /// # Errors
-    /// [`Transient`](crate::ErrorKind::Transient) when one of the runs is not there, or the transaction
-    /// does not see it: one that sees less of others may have begun before it was written. Otherwise
-    /// when the database fails.
-    fn in_runs(
-        &self,
-        _tx: &mut Self::Tx,
-        _asked: &[(i64, Digest)],
-    ) -> impl Future<Output = Result<Vec<bool>, Error>> + Send {
-        std::future::ready(Err(unpacked::<Self>()))
-    }
-
-    /// What was packed in this scope when its topic had another number of partitions than this, in all
-    /// lanes of the window's group and topic, or the window's lane another number of slices. Of rows for
-    /// every slice, which count as of none, the partitions alone matter.
-    ///
-    /// # Errors
-    /// When the database fails.
-    fn foreign(
-        &self,
-        _window: &WindowId<'_>,
-        _partitions: i32,
-    ) -> impl Future<Output = Result<Vec<Foreign>, Error>> + Send {
-        std::future::ready(Ok(Vec::new()))
-    }
-
-    /// The rows of that, in runs or not, in the order of their numbers from after this one, without
-    /// their contents (`data` is empty); but for those for every slice
-    /// ([`packs_elsewhere`](Self::packs_elsewhere)).
-    ///
-    /// # Errors
-    /// When the database fails.
-    fn foreign_heads(
-        &self,
-        _window: &WindowId<'_>,
-        _partitions: i32,
-        _after: i64,
-        _limit: u32,
-    ) -> impl Future<Output = Result<Vec<PackRow>, Error>> + Send {
-        std::future::ready(Ok(Vec::new()))
-    }
-
-    /// The rows for every slice of the other lanes of the window's group and topic, with their
-    /// contents, in the order of their numbers from after this one: what is in them may have been
-    /// delivered under another layout, whatever they say.
-    ///
-    /// # Errors
-    /// When the database fails.
-    fn packs_elsewhere(
-        &self,
-        _window: &WindowId<'_>,
-        _after: i64,
-        _limit: u32,
-    ) -> impl Future<Output = Result<Vec<PackRow>, Error>> + Send {
-        std::future::ready(Ok(Vec::new()))
-    }
-
-    /// The keys of this lane's events in the scope that were given up on and are not replayed: dead,
-    /// parked or begun, each a marker of its own.
-    ///
-    /// # Errors
-    /// When the database fails.
-    fn given_up_keys(
-        &self,
-        _lane: i64,
-        _scope: &str,
-    ) -> impl Future<Output = Result<Vec<Key>, Error>> + Send {
-        std::future::ready(Ok(Vec::new()))
-    }
-
-    /// The same of the other lanes of this one's group and topic.
-    ///
-    /// # Errors
-    /// When the database fails.
-    fn given_up_elsewhere(
-        &self,
-        _lane: i64,
-        _scope: &str,
-    ) -> impl Future<Output = Result<Vec<Key>, Error>> + Send {
-        std::future::ready(Ok(Vec::new()))
-    }
-
-    /// Puts one row in the place of others of a held lane, in a transaction of its own that waits for
-    /// whoever takes the lane, and for none of its batches; answers whether that was done: not when the
-    /// lane is no longer held, or one of the rows is not there any more, or is in a run.
-    ///
-    /// # Errors
-    /// When the database fails.
-    fn repack(
-        &self,
-        _held: &Held,
-        _remove: &[i64],
-        _insert: &Repack<'_>,
-    ) -> impl Future<Output = Result<bool, Error>> + Send {
-        std::future::ready(Err(unpacked::<Self>()))
-    }
-
-    /// Writes a run with the digests of these rows, which are in it from then on, in a transaction of
-    /// its own; answers whether that was done, as [`repack`](Self::repack) does. The rows are of the
-    /// run's window alone: one that is for every slice is in no run, where other slices would not find
-    /// it.
-    ///
-    /// The window may be of another lane than the held one, whoever has that: for rows of a former
-    /// layout. The owner of that lane is not disturbed, but for a moment if it is being taken.
-    ///
-    /// # Errors
-    /// When the database fails.
-    fn add_run(
-        &self,
-        _held: &Held,
-        _rows: &[i64],
-        _run: &NewRun<'_>,
-    ) -> impl Future<Output = Result<bool, Error>> + Send {
-        std::future::ready(Err(unpacked::<Self>()))
-    }
-
-    /// The blocks of a run that begin after this digest, in their order; with `None` from the first one
-    /// on. One from which everything was forgotten is empty.
-    ///
-    /// # Errors
-    /// When the database fails.
-    fn run_blocks(
-        &self,
-        _run: i64,
-        _after: Option<Digest>,
-        _limit: u32,
-    ) -> impl Future<Output = Result<Vec<RunBlock>, Error>> + Send {
-        std::future::ready(Ok(Vec::new()))
-    }
-
-    /// Writes a part of a run that is to take the place of others, in a transaction of its own that waits
-    /// for whoever takes the lane, and for none of its batches; answers whether that was done: not when
-    /// the lane is no longer held, or the run has not as many digests as were written before.
-    ///
-    /// Until [`merge_runs`](Self::merge_runs) the run is unfinished and there for nobody: it is not
-    /// listed, whoever asks it is told that it is not there, and no key is forgotten in it.
-    ///
-    /// # Errors
-    /// When the database fails, or another run has the number.
-    fn extend_run(
-        &self,
-        _held: &Held,
-        _part: &RunPart<'_>,
-    ) -> impl Future<Output = Result<bool, Error>> + Send {
-        std::future::ready(Err(unpacked::<Self>()))
-    }
-
-    /// Puts a run that was written in parts in the place of others: the rows that are in those are in
-    /// this one from then on. They are unfinished then, and so as good as gone. In a transaction of its
-    /// own, as [`extend_run`](Self::extend_run); answers whether that was done: not when the lane is no
-    /// longer held, one of the others is not there any more or has another number of digests than when it
-    /// was read, because one was forgotten, or what was written is not all there.
-    ///
-    /// # Errors
-    /// When the database fails.
-    fn merge_runs(
-        &self,
-        _held: &Held,
-        _merged: &Merged<'_>,
-    ) -> impl Future<Output = Result<bool, Error>> + Send {
-        std::future::ready(Err(unpacked::<Self>()))
-    }
-
-    /// Deletes some of the unfinished runs of a lane's scope, of whichever slice, or about so many blocks
-    /// of them, if the lane is held; answers whether there was something to delete. Only the lane's owner
-    /// writes such runs, and calls this when it does not.
-    ///
-    /// # Errors
-    /// When the database fails.
-    fn sweep_runs(
-        &self,
-        _held: &Held,
-        _scope: &str,
-        _blocks: u32,
-    ) -> impl Future<Output = Result<bool, Error>> + Send {
-        std::future::ready(Ok(false))
-    }
-
-    /// Forgets these rows of a window, and runs of which no row is left, and raises the window's floor
-    /// (a floor below the one there is stays), in a transaction of its own. The floor is of the latest
-    /// log that the rows are of; without rows, of the lane's. Rows may be in runs. Otherwise as
-    /// [`repack`](Self::repack).
-    ///
-    /// # Errors
-    /// When the database fails.
-    fn forget_packs(
-        &self,
-        _held: &Held,
-        _scope: &str,
-        _rows: &[i64],
-        _floor: Option<i64>,
-    ) -> impl Future<Output = Result<bool, Error>> + Send {
-        std::future::ready(Err(unpacked::<Self>()))
-    }
-
-    /// Forgets rows of a lane whose partition its topic does not have any more, and runs of which no row
-    /// is left, in a transaction of its own; answers whether that was done: not when the held lane,
-    /// another one of the same group and topic, is no longer held, or one of the rows is not there.
-    ///
-    /// # Errors
-    /// When the database fails.
-    fn forget_gone(
-        &self,
-        _held: &Held,
-        _lane: i64,
-        _scope: &str,
-        _rows: &[i64],
-    ) -> impl Future<Output = Result<bool, Error>> + Send {
-        std::future::ready(Err(unpacked::<Self>()))
-    }
-
-    /// Forgets what retired scopes of a group have packed: rows, runs and floors, in parts that are
-    /// committed one after the other, and of those that were retired so long ago; `None` goes on with
-    /// those of which it was begun, and begins with none. Answers the scopes that have nothing left now.
-    ///
-    /// Before anything is deleted it is recorded that the scope [is
-    /// forgotten](WindowRow::is_forgotten), and lanes that have something of it are moved by [`RELOAD`]:
-    /// who still has a window of it commits nothing more with that. Nothing is deleted of a scope that
-    /// was registered again.
-    ///
-    /// # Errors
-    /// When the database fails; what is committed by then stays forgotten.
-    fn forget_retired(
-        &self,
-        _group: &str,
-        _after: Option<Duration>,
-    ) -> impl Future<Output = Result<Vec<String>, Error>> + Send {
-        std::future::ready(Ok(Vec::new()))
-    }
-
-    /// All rows of the scope that have this digest, in whichever lane, each with what it has of it and
-    /// of no other one ([`only`](crate::packed::only)): a key that comes again and again is in many
-    /// large rows. Reads the scope's rows from one end to the other, and keeps one at a time.
-    ///
-    /// # Errors
-    /// When the database fails, or a row is damaged.
-    fn find_packed(
-        &self,
-        _scope: &str,
-        _digest: Digest,
-    ) -> impl Future<Output = Result<Vec<(LaneId, PackRow)>, Error>> + Send {
-        std::future::ready(Ok(Vec::new()))
-    }
-
-    /// Within a transaction without Kafka: takes the key of a lane's event for it. Whoever owns the
-    /// lane commits nothing from here on before it has loaded its window again ([`RELOAD`]). Answers
-    /// whether the digest was new in the lane; then a row for every slice with it is written, of this
-    /// offset, and of as many partitions as the lane's newest row is, or the given one, should it have
-    /// none.
-    ///
-    /// Where something was packed in the scope under another layout than with a lane for each partition,
-    /// all of that is of all lanes of the topic: one of them may have the key, or may be asked for it.
-    ///
-    /// It locks the lanes' rows: letters and markers are locked before them.
-    ///
-    /// # Errors
-    /// When the database fails.
-    fn pack_direct(
-        &self,
-        _tx: &mut Self::Tx,
-        _lane: i64,
-        _offset: i64,
-        _pack: &NewPack<'_>,
-        _digest: Digest,
-    ) -> impl Future<Output = Result<bool, Error>> + Send {
-        std::future::ready(Err(unpacked::<Self>()))
-    }
-
     /// Forgets a key: its marker in whatever form, so that its event is new when it is delivered
     /// again. A lane whose window has it loads its window again before it commits anything
     /// ([`RELOAD`]), and so do all lanes of the topic that may have it in mind or have asked for it,
@@ -811,7 +428,7 @@ pub trait Store: Lends<Self::Connection> + Clone + Send + Sync + 'static {
         _scope: &str,
         _key: &Key,
     ) -> impl Future<Output = Result<bool, Error>> + Send {
-        std::future::ready(Err(unpacked::<Self>()))
+        std::future::ready(Err(packed::unpacked()))
     }
 
     /// The marker of a key in whatever form it is kept. Of a packed one there is its origin, and when
@@ -902,17 +519,4 @@ pub trait Lends<C: ?Sized>: Sized {
     fn lend(tx: &mut <Self as Store>::Tx) -> &mut C
     where
         Self: Store;
-}
-
-/// How far the revisions of a lane, and of each of its slices, are moved by whoever changes its packed
-/// markers from outside: so far that its owner always finds them ahead. One more would be taken for a
-/// commit of its own whose answer was lost; and a few more for what it knows, should the database have
-/// lost its last transactions.
-pub const RELOAD: i64 = 1 << 32;
-
-fn unpacked<S: Store>() -> Error {
-    Error::new(
-        ErrorKind::Config,
-        format!("the store `{}` keeps no packed markers: use `markers = \"rows\"`", S::NAME),
-    )
 }

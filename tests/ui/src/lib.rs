@@ -4,8 +4,8 @@ use std::error::Error as StdError;
 
 use idem_runtime::lane::{AttemptRow, Held, LaneId, LaneRow, Observed, Owner};
 use idem_runtime::store::{
-    Claim, Claimed, Fault, GivenUp, Instance, Lends, Opening, Reposition, Seal, Sealed, Settlement,
-    Terms, Writer,
+    Claim, Claimed, Fault, GivenUp, Instance, Lends, Opening, PackedMarkers, Reposition, Seal,
+    Sealed, Settlement, Terms, Writer,
 };
 use idem_runtime::{
     DeadLetter, Error, Key, LetterFilter, LetterNote, Marker, NewLetter, Registration, Store,
@@ -38,6 +38,9 @@ macro_rules! stub {
                 tx
             }
         }
+
+        #[diagnostic::do_not_recommend]
+        impl PackedMarkers for $store {}
 
         // Not in the compiler's lists of stores.
         #[diagnostic::do_not_recommend]

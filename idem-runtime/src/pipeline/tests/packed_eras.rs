@@ -5,10 +5,10 @@ use std::time::{Duration, SystemTime};
 
 use super::harness::{Running, World, until};
 use super::packed::PACKED;
-use crate::Store as _;
 use crate::packed::{Budget, WindowId};
 use crate::pipeline::policy::{Portions, Stale};
 use crate::policy::Window;
+use crate::store::PackedMarkers as _;
 
 const ERA: Duration = Duration::from_secs(10);
 const WINDOW: Duration = Duration::from_secs(512 * 10);

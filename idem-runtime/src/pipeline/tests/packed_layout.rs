@@ -13,6 +13,7 @@ use crate::memory::Memory;
 use crate::packed::WindowId;
 use crate::pipeline::policy::{LayoutChanged, Stale};
 use crate::policy::{Markers, Policy, Retry, Window};
+use crate::store::PackedMarkers as _;
 use crate::store::{Claim, Writer};
 
 pub(super) fn bill(policy: Policy) -> Vec<Registered<Memory>> {

@@ -16,6 +16,7 @@ use crate::memory::Point;
 use crate::packed::{Budget, Merged, NewRun, RunPart, WindowId};
 use crate::pipeline::policy::{LayoutChanged, Portions};
 use crate::policy::{Policy, Window};
+use crate::store::PackedMarkers as _;
 
 /// There is no memory for windows: what was committed is put into runs of a few digests, of which three
 /// are merged.

@@ -9,7 +9,6 @@ use super::harness::{World, ids, quiet, until};
 use super::packed::PACKED;
 use super::packed_layout::bill;
 use super::slices::SLICES;
-use crate::Store as _;
 use crate::dead_letter::{LetterFilter, LetterState};
 use crate::error::ErrorKind;
 use crate::memory::Point;
@@ -17,6 +16,7 @@ use crate::packed::WindowId;
 use crate::pipeline::policy::LayoutChanged;
 use crate::policy::{OnFailure, Policy, Retry, Window};
 use crate::replay::ReplayReport;
+use crate::store::PackedMarkers as _;
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 const NEVER: Duration = Duration::from_secs(1 << 30);

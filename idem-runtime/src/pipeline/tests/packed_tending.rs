@@ -18,6 +18,7 @@ use crate::memory::{Pause, Point};
 use crate::packed::WindowId;
 use crate::pipeline::policy::{LayoutChanged, Stale};
 use crate::policy::{OnFailure, Policy, Retry, Window};
+use crate::store::PackedMarkers as _;
 
 /// With a window of so many events.
 fn keeping(events: u64) -> Policy {

@@ -16,6 +16,7 @@ use crate::packed::{NewPack, Pack};
 use crate::pipeline::policy::{LayoutChanged, LogChanged};
 use crate::policy::{Markers, Policy};
 use crate::scope::Registration;
+use crate::store::PackedMarkers as _;
 use crate::store::{Terms, Writer};
 
 const WEEK: Duration = Duration::from_secs(7 * 24 * 60 * 60);
