@@ -366,3 +366,23 @@ fn what_is_outside_of_the_database_has_an_end_that_a_probe_knows() {
         },
     );
 }
+
+#[test]
+fn a_cloud_event_has_its_type_in_itself_and_says_its_data() {
+    snapshot(
+        "a_cloud_event_has_its_type_in_itself_and_says_its_data",
+        quote!(
+            key = (header("ce_type"), content_hash),
+            store = "postgres",
+            topic = "orders",
+            types = "order.*",
+            format = "cloudevents",
+            missing_key = "stop"
+        ),
+        quote! {
+            async fn bill(event: CloudEvent<OrderPlaced>) -> Result<(), Error> {
+                insert(event).await
+            }
+        },
+    );
+}

@@ -83,7 +83,7 @@ pub use handler::{
 };
 #[cfg(feature = "kafka")]
 pub use kafka::Kafka;
-pub use key::{Content, IntoKey, Key, KeyError, KeyPart, MaybePart, NeverMissing};
+pub use key::{Content, IntoKey, Key, KeyError, KeyPart, Maybe, NeverMissing};
 pub use letters::DeadLetters;
 pub use marker::{Fingerprint, Marker, MarkerMode, MarkerState, Origin};
 pub use outcome::{Decision, Outcome};
