@@ -141,11 +141,11 @@ fn is_times(source: &&Source) -> bool {
         Source::Field(_) | Source::Header(_) | Source::With(_) => {
             names(source).last().is_some_and(|it| is_time(&it))
         }
-        Source::Content(Content { selected: Selected::Only(fields), .. }) => {
+        Source::Content(Content { selected: Selected::Only { fields, optional }, .. }) => {
             let is = |it: &LitStr| {
                 it.value().rsplit('.').next().is_some_and(|it| is_time(&spelling(it)))
             };
-            fields.iter().all(is)
+            fields.iter().chain(optional).all(is)
         }
         Source::Content(_) | Source::MessageKey(_) => false,
     }
@@ -169,8 +169,9 @@ fn shown(source: &Source) -> String {
     match source {
         Source::Field(field) => field.names().collect::<Vec<_>>().join("."),
         Source::Header(name) => name.value(),
-        Source::Content(Content { selected: Selected::Only(fields), .. }) => {
-            fields.iter().map(LitStr::value).collect::<Vec<_>>().join(", ")
+        Source::Content(Content { selected: Selected::Only { fields, optional }, .. }) => {
+            let fields = fields.iter().chain(optional);
+            fields.map(LitStr::value).collect::<Vec<_>>().join(", ")
         }
         Source::With(path) => path.to_token_stream().to_string().replace(' ', ""),
         Source::MessageKey(_) | Source::Content(_) => String::new(),

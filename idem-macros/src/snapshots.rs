@@ -92,7 +92,13 @@ fn a_key_has_sources_of_every_kind() {
     snapshot(
         "a_key_has_sources_of_every_kind",
         quote!(
-            key = ("tenant", header("id"), message_key, content_hash("a", "b"), with(Order::key)),
+            key = (
+                "tenant",
+                header("id"),
+                message_key,
+                content_hash("a", optional("b")),
+                with(Order::key)
+            ),
             store = "postgres",
             topic = "orders",
         ),

@@ -175,7 +175,12 @@ fn content_key(content: &Content, model: &Model) -> TokenStream {
     }
     let selected = match &content.selected {
         Selected::All => quote_spanned!(here()=> ALL),
-        Selected::Only(fields) => quote_spanned!(here()=> only(&[#(#fields),*])),
+        Selected::Only { fields, optional } if optional.is_empty() => {
+            quote_spanned!(here()=> only(&[#(#fields),*]))
+        }
+        Selected::Only { fields, optional } => {
+            quote_spanned!(here()=> only(&[#(#fields),*]).optional(&[#(#optional),*]))
+        }
         Selected::Except(fields) => quote_spanned!(here()=> except(&[#(#fields),*])),
     };
     quote_spanned! {here()=>
