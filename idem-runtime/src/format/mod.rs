@@ -4,7 +4,8 @@
 
 #[cfg(feature = "avro")]
 mod avro;
-#[cfg(all(test, feature = "avro"))]
+#[cfg(test)]
+#[cfg(feature = "avro")]
 mod avro_hostile_tests;
 #[cfg(feature = "avro")]
 mod avro_reader;
