@@ -1,6 +1,7 @@
--- Dead letters: edits of headers and message keys -------------------------------------------------
+-- Dead letters: edits of headers and message keys.
 --
--- Programs of former releases do not see them: do not replay with one what was edited so.
+-- The dead letters are read once, and locked meanwhile. Programs of former releases do not see such
+-- edits: do not replay with one what was edited so.
 
 alter table {schema}.dead_letters
     add column edited_message_key    bytea,

@@ -1,6 +1,6 @@
 -- Dead letters: edits of headers and message keys.
 --
--- Programs of former releases do not see them: do not replay with one what was edited so.
+-- Programs of former releases do not see such edits: do not replay with one what was edited so.
 
 -- 1 when edited_message_key stands for the message key. Events are parked by message_key all the same.
 alter table {schema}dead_letters add column is_message_key_edited integer not null default 0
