@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use idem::postgres::Postgres;
 use idem::sqlite::Sqlite;
 use idem::{
-    Begun, BoxError, Builder, DeadLetters, ErrorKind, FailureClass, Kafka, LetterFilter, Outcome,
-    Probed, Processor, State, idempotent,
+    Begun, BoxError, Builder, Counts, DeadLetters, ErrorKind, FailureClass, Kafka, LetterFilter,
+    Markers, Outcome, Probed, Processor, Serves, State, Subscriber, idempotent,
 };
 use idem_e2e_tests::{Order, World, until};
 use sqlx::AssertSqlSafe;
@@ -47,6 +47,7 @@ async fn was_charged(order: &Order, begun: &Begun) -> Result<Probed, BoxError> {
     Ok(if remote.charges() == 0 { Probed::NotDone } else { Probed::Done })
 }
 
+const TABLE: &str = "create table seen (scope text not null, event_id text not null)";
 const SEEN: &str = "insert into seen (scope, event_id) values ($1, $2)";
 
 macro_rules! handlers {
@@ -260,8 +261,7 @@ handlers!(on_sqlite, "sqlite", Sqlite, SqliteConnection);
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_kept_beside_markers_decides_alike_on_both_databases() {
     let world = World::new("policies", 1, BIN).await;
-    let table = "create table seen (scope text not null, event_id text not null)";
-    sqlx::raw_sql(table).execute(&world.db).await.unwrap();
+    sqlx::raw_sql(TABLE).execute(&world.db).await.unwrap();
     let postgres = world.settings.store().await.unwrap();
     let postgres_db = Db::Postgres(world.db.clone(), world.settings.schema.clone());
 
@@ -270,7 +270,7 @@ async fn what_is_kept_beside_markers_decides_alike_on_both_databases() {
     let sqlite = Sqlite::open(&file).await.unwrap();
     sqlite.migrate().await.unwrap();
     let db = SqlitePool::connect_with(SqliteConnectOptions::new().filename(&file)).await.unwrap();
-    sqlx::raw_sql(table).execute(&db).await.unwrap();
+    sqlx::raw_sql(TABLE).execute(&db).await.unwrap();
     let sqlite_db = Db::Sqlite(db);
 
     // Ten orders, the same ones again, of which one says something else, and one more.
@@ -287,4 +287,87 @@ async fn what_is_kept_beside_markers_decides_alike_on_both_databases() {
         on_postgres::attempts(&postgres, &postgres_db, &order),
         on_sqlite::attempts(&sqlite, &sqlite_db, &order),
     );
+}
+
+/// What a handler says of an order; of one that costs less than nothing it is a text that PostgreSQL
+/// does not take.
+fn receipt(order: &Order) -> String {
+    let end = if order.cents < 0 { "\0" } else { "" };
+    format!("{}{end}", order.event_id)
+}
+
+#[idempotent(key = "event_id", store = "postgres", topic = "orders", store_result)]
+async fn receipts(order: Order, tx: &mut PgConnection) -> Result<String, BoxError> {
+    sqlx::query(SEEN).bind("receipts").bind(&order.event_id).execute(tx).await?;
+    Ok(receipt(&order))
+}
+
+#[idempotent(
+    key = "event_id",
+    store = "postgres",
+    topic = "orders",
+    store_result,
+    timeout = "30s",
+    effects = external(unknown = "retry")
+)]
+async fn charges(
+    order: Order,
+    remote: State<Remote>,
+    tx: &mut PgConnection,
+) -> Result<String, BoxError> {
+    sqlx::query(SEEN).bind("charges").bind(&order.event_id).execute(tx).await?;
+    remote.charge().await?;
+    Ok(receipt(&order))
+}
+
+/// Works three orders, of which one has a result that cannot be kept, and answers with what was counted.
+async fn two_of_three<H: Subscriber>(world: &World, store: &Postgres, remote: &Remote) -> Counts
+where
+    Postgres: Serves<H>,
+{
+    let app = Builder::new()
+        .kafka(Kafka::new(&world.settings.bootstrap))
+        .group(format!("{}_{}", world.topic, H::SCOPE))
+        .store(store.clone())
+        .topic_name("orders", &world.topic)
+        .state(remote.clone())
+        .markers(Markers::Rows)
+        .handler::<H>()
+        .build()
+        .unwrap();
+    let handle = app.handle();
+    let run = tokio::spawn(app.run());
+    let db = Db::Postgres(world.db.clone(), world.settings.schema.clone());
+    until("the last order is worked", async || db.seen(H::SCOPE).await == 2).await;
+    handle.shutdown();
+    run.await.unwrap().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_result_that_cannot_be_kept_holds_up_no_lane_and_repeats_no_effect() {
+    let world = World::new("receipts", 1, BIN).await;
+    sqlx::raw_sql(TABLE).execute(&world.db).await.unwrap();
+    let store = world.settings.store().await.unwrap();
+    let mut orders = world.orders(0, 3);
+    orders[1].cents = -1;
+    world.produce(&orders);
+    let remote = Remote::new();
+    remote.answers.add_permits(10);
+    let letters = DeadLetters::new(store.clone(), "a test");
+    for scope in ["receipts", "charges"] {
+        let counts = match scope {
+            "receipts" => two_of_three::<receipts>(&world, &store, &remote).await,
+            _ => two_of_three::<charges>(&world, &store, &remote).await,
+        };
+        assert_eq!((counts.processed, counts.dead_lettered), (2, 1), "{scope}");
+        let found = letters.list(&LetterFilter::new().scope(scope)).await.unwrap();
+        let [letter] = &found[..] else { panic!("{found:?}") };
+        let cause = letter.cause.as_ref().unwrap();
+        assert_eq!((cause.class, cause.attempts), (FailureClass::Handler, 1), "{scope}");
+        assert!(cause.error.contains("NUL"), "{}", cause.error);
+        assert_eq!(letter.key.as_ref().unwrap().as_str(), orders[1].event_id);
+    }
+    assert_eq!(remote.charges(), 3, "each order is charged once");
+    let answer = receipts::process(&store, orders[0].clone()).await.unwrap();
+    assert_eq!(answer, Outcome::Duplicate(Some(orders[0].event_id.clone())));
 }
