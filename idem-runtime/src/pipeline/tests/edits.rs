@@ -13,7 +13,7 @@ use crate::format::Encoded;
 use crate::group::Registered;
 use crate::handler::{Call, EventOf, Handler, KeySource, One, Param, Subscriber};
 use crate::key::{Key, KeyError};
-use crate::memory::{Memory, MemoryConnection};
+use crate::memory::{Memory, MemoryConnection, Point};
 use crate::policy::{Markers, OnFailure, PayloadCheck, Policy, Retry};
 use crate::state::{Needs, State};
 use crate::store::Store as _;
@@ -138,6 +138,26 @@ async fn what_is_parked_keeps_its_message_key_and_its_order_and_can_have_other_h
     assert!(settled.iter().all(|it| it.state == LetterState::Replayed), "{settled:?}");
     let again = letters.edit_event(1, &LetterEdit::new().tombstone(), "too late").await;
     assert_eq!(again.unwrap_err().kind(), ErrorKind::Config);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_released_event_whose_header_was_edited_after_it_was_read_is_read_again() {
+    let world = world(Policy::new().on_failure(OnFailure::PARK_KEY));
+    world.script.always("send", "a", Do::Fail);
+    let events = [event("a", Some("1"), Some("m")), event("b", Some("2"), Some("m"))];
+    world.broker.append_events(0, events);
+    world.drain(0).await;
+    world.script.mend();
+    assert_eq!(replayed(&world).await, (1, 0, 0));
+    let begin = world.store.faults().pause(Point::Begin);
+    let lane = world.start(0);
+    begin.reached().await;
+    let edit = LetterEdit::new().header("id", "22");
+    world.dead_letters().edit_event(2, &edit, "a typo").await.unwrap();
+    begin.release();
+    super::harness::until(|| world.store.rows("send").len() == 2).await;
+    assert_eq!(world.store.rows("send"), ["1-m", "22-m"]);
+    lane.finish().await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -21,7 +21,7 @@ use crate::key::{Key, KeyError};
 use crate::marker::MarkerState;
 use crate::memory::{Memory, MemoryConnection, Point};
 use crate::outcome::Outcome;
-use crate::policy::{Markers, MissingKey, Policy, Retry};
+use crate::policy::{Markers, MissingKey, PayloadCheck, Policy, Retry};
 use crate::process::Processor;
 use crate::state::{Needs, State};
 use crate::store::Store as _;
@@ -93,6 +93,9 @@ macro_rules! handler {
 handler!(Plain "plain" Policy::new());
 handler!(Never "never" Policy::new().unknown_end(UnknownEnd::Never));
 handler!(Again "again" Policy::new().unknown_end(UnknownEnd::Retry));
+handler!(Compared "compared" Policy::new()
+    .unknown_end(UnknownEnd::Never)
+    .payload_check(PayloadCheck::DeadLetter));
 handler!(Torn "torn" Policy::new()
     .unknown_end(UnknownEnd::Never)
     .missing_key(MissingKey::ProcessWithoutGuarantee));
@@ -244,6 +247,34 @@ async fn a_replay_does_not_repeat_an_effect_whose_result_was_not_kept() {
         assert_eq!((report.processed, report.failed.len(), remote.charged()), (0, 1, 1));
         assert!(report.failed[0].1.contains(crate::effects::UNKNOWN), "{:?}", report.failed);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_attempt_of_a_replay_is_known_by_the_payload_that_it_is_of() {
+    let event = |cents: u32| serde_json::json!({ "id": "e0", "cents": cents }).to_string();
+    let (world, remote) = world::<Compared>();
+    world.script.always("compared", "e0", Do::FailForGood);
+    world.broker.produce_raw(0, [event(1)]);
+    world.drain(0).await;
+    world.script.mend();
+    world.dead_letters().edit(1, Some(event(2).as_bytes()), "too few").await.unwrap();
+    // It dies with its effect, before it is committed.
+    let keep = world.store.faults().pause(Point::KeepResults);
+    let replay = world.replay().state(remote.clone()).handler::<Compared>();
+    let dying = tokio::spawn(async move { replay.run(&LetterFilter::new()).await.map(drop) });
+    keep.reached().await;
+    dying.abort();
+    assert!(dying.await.unwrap_err().is_cancelled());
+    assert_eq!(remote.charged(), 1);
+    // Somebody found out that it had its effect, and knows no payload.
+    let marked = world.store.mark_processed("compared", "e0", None).await.unwrap();
+    assert_eq!(marked, Outcome::Settled);
+    world.broker.produce_raw(0, [event(2)]);
+    world.drain(0).await;
+    assert_eq!(world.counts().key_reused, 0);
+    world.broker.produce_raw(0, [event(3)]);
+    world.drain(0).await;
+    assert_eq!((world.counts().key_reused, remote.charged()), (1, 1));
 }
 
 #[tokio::test(start_paused = true)]
