@@ -202,3 +202,61 @@ impl Attr {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::path::Path;
+
+    use super::WORDS;
+
+    /// The reference page, as sections: the words in the heading, and the code below it.
+    fn sections() -> Vec<(Vec<String>, String)> {
+        let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../idem/docs/idempotent.md");
+        let page = std::fs::read_to_string(page).expect("the reference page is beside this crate");
+        let mut sections = Vec::new();
+        for section in page.split("\n## ").skip(1) {
+            let (heading, text) = section.split_once('\n').expect("a section has a text");
+            let words = heading.split('`').skip(1).step_by(2).map(str::to_owned).collect();
+            let code = text.split("```").skip(1).step_by(2).collect();
+            sections.push((words, code));
+        }
+        sections
+    }
+
+    /// Whether code gives the word a value, or is the word alone.
+    fn uses(code: &str, word: &str) -> bool {
+        code.match_indices(word).any(|(at, _)| {
+            let before = code[..at].chars().next_back();
+            let after = code[at + word.len()..].trim_start().chars().next();
+            before.is_none_or(|it| !it.is_alphanumeric() && !"_.:".contains(it))
+                && after.is_some_and(|it| "=(,)".contains(it))
+        })
+    }
+
+    #[test]
+    fn each_word_has_one_section_of_the_reference_page_with_an_example() {
+        let sections = sections();
+        let words: BTreeSet<&str> = WORDS.known.iter().map(|(word, _)| *word).collect();
+        for word in &words {
+            let own: Vec<_> =
+                sections.iter().filter(|(words, _)| words.iter().any(|it| it == word)).collect();
+            let [(_, code)] = own[..] else { panic!("`{word}` has {} sections", own.len()) };
+            assert!(uses(code, word), "the section of `{word}` has no example of it");
+        }
+        let described: BTreeSet<&str> =
+            sections.iter().flat_map(|(words, _)| words).map(String::as_str).collect();
+        assert_eq!(described, words, "the sections of the page, and the words");
+    }
+
+    #[test]
+    fn each_word_is_in_the_table_of_the_reference_page() {
+        let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../idem/docs/idempotent.md");
+        let page = std::fs::read_to_string(page).expect("the reference page is beside this crate");
+        let table = page.split("# The words").nth(1).and_then(|it| it.split("\n## ").next());
+        let rows = table.into_iter().flat_map(str::lines).filter_map(|it| it.strip_prefix("| `"));
+        let listed: BTreeSet<&str> = rows.filter_map(|row| row.split('`').next()).collect();
+        let words: BTreeSet<&str> = WORDS.known.iter().map(|(word, _)| *word).collect();
+        assert_eq!(listed, words);
+    }
+}

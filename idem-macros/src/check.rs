@@ -207,8 +207,8 @@ fn content_instead(own: &[Source], tenant: bool, span: Span, errors: &mut Errors
     if own.iter().any(|source| matches!(source, Source::Content(_))) {
         errors.at(
             span,
-            "the key is a content hash already: where it is missing there is no content; choose \
-             another answer",
+            "the key is a content hash already: say which of its fields need not be there, \
+             `optional(\"coupon\")`, or choose another answer",
         );
     } else if tenant {
         errors.at(
@@ -267,6 +267,14 @@ fn beside(attr: &Attr, input: Option<&Input>, output: Option<&Type>, errors: &mu
                 "what waits behind a parked event is worked in batches, which events with \
                  effects outside of the database are not; choose \"dead_letter\" or \"stop\" for \
                  `on_failure`",
+            );
+        }
+        if let Word::Given((MissingKey::PROCESS_WITHOUT_GUARANTEE, missing)) = &attr.missing_key {
+            errors.at(
+                *missing,
+                "an attempt with effects outside of the database is written down in the marker of its \
+                 key, and an event that is processed without a key has none: nobody would know that \
+                 its effect may have happened; choose \"dead_letter\", \"stop\" or \"content_hash\"",
             );
         }
     }

@@ -155,13 +155,19 @@ fn payload(variant: &Variant, errors: &mut Errors) -> Option<Type> {
         Fields::Unnamed(fields) if fields.unnamed.len() == 1 => {
             fields.unnamed.first().map(|field| field.ty.clone())
         }
-        _ => {
+        fields => {
             let name = &variant.ident;
+            let unread = match fields {
+                Fields::Unit => {
+                    format!("; where nothing is read of it, `{name}(serde::de::IgnoredAny)`")
+                }
+                _ => String::new(),
+            };
             errors.at(
                 name.span(),
                 format!(
                     "the variant `{name}` holds the payload of its event, and nothing else: \
-                     `{name}(Order{name})`"
+                     `{name}(Order{name})`{unread}"
                 ),
             );
             None

@@ -38,9 +38,14 @@ impl Format {
         matches!(self, Self::Known { name: JSON, .. })
     }
 
+    /// Whether it is a CloudEvent, which has its type in itself.
+    pub(crate) fn is_cloud_event(&self) -> bool {
+        matches!(self, Self::Known { name: CLOUD_EVENTS, .. })
+    }
+
     /// Whether the payload can be a JSON object: a CloudEvent in structured mode is one.
     pub(crate) fn has_json_fields(&self) -> bool {
-        self.is_json() || matches!(self, Self::Known { name: CLOUD_EVENTS, .. })
+        self.is_json() || self.is_cloud_event()
     }
 
     pub(crate) fn span(&self) -> Span {

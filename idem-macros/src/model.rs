@@ -57,6 +57,20 @@ impl Model {
         matches!(self.policy.markers, Some(Markers::Packed(_)))
     }
 
+    /// Whether an event is a CloudEvent.
+    pub(crate) fn is_cloud_event(&self) -> bool {
+        self.format.as_ref().is_some_and(Format::is_cloud_event)
+    }
+
+    /// The function that hashes what an event of another format than JSON says.
+    pub(crate) fn payload_hash(&self) -> Option<&'static str> {
+        match self.is_json() {
+            true => None,
+            false if self.is_cloud_event() => Some("cloud_event"),
+            false => Some("payload"),
+        }
+    }
+
     /// Whether the payload is JSON, whose content has one form to compare.
     pub(crate) fn is_json(&self) -> bool {
         self.format.as_ref().is_none_or(Format::is_json)

@@ -31,6 +31,7 @@ pub(crate) struct MissingKey(pub(crate) &'static str);
 
 impl MissingKey {
     pub(crate) const CONTENT_HASH: Self = Self("ContentHash");
+    pub(crate) const PROCESS_WITHOUT_GUARANTEE: Self = Self("ProcessWithoutGuarantee");
 }
 
 /// What becomes of an event whose key belongs to another payload: a variant of `PayloadCheck`.
@@ -140,7 +141,7 @@ pub(crate) fn missing_key(
     const ANSWERS: &[(&str, MissingKey)] = &[
         ("dead_letter", MissingKey("DeadLetter")),
         ("stop", MissingKey("Stop")),
-        ("process_without_guarantee", MissingKey("ProcessWithoutGuarantee")),
+        ("process_without_guarantee", MissingKey::PROCESS_WITHOUT_GUARANTEE),
         ("content_hash", MissingKey::CONTENT_HASH),
     ];
     let form = "`missing_key` is \"dead_letter\", \"stop\", \"process_without_guarantee\" or \

@@ -92,7 +92,13 @@ fn a_key_has_sources_of_every_kind() {
     snapshot(
         "a_key_has_sources_of_every_kind",
         quote!(
-            key = ("tenant", header("id"), message_key, content_hash("a", "b"), with(Order::key)),
+            key = (
+                "tenant",
+                header("id"),
+                message_key,
+                content_hash("a", optional("b")),
+                with(Order::key)
+            ),
             store = "postgres",
             topic = "orders",
         ),
@@ -362,6 +368,26 @@ fn what_is_outside_of_the_database_has_an_end_that_a_probe_knows() {
         quote! {
             async fn charge(event: OrderPlaced) -> Result<(), Error> {
                 remote(event).await
+            }
+        },
+    );
+}
+
+#[test]
+fn a_cloud_event_has_its_type_in_itself_and_says_its_data() {
+    snapshot(
+        "a_cloud_event_has_its_type_in_itself_and_says_its_data",
+        quote!(
+            key = (header("ce_type"), content_hash),
+            store = "postgres",
+            topic = "orders",
+            types = "order.*",
+            format = "cloudevents",
+            missing_key = "stop"
+        ),
+        quote! {
+            async fn bill(event: CloudEvent<OrderPlaced>) -> Result<(), Error> {
+                insert(event).await
             }
         },
     );

@@ -10,8 +10,8 @@ use sqlx::query::QueryAs;
 use uuid::Uuid;
 
 /// A marker that says "dead" or "parked" is taken over, if that is asked for; its origin and what is
-/// beside it stay, but for the fingerprint: it is of the payload that is worked now. Unlike the plain
-/// claim this locks known markers, in the order in which new ones are inserted.
+/// beside it stay, but for the fingerprint: it is of the payload that is worked now, or none. Unlike the
+/// plain claim this locks known markers, in the order in which new ones are inserted.
 ///
 /// One that says "begun" is taken over as that of an attempt, and is locked before: whoever is taking
 /// it over or back is waited for, and then it is that attempt's or nothing is done.
@@ -50,7 +50,9 @@ with fence as materialized (
     order by place
     on conflict (marker_id) do update
     set state = excluded.state, processed_at = now(), attempt = excluded.attempt,
-        fingerprint = excluded.fingerprint,
+        fingerprint = case marker.state when 3
+                      then coalesce(excluded.fingerprint, marker.fingerprint)
+                      else excluded.fingerprint end,
         metadata = case marker.state when 3 then coalesce(excluded.metadata, marker.metadata)
                    else marker.metadata end
     where case marker.state when 3 then excluded.marker_id in (select marker_id from begun)
@@ -106,7 +108,9 @@ with claims as (
     order by place
     on conflict (marker_id) do update
     set state = excluded.state, processed_at = now(), attempt = excluded.attempt,
-        fingerprint = excluded.fingerprint,
+        fingerprint = case marker.state when 3
+                      then coalesce(excluded.fingerprint, marker.fingerprint)
+                      else excluded.fingerprint end,
         metadata = case marker.state when 3 then coalesce(excluded.metadata, marker.metadata)
                    else marker.metadata end
     where case marker.state when 3 then excluded.marker_id in (select marker_id from begun)

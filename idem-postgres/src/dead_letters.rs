@@ -72,7 +72,8 @@ with lane as materialized (
         is_permanent = letters.is_permanent, error = letters.error, attempts = letters.attempts,
         first_failed_at = letters.first_failed_at, fingerprint = letters.fingerprint,
         event_key = letters.event_key, lane_id = letters.lane_id, group_name = letters.group_name,
-        settled_at = null, forwarded_at = null
+        settled_at = null, forwarded_at = null, is_message_key_edited = false,
+        edited_message_key = null
     from letters
     where settled.scope = letters.scope
       and settled.topic = letters.topic
@@ -221,6 +222,6 @@ async fn write(
 }
 
 /// Without the one character that no text of the database has.
-fn text(text: &str) -> Cow<'_, str> {
+pub(crate) fn text(text: &str) -> Cow<'_, str> {
     if text.contains('\0') { text.replace('\0', "\\0").into() } else { text.into() }
 }

@@ -20,10 +20,18 @@ macro_rules! select_letters {
         concat!(
             "select dead_letter_id, letter.scope, letter.event_key, letter.state, letter.group_name,
                 letter.topic, letter.partition, letter.source_offset, letter.leader_epoch,
-                letter.event_timestamp, letter.message_key, letter.digest,
+                letter.event_timestamp, letter.digest,
+                case when letter.is_message_key_edited then letter.edited_message_key
+                     else letter.message_key end as message_key,
                 case when letter.is_edited then letter.edited_payload else letter.payload end
                     as payload,
-                letter.header_names, letter.header_values, letter.is_edited, letter.failure_class,
+                case when letter.are_headers_edited then letter.edited_header_names
+                     else letter.header_names end as header_names,
+                case when letter.are_headers_edited then letter.edited_header_values
+                     else letter.header_values end as header_values,
+                letter.is_edited or letter.are_headers_edited or letter.is_message_key_edited
+                    as is_edited,
+                letter.failure_class,
                 letter.is_permanent, letter.error, letter.attempts, letter.fingerprint,
                 (extract(epoch from letter.first_failed_at) * 1000000)::bigint as first_failed_us,
                 (extract(epoch from letter.written_at) * 1000000)::bigint as written_us
@@ -50,7 +58,12 @@ pub(crate) const FIND: &str = select_letters!(
        and ($11::text is null or letter.event_key = $11)
        and ($12::text is null or $13::bytea = (
             select header.value
-            from unnest(letter.header_names, letter.header_values)
+            from unnest(
+                case when letter.are_headers_edited then letter.edited_header_names
+                     else letter.header_names end,
+                case when letter.are_headers_edited then letter.edited_header_values
+                     else letter.header_values end
+            )
                 with ordinality as header (name, value, place)
             where header.name = $12
             order by header.place desc

@@ -40,6 +40,11 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
         name: "packed_upkeep",
         sql: include_str!("../migrations/0006_packed_upkeep.sql"),
     },
+    Migration {
+        version: 7,
+        name: "letter_edits",
+        sql: include_str!("../migrations/0007_letter_edits.sql"),
+    },
 ];
 
 const READING: &str = "reading the migrations";
@@ -223,7 +228,8 @@ mod tests {
                 (3, 6_126_870_922_574_696_573),
                 (4, 8_122_540_357_944_319_565),
                 (5, -4_607_335_399_233_749_068),
-                (6, -4_860_839_156_231_092_616)
+                (6, -4_860_839_156_231_092_616),
+                (7, -981_700_632_386_264_961)
             ]
         );
     }
@@ -240,6 +246,7 @@ mod tests {
             "0004_instances.sql",
             "0005_packed.sql",
             "0006_packed_upkeep.sql",
+            "0007_letter_edits.sql",
         ];
         assert_eq!(written, names.map(|name| folder.join(name)));
         assert!(Postgres::write_migrations("idem", &folder).unwrap().is_empty());

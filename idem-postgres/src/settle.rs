@@ -1,8 +1,9 @@
 //! What people do with dead letters, each within a transaction.
 
-use idem_runtime::store::Settlement;
+use idem_runtime::store::{Edit, Settlement};
 use idem_runtime::{DeadLetter, Error, ErrorKind, LetterAction, LetterState, Result};
 
+use crate::dead_letters::text;
 use crate::error::failed;
 use crate::letters::{Letter, select_letters};
 use crate::{Inner, Tx};
@@ -20,7 +21,8 @@ for update of key
 
 pub(crate) const LOCK: &str = select_letters!("where dead_letter_id = $1 for update of letter");
 
-/// `$2`: the new state, if there is one. `$3`, `$4`: whether there is a new payload, and which.
+/// `$2`: the new state, if there is one. `$3`, `$4`: whether there is a new payload, and which. `$8` to
+/// `$10`: whether there are other headers, and which; `$11`, `$12`: the same of the message key.
 ///
 /// The head of a line lets go of it; a line that is released and has nobody in it is forgotten.
 ///
@@ -36,9 +38,14 @@ with former as materialized (
     set state = coalesce($2::text, letter.state),
         settled_at = case when $2 is null then letter.settled_at else now() end,
         is_edited = letter.is_edited or $3,
-        edited_payload = case when $3 then $4::bytea else letter.edited_payload end
+        edited_payload = case when $3 then $4::bytea else letter.edited_payload end,
+        are_headers_edited = letter.are_headers_edited or $8,
+        edited_header_names = case when $8 then $9::text[] else letter.edited_header_names end,
+        edited_header_values = case when $8 then $10::bytea[] else letter.edited_header_values end,
+        is_message_key_edited = letter.is_message_key_edited or $11,
+        edited_message_key = case when $11 then $12::bytea else letter.edited_message_key end
     from former
-    where letter.dead_letter_id = former.dead_letter_id and ($2 is not null or $3)
+    where letter.dead_letter_id = former.dead_letter_id and ($2 is not null or $3 or $8 or $11)
 ), line as materialized (
     select key.lane_id, key.scope, key.key_digest,
            greatest(key.waiting - (former.state = 'waiting')::int, 0) as waiting,
@@ -96,14 +103,22 @@ pub(crate) async fn settle(
         _ => None,
     };
     let edit = settlement.edit.filter(|_| settlement.action == LetterAction::Edited);
+    let Edit { payload, headers, message_key } = edit.unwrap_or_default();
+    let names = headers.map(|it| it.iter().map(|(name, _)| text(name)).collect::<Vec<_>>());
+    let values = headers.map(|it| it.iter().map(|(_, value)| value).collect::<Vec<_>>());
     let settle = sqlx::query_as::<_, (String, String)>(store.sql_in(tx).settle_letter.clone())
         .bind(id)
         .bind(state.map(LetterState::as_str))
-        .bind(edit.is_some())
-        .bind(edit.flatten())
+        .bind(payload.is_some())
+        .bind(payload.flatten())
         .bind(settlement.action.as_str())
         .bind(settlement.by)
-        .bind(settlement.note);
+        .bind(settlement.note)
+        .bind(headers.is_some())
+        .bind(names.filter(|it| !it.is_empty()))
+        .bind(values.filter(|it| !it.is_empty()))
+        .bind(message_key.is_some())
+        .bind(message_key.flatten());
     let settled = tx.session().optional(settle).await.map_err(|error| failed(DOING, error))?;
     let Some((xid, guard)) = settled else {
         return Err(Error::new(ErrorKind::Store, format!("{DOING}: there is no letter {id}")));

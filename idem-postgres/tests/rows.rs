@@ -4,10 +4,10 @@ mod common;
 
 use std::time::{Duration, Instant, SystemTime};
 
-use common::{Fixture, batch, key, on_store, open_batch, take};
+use common::{Fixture, batch, claim, key, on_store, open_batch, take};
 use idem_postgres::Postgres;
 use idem_runtime::lane::{LogIdentity, Position};
-use idem_runtime::store::{Opening, Reposition, Seal, Sealed, Writer};
+use idem_runtime::store::{Fault, Opening, Reposition, Seal, Sealed, Terms, Writer};
 use idem_runtime::{ErrorKind, MarkerMode, Origin, Registration, Store};
 use sqlx::{Connection as _, Executor as _, PgConnection};
 use uuid::Uuid;
@@ -244,6 +244,22 @@ async fn a_marker_takes_about_170_bytes_with_its_index() {
         let size = "select pg_total_relation_size('{schema}.markers') / 10000";
         let size = fixture.number(size).await;
         assert!((120..230).contains(&size), "{size} bytes a marker");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_result_that_the_database_refuses_is_at_fault_itself() {
+    on_store(async |_: Fixture, store: Postgres| {
+        let writer = Writer::Direct { attempt: Uuid::new_v4() };
+        let mut tx = store.begin(&writer, &Terms::default()).await.unwrap();
+        claim(&store, &mut tx, &writer, &["a"]).await.unwrap();
+        // Not by way of a handler, whose results are looked at before.
+        let (key, value) = (key("a"), serde_json::json!("a\0"));
+        let error = store.keep_results(&mut tx, &[("bill", &key, &value)]).await.unwrap_err();
+        assert!(!error.is_retryable(), "{error:?}");
+        assert_eq!((error.kind(), Postgres::fault(&error)), (ErrorKind::Store, Fault::Permanent));
+        assert!(store.rollback(tx).await, "the connection is good");
     })
     .await;
 }

@@ -50,6 +50,10 @@ impl<T: Serialize + DeserializeOwned + Send> Answer for T {
     }
 }
 
+/// How deep a result is nested at most. `serde_json` reads 127 levels, and the rest is for what a store
+/// puts around it.
+const MAX_DEPTH: usize = 120;
+
 /// Where what a handler returns is put.
 #[derive(Debug)]
 pub struct Slot<'a>(pub(crate) &'a mut Option<Value>);
@@ -58,11 +62,16 @@ impl Slot<'_> {
     /// Keeps a value that has at most so many bytes as JSON.
     ///
     /// # Errors
-    /// [`Failure`], which trying again does not cure, when it has more or cannot be written as JSON.
+    /// [`Failure`], which trying again does not cure, when it has more, cannot be written as JSON, has a
+    /// NUL in a text, or is nested deeper than 120 levels: not every store could keep it, or read it
+    /// again.
     pub fn keep<T: Answer>(self, value: &T, max_bytes: usize) -> std::result::Result<(), Failure> {
         let value = value.to_json().map_err(|error| {
             Failure::unstored(format!("the handler's result cannot be stored as JSON: {error}"))
         })?;
+        if let Some(why) = unreadable(&value) {
+            return Err(Failure::unstored(format!("the handler's result cannot be stored: {why}")));
+        }
         let bytes = value.to_string().len();
         if bytes > max_bytes {
             return Err(Failure::unstored(format!(
@@ -74,6 +83,29 @@ impl Slot<'_> {
         *self.0 = Some(value);
         Ok(())
     }
+}
+
+/// Why a value cannot be kept by each store and read again as it was.
+fn unreadable(value: &Value) -> Option<&'static str> {
+    const NUL: &str = "it has a text with a NUL in it, which not every database takes";
+    const DEEP: &str = "it is nested deeper than 120 levels";
+    // Not by recursion: it may be too deep for that.
+    let mut rest = vec![(value, 0)];
+    while let Some((value, depth)) = rest.pop() {
+        match value {
+            Value::String(text) if text.contains('\0') => return Some(NUL),
+            Value::Array(_) | Value::Object(_) if depth == MAX_DEPTH => return Some(DEEP),
+            Value::Array(items) => rest.extend(items.iter().map(|item| (item, depth + 1))),
+            Value::Object(fields) => {
+                if fields.keys().any(|name| name.contains('\0')) {
+                    return Some(NUL);
+                }
+                rest.extend(fields.values().map(|field| (field, depth + 1)));
+            }
+            _ => {}
+        }
+    }
+    None
 }
 
 /// The outcome with the value in place of its JSON.
@@ -94,5 +126,51 @@ pub(crate) fn typed<H: Answers>(outcome: Outcome<Option<Value>>) -> Result<Outco
         Outcome::Processed(None) => Ok(Outcome::Duplicate(None)),
         Outcome::Settled => Ok(Outcome::Settled),
         Outcome::Duplicate(value) => Ok(Outcome::Duplicate(value.flatten().map(read).transpose()?)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn kept(value: &Value) -> std::result::Result<Value, Failure> {
+        let mut slot = None;
+        Slot(&mut slot).keep(value, 1 << 20)?;
+        Ok(slot.unwrap())
+    }
+
+    /// `levels` arrays or objects, one within another.
+    fn nested(levels: usize) -> Value {
+        (0..levels).fold(json!(1), |inner, level| match level % 2 {
+            0 => json!([inner]),
+            _ => json!({ "in": inner }),
+        })
+    }
+
+    #[test]
+    fn a_result_with_a_nul_in_it_is_refused_wherever_it_is() {
+        for bad in [json!("a\0"), json!([1, { "deep": ["\0"] }]), json!([{ "na\0me": 1 }])] {
+            let failure = kept(&bad).unwrap_err();
+            assert!(failure.is_permanent() && failure.is_unstored(), "{failure:?}");
+            assert!(failure.to_string().contains("NUL"), "{failure}");
+        }
+        // The six characters of an escape are no NUL.
+        for good in [json!("\u{1}\u{7f}\\u0000"), json!({ "": null })] {
+            assert_eq!(kept(&good).unwrap(), good);
+        }
+    }
+
+    #[test]
+    fn a_result_is_as_deep_as_can_be_read_again() {
+        let deep = kept(&nested(MAX_DEPTH)).unwrap();
+        // As within what a store may put around it.
+        let text = format!("[[[[{deep}]]]]");
+        assert!(serde_json::from_str::<Value>(&text).is_ok());
+        for levels in [MAX_DEPTH + 1, 128, 1000] {
+            let failure = kept(&nested(levels)).unwrap_err();
+            assert!(failure.to_string().contains("120 levels"), "{failure}");
+        }
     }
 }

@@ -231,4 +231,26 @@ mod tests {
         assert_eq!(store.look(|view| view.instances()), ["g.b"]);
         running.abort();
     }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_instance_says_that_it_is_there_however_long_forgetting_others_takes() {
+        let interval = Duration::from_secs(1);
+        let store = Memory::new();
+        let forgetting = store.faults().pause(Point::ForgetInstances);
+        let running = tokio::spawn(heart("b").run(store.clone(), interval));
+        forgetting.reached().await;
+        for _ in 0..3 {
+            let beat = store.faults().pause(Point::KeepInstance);
+            beat.reached().await;
+            beat.release();
+        }
+        assert!(!running.is_finished());
+        // Once at a time: it is begun again when it is done.
+        let next = store.faults().pause(Point::ForgetInstances);
+        tokio::time::sleep(interval * 5).await;
+        assert!(!next.is_reached(), "the first one still goes on");
+        forgetting.release();
+        next.reached().await;
+        running.abort();
+    }
 }

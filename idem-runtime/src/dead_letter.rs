@@ -227,9 +227,10 @@ pub struct DeadLetter {
     pub state: LetterState,
     /// The consumer group that gave it up.
     pub group: String,
-    /// The event, with the payload that a person put in place of the first one, if somebody did.
+    /// The event, with what a person put in place of its payload, headers or message key, if somebody
+    /// did.
     pub event: Event,
-    /// Whether [`event`](Self::event) has another payload than it came with.
+    /// Whether [`event`](Self::event) was edited, and may not be what it came as.
     pub edited: bool,
     /// The [digest](Event::digest) of the event as it came.
     pub digest: i64,
@@ -439,7 +440,7 @@ pub enum LetterAction {
     ReplayFailed,
     /// It was dropped.
     Dropped,
-    /// Its payload was replaced.
+    /// Its payload, headers or message key were replaced.
     Edited,
     /// Its key was forgotten after it was settled, its event came again, and was given up on again.
     Reopened,

@@ -3,7 +3,7 @@
 use std::error::Error as StdError;
 use std::fmt;
 
-use crate::error::{BoxError, report};
+use crate::error::{BoxError, Error, report};
 
 /// Why a handler did not finish an event.
 ///
@@ -29,7 +29,7 @@ pub struct Failure {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum FailureKind {
     Returned,
-    /// The handler succeeded, and its result cannot be stored.
+    /// The handler succeeded, and its result is not stored.
     Unstored,
     Panicked,
     TimedOut,
@@ -102,6 +102,16 @@ impl Failure {
     /// The handler succeeded, and its result cannot be stored: trying again does not cure that.
     pub(crate) fn unstored(error: impl Into<BoxError>) -> Self {
         Self { kind: FailureKind::Unstored, ..Self::permanent(error) }
+    }
+
+    /// The handler succeeded, and the store did not keep its result.
+    pub(crate) fn not_kept(error: Error) -> Self {
+        Self { kind: FailureKind::Unstored, ..Self::new(error) }
+    }
+
+    /// Whether the handler succeeded, and only its result is not stored.
+    pub(crate) fn is_unstored(&self) -> bool {
+        self.kind == FailureKind::Unstored
     }
 
     /// Whether the handler itself returned an error.
@@ -195,7 +205,7 @@ impl StdError for Permanent {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::{Error, ErrorKind};
+    use crate::error::ErrorKind;
 
     #[test]
     fn a_panic_with_text_keeps_its_text() {

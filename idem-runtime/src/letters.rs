@@ -3,8 +3,11 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use crate::backoff::Backoff;
 use crate::dead_letter::{DeadLetter, LetterAction, LetterFilter, LetterNote, LetterState};
+use crate::edit::LetterEdit;
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::{Sealed, Settlement, Store, Terms, Writer};
 use uuid::Uuid;
@@ -18,7 +21,7 @@ const TRIES: u32 = 5;
 ///
 /// ```no_run
 /// # async fn example<S: idem_runtime::Store>(store: S) -> idem_runtime::Result<()> {
-/// use idem_runtime::{DeadLetters, LetterFilter, LetterState};
+/// use idem_runtime::{DeadLetters, LetterEdit, LetterFilter, LetterState};
 ///
 /// let letters = DeadLetters::new(store, "ana");
 /// for letter in letters.list(&LetterFilter::new().scope("bill").limit(20)).await? {
@@ -26,6 +29,8 @@ const TRIES: u32 = 5;
 /// }
 /// letters.discard(&LetterFilter::id(17), "a test order").await?;
 /// letters.edit(18, Some(br#"{"event_id":"e18","cents":100}"#), "cents were missing").await?;
+/// let edit = LetterEdit::new().header("idempotency-key", "e19");
+/// letters.edit_event(19, &edit, "it had none").await?;
 /// # Ok(()) }
 /// ```
 #[derive(Debug, Clone)]
@@ -66,7 +71,8 @@ impl<S: Store> DeadLetters<S> {
         let mut dropped = 0;
         for letter in self.store.letters(filter).await? {
             if is_open(letter.state) {
-                let settlement = self.settlement(LetterAction::Dropped, reason, None);
+                let (action, by) = (LetterAction::Dropped, self.by.as_str());
+                let settlement = Settlement { action, by, note: Some(reason), edit: None };
                 dropped += u64::from(settle(&self.store, letter.id, &settlement).await?);
             }
         }
@@ -78,26 +84,31 @@ impl<S: Store> DeadLetters<S> {
     /// with is kept.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`] when there is no such letter or it is settled; otherwise the database
-    /// failed.
+    /// As [`edit_event`](Self::edit_event).
     pub async fn edit(&self, id: i64, payload: Option<&[u8]>, reason: &str) -> Result<()> {
-        let settlement = self.settlement(LetterAction::Edited, reason, Some(payload));
-        match settle(&self.store, id, &settlement).await? {
+        let edit = match payload {
+            Some(payload) => LetterEdit::new().payload(Bytes::copy_from_slice(payload)),
+            None => LetterEdit::new().tombstone(),
+        };
+        self.edit_event(id, &edit, reason).await
+    }
+
+    /// Puts something in place of the payload, headers or message key of a dead letter's event, if the
+    /// letter is not settled yet, for a reason: also a key where the handler takes it from there. It
+    /// takes effect when the letter is replayed; what the event came with is kept.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] when there is no such letter, it is settled, or it is to have another
+    /// message key while it is parked by the one that it has; otherwise the database failed.
+    pub async fn edit_event(&self, id: i64, edit: &LetterEdit, reason: &str) -> Result<()> {
+        let what = What::Edit { edit, by: &self.by, reason };
+        match done(&self.store, id, &what).await? {
             true => Ok(()),
             false => Err(Error::new(
                 ErrorKind::Config,
                 format!("dead letter {id} is not there, or was replayed or dropped"),
             )),
         }
-    }
-
-    fn settlement<'a>(
-        &'a self,
-        action: LetterAction,
-        note: &'a str,
-        edit: Option<Option<&'a [u8]>>,
-    ) -> Settlement<'a> {
-        Settlement { action, by: &self.by, note: Some(note), edit }
     }
 }
 
@@ -112,10 +123,21 @@ pub(crate) async fn settle<S: Store>(
     id: i64,
     settlement: &Settlement<'_>,
 ) -> Result<bool> {
+    done(store, id, &What::Settle(*settlement)).await
+}
+
+/// What is done with a letter.
+enum What<'a> {
+    Settle(Settlement<'a>),
+    Edit { edit: &'a LetterEdit, by: &'a str, reason: &'a str },
+}
+
+/// Does it in a transaction of its own; answers whether the letter was still open.
+async fn done<S: Store>(store: &S, id: i64, what: &What<'_>) -> Result<bool> {
     let mut backoff = Backoff::new(Duration::from_millis(10), Duration::from_secs(1));
     let mut unknown = false;
     loop {
-        let error = match try_settle(store, id, settlement, unknown).await {
+        let error = match try_settle(store, id, what, unknown).await {
             Ok(settled) => return Ok(settled),
             Err(error) => error,
         };
@@ -127,22 +149,27 @@ pub(crate) async fn settle<S: Store>(
     }
 }
 
-async fn try_settle<S: Store>(
-    store: &S,
-    id: i64,
-    settlement: &Settlement<'_>,
-    unknown: bool,
-) -> Result<bool> {
+async fn try_settle<S: Store>(store: &S, id: i64, what: &What<'_>, unknown: bool) -> Result<bool> {
     let writer = Writer::Direct { attempt: Uuid::new_v4() };
     let mut tx = store.begin(&writer, &Terms::default()).await?;
     let settled = async {
-        match store.lock_letter(&mut tx, id).await? {
-            Some(letter) if is_open(letter.state) => {}
+        let letter = match store.lock_letter(&mut tx, id).await? {
+            Some(letter) if is_open(letter.state) => letter,
             // After a commit whose answer was lost it is this call that closed it.
             Some(_) => return Ok(Some(unknown)),
             None => return Ok(Some(false)),
+        };
+        match what {
+            What::Settle(settlement) => store.settle_letter(&mut tx, id, settlement).await?,
+            What::Edit { edit, by, reason } => {
+                edit.check(&letter)?;
+                let headers = edit.headers_in(&letter);
+                let note = edit.note(reason);
+                let (action, edit) = (LetterAction::Edited, Some(edit.in_store(headers.as_ref())));
+                let settlement = Settlement { action, by, note: Some(&note), edit };
+                store.settle_letter(&mut tx, id, &settlement).await?;
+            }
         }
-        store.settle_letter(&mut tx, id, settlement).await?;
         sealed(store, &mut tx, &writer).await?;
         Ok(None)
     }

@@ -23,6 +23,7 @@ mod builder;
 pub mod conformance;
 mod context;
 mod dead_letter;
+mod edit;
 mod effects;
 mod error;
 mod event;
@@ -72,6 +73,7 @@ pub use dead_letter::{
     Cause, DeadLetter, FailureClass, LetterAction, LetterFilter, LetterNote, LetterState,
     MAX_ERROR_LEN, NewLetter, REOPENED_BY, REOPENED_NOTE,
 };
+pub use edit::LetterEdit;
 pub use effects::{Begun, Probed, UnknownEnd};
 pub use error::{BoxError, Error, ErrorKind, Result};
 pub use event::{DecodeError, Event, Headers, TimestampKind, decode_json};
@@ -87,7 +89,7 @@ pub use handler::{
 };
 #[cfg(feature = "kafka")]
 pub use kafka::Kafka;
-pub use key::{Content, IntoKey, Key, KeyError, KeyPart, MaybePart, NeverMissing};
+pub use key::{Content, IntoKey, Key, KeyError, KeyPart, Maybe, NeverMissing};
 pub use letters::DeadLetters;
 pub use marker::{Fingerprint, Marker, MarkerMode, MarkerState, Origin};
 pub use outcome::{Decision, Outcome};

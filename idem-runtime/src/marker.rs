@@ -52,7 +52,9 @@ pub enum MarkerState {
     Begun,
 }
 
-/// The first half of the SHA-256 of a payload's content: tells another payload under the same key.
+/// The first half of the SHA-256 of a payload's content ([`Key::content`](crate::Key::content)), or of its
+/// bytes where it has no single content ([`Key::payload`](crate::Key::payload)); zeros for a tombstone. Tells
+/// another payload under the same key.
 pub type Fingerprint = [u8; 16];
 
 impl MarkerState {

@@ -144,7 +144,8 @@ pub enum MissingKey {
     /// The lane stops and says so.
     Stop,
     /// It is worked without a marker: nothing keeps it from being worked again when it is delivered
-    /// again. [`Context::key`](crate::Context::key) is its place then.
+    /// again. [`Context::key`](crate::Context::key) is its place then. Not for a handler with effects
+    /// outside of the database, whose attempts are written down in markers.
     ProcessWithoutGuarantee,
     /// Its key is the hash of what it says.
     ContentHash,
@@ -156,6 +157,9 @@ pub enum MissingKey {
 /// What is compared is the content (of JSON: not the order of its fields, nor white space), by a
 /// fingerprint beside the marker. A handler that asks for this pays for the hash of each payload, and
 /// for a look at the markers of duplicates.
+///
+/// It is for what a lane is given. A call without Kafka ([`Processor`](crate::Processor)) has an event and
+/// no payload: it neither compares one nor leaves a fingerprint to be compared with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum PayloadCheck {
@@ -359,6 +363,17 @@ impl Policy {
     pub const fn window(mut self, window: Window) -> Self {
         self.window = Some(window);
         self
+    }
+
+    /// What two of its words make of each other that cannot be, if they do.
+    pub(crate) fn contradiction(&self) -> Option<&'static str> {
+        let unmarked = self.missing_key == Some(MissingKey::ProcessWithoutGuarantee);
+        (unmarked && self.unknown_end.is_some()).then_some(
+            "has effects outside of the database, and processes events without a key \
+             (`missing_key`): an attempt is written down in the marker of its key, so that nobody would \
+             know that such an event's effect may have happened; choose a dead letter, stop or a content \
+             hash",
+        )
     }
 
     /// This, and where it is silent, `other`.

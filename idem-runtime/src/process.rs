@@ -65,7 +65,8 @@ impl<S: Store> Processor<S> {
         self
     }
 
-    /// Runs the handler for this event, once for its key.
+    /// Runs the handler for this event, once for its key. Payloads are not compared, whatever the handler's
+    /// [`payload_check`](crate::PayloadCheck) says: there is none.
     ///
     /// # Errors
     /// [`ErrorKind::Handler`] with what the handler returned: nothing is kept then.
@@ -74,7 +75,7 @@ impl<S: Store> Processor<S> {
     /// marker. [`ErrorKind::GivenUp`] when its key is that of
     /// a dead letter. [`ErrorKind::UnknownEnd`] when an attempt with effects outside of the database was
     /// begun, its end is not known, and it is not repeated (now). [`ErrorKind::Config`] when the handler
-    /// needs state that was not given. Otherwise the database failed; when
+    /// needs state that was not given, or asks for what cannot be. Otherwise the database failed; when
     /// [`is_retryable`](Error::is_retryable), the same call with the same event is safe.
     pub async fn process<H>(&self, event: EventOf<H>) -> Result<Outcome>
     where
@@ -108,6 +109,10 @@ impl<S: Store> Processor<S> {
     {
         let mut needs = Needs::default();
         H::needs(&mut needs);
+        if let Some(wrong) = H::POLICY.contradiction() {
+            let message = format!("the handler `{}` {wrong}", H::SCOPE);
+            return Err(Error::new(ErrorKind::Config, message));
+        }
         if let Some(need) = needs.states.iter().find(|need| !self.states.has(need)) {
             return Err(Error::new(
                 ErrorKind::Config,
@@ -141,7 +146,9 @@ impl<S: Store> Processor<S> {
             let handled = H::handle(input, call.answering(&mut answer));
             bounded(H::POLICY.timeout, handled).await?;
             if let (Some(answer), true) = (&answer, marked) {
-                self.store.keep_results(tx, &[(H::SCOPE, &key, answer)]).await?;
+                let kept = self.store.keep_results(tx, &[(H::SCOPE, &key, answer)]).await;
+                // Not an error of the handler: what it has done outside of the database has happened.
+                kept.map_err(Failure::not_kept)?;
             }
             Ok(answer)
         };
@@ -543,13 +550,26 @@ pub(crate) fn handler_broke() -> Error {
 }
 
 pub(crate) fn failed<S: Store>(failure: Failure) -> Error {
-    let panicked = failure.panicked();
+    let (panicked, is_unstored) = (failure.panicked(), failure.is_unstored());
+    // Of a statement of idem's own the store has said what it is.
+    let kept = failure.error.downcast_ref::<Error>().filter(|_| is_unstored);
+    match kept.map(|error| (error.kind(), error.is_retryable())) {
+        Some((ErrorKind::HandlerBroke, _)) => return handler_broke().with_source(failure.error),
+        Some((_, true)) => {
+            let message = "the database failed when the handler's result was to be stored";
+            return Error::new(ErrorKind::Transient, message).with_source(failure.error);
+        }
+        _ => {}
+    }
     let (kind, message) = match S::fault(failure.error()) {
         Fault::Transient | Fault::Lost => {
             (ErrorKind::Transient, "the database failed in the handler")
         }
         Fault::HandlerBroke => return handler_broke().with_source(failure.error),
         Fault::Handler if panicked => (ErrorKind::Handler, "the handler panicked"),
+        Fault::Handler | Fault::Permanent if is_unstored => {
+            (ErrorKind::Handler, "the handler's result was not stored")
+        }
         Fault::Handler | Fault::Permanent => (ErrorKind::Handler, "the handler failed"),
     };
     Error::new(kind, message).with_source(failure.error)

@@ -79,7 +79,7 @@ pub(crate) trait Work<S: Store>: Send {
         missing: Option<MissingKey>,
     ) -> Result<Identity, Refusal>;
 
-    /// What tells this payload from others.
+    /// What tells this payload from others; the same wherever it comes from.
     fn fingerprint(&self, event: &Event) -> Fingerprint;
 
     /// Asks the handler's probe about an attempt at the event of this slot whose end is not known.
@@ -266,6 +266,15 @@ fn instead<H: Subscriber>(
     }
 }
 
+/// The fingerprint of an event without a payload.
+const TOMBSTONE: Fingerprint = [0; 16];
+
+/// Of the hash that a key is.
+fn first_half(key: &Key) -> Option<Fingerprint> {
+    let hash = key.as_str().strip_prefix("sha256:")?.get(..32)?;
+    u128::from_str_radix(hash, 16).ok().map(u128::to_be_bytes)
+}
+
 fn decoded<H: Subscriber>(
     event: Encoded<'_>,
     event_type: Option<&str>,
@@ -293,14 +302,11 @@ impl<S: Store, H: Subscriber<Store = S>> Work<S> for Typed<H> {
 
     fn fingerprint(&self, event: &Event) -> Fingerprint {
         let content = panic::catch_unwind(|| H::content_key(event)).ok().and_then(Result::ok);
-        let hash = content.as_ref().and_then(|key| key.as_str().strip_prefix("sha256:"));
-        let hash = hash.and_then(|hash| hash.get(..32));
-        let number = match hash.map(|hash| u128::from_str_radix(hash, 16)) {
-            Some(Ok(number)) => number,
-            // Nothing to be hashed as what it says: as it is.
-            _ => u128::from(event.digest().cast_unsigned()),
-        };
-        number.to_be_bytes()
+        let content = content.as_ref().and_then(first_half);
+        // Nothing to be hashed as what it says: as it is. Of the payload alone: the message key is no
+        // part of what an event says.
+        let bytes = || Key::payload(event).ok().as_ref().and_then(first_half);
+        content.or_else(bytes).unwrap_or(TOMBSTONE)
     }
 
     fn probe<'a>(

@@ -51,7 +51,8 @@ pub(crate) const RECLAIM: &str = insert!(
          where scope = value ->> 0 and event_key = value ->> 1 and state = 3 and attempt = value ->> 9)",
     concat!(
         "update set state = excluded.state, attempt = excluded.attempt,
-             fingerprint = excluded.fingerprint,
+             fingerprint = case state when 3 then coalesce(excluded.fingerprint, fingerprint)
+                           else excluded.fingerprint end,
              metadata = case state when 3 then coalesce(excluded.metadata, metadata) else metadata end,
              processed_at = ",
         now!(),

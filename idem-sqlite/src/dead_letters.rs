@@ -39,7 +39,7 @@ set state = excluded.state, lane_id = excluded.lane_id, group_name = excluded.gr
     event_key = excluded.event_key, failure_class = excluded.failure_class,
     is_permanent = excluded.is_permanent, error = excluded.error, attempts = excluded.attempts,
     first_failed_at = excluded.first_failed_at, fingerprint = excluded.fingerprint,
-    settled_at = null, forwarded_at = null
+    settled_at = null, forwarded_at = null, is_message_key_edited = 0, edited_message_key = null
 where state = 'waiting' and excluded.state <> 'waiting' or state in ('replayed', 'dropped') and ?20
 returning dead_letter_id
 ";

@@ -15,8 +15,11 @@ macro_rules! select_letters {
         concat!(
             "select letter.dead_letter_id, letter.scope, event_key, state, group_name, topic,
                 partition, source_offset, event_timestamp, leader_epoch, failure_class,
-                is_permanent, attempts, first_failed_at, fingerprint, written_at, is_edited, error,
-                letter.message_key, headers, digest,
+                is_permanent, attempts, first_failed_at, fingerprint, written_at,
+                is_edited or are_headers_edited or is_message_key_edited as is_edited, error, digest,
+                case when is_message_key_edited then edited_message_key
+                     else letter.message_key end as message_key,
+                case when are_headers_edited then edited_headers else headers end as headers,
                 case when is_edited then edited_payload else payload end as payload
              from ",
             $which

@@ -65,7 +65,9 @@ fn select(store: &Inner, filter: &LetterFilter) -> serde_json::Result<QueryBuild
         }
     }
     if let Some((name, value)) = &filter.header {
-        query.push(" and (select value ->> 1 from json_each(headers) where value ->> 0 = ");
+        query.push(" and (select value ->> 1 from json_each(");
+        query.push("case when are_headers_edited then edited_headers else letter.headers end)");
+        query.push(" where value ->> 0 = ");
         query.push_bind(name.clone()).push(" order by key desc limit 1) = ");
         query.push_bind(hex::encode(value));
     }

@@ -40,6 +40,11 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
         name: "packed_upkeep",
         sql: include_str!("../migrations/0006_packed_upkeep.sql"),
     },
+    Migration {
+        version: 7,
+        name: "letter_edits",
+        sql: include_str!("../migrations/0007_letter_edits.sql"),
+    },
 ];
 
 const DOING: &str = "migrating";

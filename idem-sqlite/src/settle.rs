@@ -1,11 +1,11 @@
 //! What people do with a dead letter, and what follows from that.
 
-use idem_runtime::store::Settlement;
+use idem_runtime::store::{Edit, Settlement};
 use idem_runtime::{DeadLetter, Error, ErrorKind, LetterAction, LetterState, Result};
 
 use crate::Inner;
-use crate::error::failed;
-use crate::letter_row::{Selected, letter, select_letters};
+use crate::error::{failed, unwritable};
+use crate::letter_row::{Selected, letter, select_letters, write_headers};
 use crate::parking::{self, Place};
 use crate::statements::now;
 use crate::tx::Tx;
@@ -24,8 +24,18 @@ pub(crate) const SETTLE: &str = concat!(
     " where dead_letter_id = ?1"
 );
 
-pub(crate) const EDIT: &str =
-    "update {schema}dead_letters set edited_payload = ?2, is_edited = 1 where dead_letter_id = ?1";
+/// `?2`, `?4` and `?6` say whether there is a new payload, other headers, another message key; what
+/// follows each, which.
+pub(crate) const EDIT: &str = "
+update {schema}dead_letters
+set is_edited = is_edited or ?2,
+    edited_payload = case when ?2 then ?3 else edited_payload end,
+    are_headers_edited = are_headers_edited or ?4,
+    edited_headers = case when ?4 then ?5 else edited_headers end,
+    is_message_key_edited = is_message_key_edited or ?6,
+    edited_message_key = case when ?6 then ?7 else edited_message_key end
+where dead_letter_id = ?1
+";
 
 pub(crate) const NOTE: &str = "
 insert into {schema}dead_letter_notes (dead_letter_id, action, by_whom, note)
@@ -57,6 +67,9 @@ pub(crate) async fn settle(
     let Some((lane, scope, message_key, state)) = before else {
         return Err(Error::new(ErrorKind::Store, format!("{DOING}: there is none numbered {id}")));
     };
+    let headers = settlement.edit.and_then(|edit| edit.headers);
+    let written = headers.map(write_headers).transpose();
+    let written = written.map_err(|error| unwritable(DOING, error))?.flatten();
     let settled = async {
         if let Some(to) = settled(settlement.action) {
             let settle = sqlx::query(store.sql.settle_letter.clone()).bind(id).bind(to.as_str());
@@ -66,8 +79,16 @@ pub(crate) async fn settle(
                 unpark(store, tx, place, LetterState::parse(&state)).await?;
             }
         }
-        if let (LetterAction::Edited, Some(payload)) = (settlement.action, settlement.edit) {
-            let edit = sqlx::query(store.sql.edit_letter.clone()).bind(id).bind(payload);
+        if let (LetterAction::Edited, Some(edit)) = (settlement.action, settlement.edit) {
+            let Edit { payload, headers, message_key } = edit;
+            let edit = sqlx::query(store.sql.edit_letter.clone())
+                .bind(id)
+                .bind(payload.is_some())
+                .bind(payload.flatten())
+                .bind(headers.is_some())
+                .bind(written)
+                .bind(message_key.is_some())
+                .bind(message_key.flatten());
             edit.execute(tx.connection()).await?;
         }
         let note = sqlx::query(store.sql.note_on_letter.clone()).bind(id);

@@ -45,9 +45,10 @@ async fn a_file_of_the_first_release_keeps_what_it_has() {
     let behind = store.check().await.unwrap_err();
     assert_eq!(behind.kind(), ErrorKind::Migration);
     assert!(
-        behind
-            .to_string()
-            .contains("3 (marker_details), 4 (instances), 5 (packed), 6 (packed_upkeep) pending"),
+        behind.to_string().contains(
+            "3 (marker_details), 4 (instances), 5 (packed), 6 (packed_upkeep), \
+             7 (letter_edits) pending"
+        ),
         "{behind}"
     );
 

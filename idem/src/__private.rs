@@ -7,7 +7,7 @@ pub use std::time::Duration;
 
 pub use idem_runtime::{
     Answer, Answers, Begun, Call, Content, Event, EventType, EventTypes, Failure, Handler,
-    IsolationLevel, Key, KeyError, KeyPart, KeySource, KeyedByEvent, Many, Markers, MaybePart,
+    IsolationLevel, Key, KeyError, KeyPart, KeySource, KeyedByEvent, Many, Markers, Maybe,
     MissingKey, Needs, OnFailure, One, Param, PayloadCheck, Policy, Retry, Single, Subscriber,
     UnknownEnd, Window, answer, process,
 };
@@ -64,6 +64,10 @@ pub fn without_type<E>(_: Encoded<'_>) -> DecodedAs<E> {
 
 /// The message an event was decoded from.
 pub type Msg<'a> = Option<&'a Event>;
+/// The message, which is there.
+pub const fn msg(event: &Event) -> Msg<'_> {
+    Some(event)
+}
 /// What `key` returns.
 pub type Keyed = Result<Key, KeyError>;
 /// What `handle` returns.
@@ -122,6 +126,14 @@ pub fn payload_key(source: Msg<'_>) -> Keyed {
     Key::payload(message(source)?)
 }
 
+/// The hash of what a CloudEvent says.
+///
+/// # Errors
+/// When there is no message, or it has no data, or is no CloudEvent.
+pub fn cloud_event_key(source: Msg<'_>) -> Keyed {
+    Key::cloud_event_data(message(source)?)
+}
+
 /// A header of the message as a part of a key of several parts.
 ///
 /// # Errors
@@ -141,22 +153,6 @@ pub fn message_key_part(source: Msg<'_>) -> Result<std::borrow::Cow<'_, str>, Ke
 /// What the user's function makes of the event.
 pub fn made_by<'a, E, P>(event: &'a E, path: impl FnOnce(&'a E) -> P) -> P {
     path(event)
-}
-
-/// The key of one part that may be missing.
-///
-/// # Errors
-/// When it is missing, or cannot be a key.
-pub fn maybe_key<P: MaybePart<M>, M>(part: &P) -> Keyed {
-    Key::of(part.part()?)
-}
-
-/// A part of a key of several parts that may be missing.
-///
-/// # Errors
-/// When it is missing.
-pub fn maybe_part<P: MaybePart<M>, M>(part: &P) -> Result<&dyn KeyPart, KeyError> {
-    part.part()
 }
 
 fn message(source: Msg<'_>) -> Result<&Event, KeyError> {

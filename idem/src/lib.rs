@@ -74,7 +74,7 @@ pub use idem_runtime::{
     Answer, Answers, Begun, BoxError, Cause, CloudEvent, Content, Context, Correlation, DeadLetter,
     DeadLetters, DecodeError, Encoded, Error, ErrorKind, Event, EventOf, EventType, EventTypes,
     Failure, FailureClass, Fingerprint, Format, Handler, Headers, IntoKey, IsolationLevel, Key,
-    KeyError, KeyPart, KeySource, KeyedByEvent, LetterAction, LetterFilter, LetterNote,
+    KeyError, KeyPart, KeySource, KeyedByEvent, LetterAction, LetterEdit, LetterFilter, LetterNote,
     LetterState, Many, Marker, MarkerMode, MarkerState, Markers, MissingKey, OnFailure, One,
     Origin, Outcome, PayloadCheck, Permanent, Policy, Probed, Processor, Replay, ReplayReport,
     Result, Retry, SchemaOf, Schemas, Serves, State, Store, Subscriber, TimestampKind, UnknownEnd,

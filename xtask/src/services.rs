@@ -73,8 +73,17 @@ fn keep_or_start(
     start()
 }
 
+/// The options of a broker that tests share.
+///
+/// Nobody kills it, so that its session need not be short for it to come back soon. With the tests' own
+/// two seconds it is fenced on a busy machine, when its heartbeats come late, and clients lose it.
+pub(crate) fn shared_broker() -> KafkaOptions {
+    let session = ("broker.session.timeout.ms".to_owned(), "60000".to_owned());
+    KafkaOptions { properties: vec![session], ..KafkaOptions::default() }
+}
+
 fn start_kafka() -> std::result::Result<DetachedService, Error> {
-    let options = KafkaOptions { lifetime: Lifetime::Detached, ..KafkaOptions::default() };
+    let options = KafkaOptions { lifetime: Lifetime::Detached, ..shared_broker() };
     let dir = Scratch::permanent("up-kafka")?;
     Ok(Kafka::start_with(&dir, options)?.detached())
 }

@@ -8,6 +8,7 @@ use idem_test_services::{
 };
 
 use crate::interrupt::Interrupts;
+use crate::services::shared_broker;
 use crate::step::{self, Outcome};
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
@@ -89,7 +90,7 @@ impl Services {
             Some(bootstrap) => bootstrap,
             None => {
                 step::say("starting kafka (its jars are downloaded the first time)");
-                let started = Kafka::start(&scratch.path().join("kafka"))?;
+                let started = Kafka::start_with(&scratch.path().join("kafka"), shared_broker())?;
                 kafka.insert(started).bootstrap().to_owned()
             }
         };

@@ -86,8 +86,8 @@ pub(super) fn content_of_format(attr: &Attr, errors: &mut Errors) {
         {
             errors.at(
                 source.span(),
-                "fields can be chosen of JSON only: of another format the bytes of the payload are \
-                 hashed, `key = content_hash`; or take fields of the event, \
+                "fields can be chosen of JSON only: what an event in another format says is hashed as \
+                 a whole, `key = content_hash`; or take fields of the event, \
                  `key = (\"a\", \"order.id\")`",
             );
         }

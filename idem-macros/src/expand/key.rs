@@ -50,8 +50,8 @@ pub(super) fn key(model: &Model) -> TokenStream {
             body: quote_spanned!(here()=> ::idem::__private::key_of_offset(source)),
         },
         Key::Sources(sources) => match sources.as_slice() {
-            [source] => one(source, maybe, model.is_json()),
-            several => composite(several, maybe, model.is_json()),
+            [source] => one(source, maybe, model),
+            several => composite(several, maybe, model),
         },
     };
     let source = match needs_message(&model.key) {
@@ -78,20 +78,22 @@ struct Made {
 ///
 /// A whole expression `event.order.id` has one hygiene, that of the user's tokens: with two the
 /// compiler would show the attribute in place of the field, and suggest nothing.
-fn one(source: &Source, maybe: bool, json: bool) -> Made {
-    let of = match maybe {
-        true => quote_spanned!(at(source.span())=> ::idem::__private::maybe_key),
-        false => quote_spanned!(at(source.span())=> ::idem::__private::Key::of),
+fn one(source: &Source, maybe: bool, model: &Model) -> Made {
+    let of = quote_spanned!(at(source.span())=> ::idem::__private::Key::of);
+    let part = |value| match maybe {
+        true => may_be_missing(source, &value),
+        false => value,
     };
     let (event, body) = match source {
         Source::Field(field) => {
             let event = Ident::new("event", field.span);
-            let value = field_of(field, &event);
+            let value = part(field_of(field, &event));
             (quote!(#event), quote_spanned!(at(field.span)=> #of(#value)))
         }
         Source::With(path) => {
             let made = made_by(path);
-            (quote_spanned!(here()=> event), quote_spanned!(at(path.span())=> #of(&#made)))
+            let made = part(quote_spanned!(at(path.span())=> &#made));
+            (quote_spanned!(here()=> event), quote_spanned!(at(path.span())=> #of(#made)))
         }
         Source::Header(name) => {
             (quote!(_), quote_spanned!(here()=> ::idem::__private::key_of_header(source, #name)))
@@ -99,13 +101,13 @@ fn one(source: &Source, maybe: bool, json: bool) -> Made {
         Source::MessageKey(_) => {
             (quote!(_), quote_spanned!(here()=> ::idem::__private::key_of_message_key(source)))
         }
-        Source::Content(content) => (quote!(_), content_key(content, json)),
+        Source::Content(content) => (quote!(_), content_key(content, model)),
     };
     Made { event, body }
 }
 
 /// The key of several sources.
-fn composite(sources: &[Source], maybe: bool, json: bool) -> Made {
+fn composite(sources: &[Source], maybe: bool, model: &Model) -> Made {
     let fields = sources.iter().filter_map(|source| match source {
         Source::Field(field) => Some(field),
         _ => None,
@@ -131,12 +133,12 @@ fn composite(sources: &[Source], maybe: bool, json: bool) -> Made {
                 quote_spanned!(here()=> &::idem::__private::message_key_part(source)?)
             }
             Source::Content(content) => {
-                let hash = content_key(content, json);
+                let hash = content_key(content, model);
                 quote_spanned!(here()=> &#hash?)
             }
         };
         match maybe && !source.needs_message() {
-            true => quote_spanned!(at=> ::idem::__private::maybe_part(#value)?),
+            true => may_be_missing(source, &value),
             false => quote_spanned!(at=> ::idem::__private::key_part(#value)),
         }
     });
@@ -152,6 +154,11 @@ fn composite(sources: &[Source], maybe: bool, json: bool) -> Made {
     Made { event, body }
 }
 
+/// A part that is missing when its value says so.
+fn may_be_missing(source: &Source, value: &TokenStream) -> TokenStream {
+    quote_spanned!(at(source.span())=> ::idem::__private::Maybe::of(#value).key_part()?)
+}
+
 fn field_of(field: &Field, event: &Ident) -> TokenStream {
     let path = &field.path;
     quote_spanned!(field.span=> &#event #(.#path)*)
@@ -161,13 +168,19 @@ fn made_by(path: &ExprPath) -> TokenStream {
     quote_spanned!(at(path.span())=> ::idem::__private::made_by(event, #path))
 }
 
-fn content_key(content: &Content, json: bool) -> TokenStream {
-    if !json {
-        return quote_spanned!(here()=> ::idem::__private::payload_key(source));
+fn content_key(content: &Content, model: &Model) -> TokenStream {
+    if let Some(of) = model.payload_hash() {
+        let hash = Ident::new(&format!("{of}_key"), here());
+        return quote_spanned!(here()=> ::idem::__private::#hash(source));
     }
     let selected = match &content.selected {
         Selected::All => quote_spanned!(here()=> ALL),
-        Selected::Only(fields) => quote_spanned!(here()=> only(&[#(#fields),*])),
+        Selected::Only { fields, optional } if optional.is_empty() => {
+            quote_spanned!(here()=> only(&[#(#fields),*]))
+        }
+        Selected::Only { fields, optional } => {
+            quote_spanned!(here()=> only(&[#(#fields),*]).optional(&[#(#optional),*]))
+        }
         Selected::Except(fields) => quote_spanned!(here()=> except(&[#(#fields),*])),
     };
     quote_spanned! {here()=>

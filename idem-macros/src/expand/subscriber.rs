@@ -14,7 +14,11 @@ use crate::types::{TypeFrom, TypePlace, Types};
 pub(super) fn subscriber(model: &Model, topics: &[LitStr]) -> TokenStream {
     let (cfgs, name) = (model.function.cfgs(), type_name(&model.function));
     let types = model.types.as_ref().map(types);
-    let type_from = model.type_from.as_ref().map(type_from);
+    let type_from = match &model.type_from {
+        Some(from) => Some(type_from(from)),
+        None => (model.types.is_some() && model.is_cloud_event())
+            .then(|| event_type(&quote!(cloud_event()))),
+    };
     // Only who asks for a type asks for a field.
     let fieldless = model.types.is_some()
         && model.format.as_ref().is_some_and(|format| !format.has_json_fields());
@@ -28,10 +32,11 @@ pub(super) fn subscriber(model: &Model, topics: &[LitStr]) -> TokenStream {
     };
     let hashed = model.policy.missing_key == Some(MissingKey::CONTENT_HASH)
         || model.policy.payload_check.is_some();
-    let content = (hashed && !model.is_json()).then(|| {
+    let content = model.payload_hash().filter(|_| hashed).map(|of| {
+        let hash = Ident::new(&format!("{of}_key"), here());
         quote_spanned! {here()=>
             fn content_key(event: &::idem::__private::Event) -> ::idem::__private::Keyed {
-                ::idem::__private::Key::payload(event)
+                ::idem::__private::#hash(::idem::__private::msg(event))
             }
         }
     });
@@ -135,6 +140,11 @@ fn type_from(from: &TypeFrom) -> TokenStream {
         TypePlace::Field(path) => quote!(field(#path)),
         TypePlace::Topic => quote!(topic()),
     };
+    event_type(&place)
+}
+
+/// The function that says where the type is.
+fn event_type(place: &TokenStream) -> TokenStream {
     quote_spanned! {here()=>
         fn event_type() -> ::idem::__private::TypeFrom {
             ::idem::__private::type_from(::idem::__private::EventType::#place)

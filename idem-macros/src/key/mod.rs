@@ -48,7 +48,11 @@ pub(crate) struct Content {
 /// Fields of the payload, by their names in it.
 pub(crate) enum Selected {
     All,
-    Only(Vec<LitStr>),
+    /// Those that each event has, and those that it may have.
+    Only {
+        fields: Vec<LitStr>,
+        optional: Vec<LitStr>,
+    },
     Except(Vec<LitStr>),
 }
 
@@ -225,26 +229,30 @@ fn with(call: &ExprCall) -> syn::Result<Source> {
 }
 
 const CONTENT_FORMS: &str = "of the content are hashed all fields (`content_hash`), some \
-                             (`content_hash(\"order.id\", \"cents\")`) or all but some \
-                             (`content_hash(except(\"sent_at\"))`)";
+                             (`content_hash(\"order.id\", \"cents\")`, and with \
+                             `optional(\"coupon\")` among them some that need not be there) or all \
+                             but some (`content_hash(except(\"sent_at\"))`)";
 
 fn content(call: &ExprCall, errors: &mut Errors) -> syn::Result<Source> {
     let span = call.func.span();
-    let selected = match call.args.first().map(ungroup) {
-        Some(Expr::Call(inner)) if call.args.len() == 1 => {
-            match ungroup(&inner.func) {
-                Expr::Path(path) if path.path.is_ident("except") => {}
-                other => return Err(syn::Error::new_spanned(other, CONTENT_FORMS)),
-            }
-            if inner.args.is_empty() {
+    let selected = match call.args.first() {
+        Some(only) if call.args.len() == 1 => match called_as(only, "except") {
+            Some(except) if except.args.is_empty() => {
                 return Err(syn::Error::new_spanned(
-                    inner,
+                    except,
                     "`except()` leaves nothing out; for all fields write `content_hash`",
                 ));
             }
-            Selected::Except(fields(&inner.args, errors)?)
-        }
-        Some(_) => Selected::Only(fields(&call.args, errors)?),
+            Some(except) => {
+                let mut fields = Vec::new();
+                for arg in &except.args {
+                    fields.push(named(arg, &fields, errors)?);
+                }
+                Selected::Except(fields)
+            }
+            None => chosen(&call.args, errors)?,
+        },
+        Some(_) => chosen(&call.args, errors)?,
         None => {
             return Err(syn::Error::new_spanned(
                 call,
@@ -255,22 +263,54 @@ fn content(call: &ExprCall, errors: &mut Errors) -> syn::Result<Source> {
     Ok(Source::Content(Content { span, selected }))
 }
 
-/// Names of fields of the payload.
-fn fields(args: &Punctuated<Expr, Token![,]>, errors: &mut Errors) -> syn::Result<Vec<LitStr>> {
-    let mut fields: Vec<LitStr> = Vec::new();
+/// `"order.id", "cents", optional("coupon")`
+fn chosen(args: &Punctuated<Expr, Token![,]>, errors: &mut Errors) -> syn::Result<Selected> {
+    let (mut fields, mut optional) = (Vec::new(), Vec::new());
+    // To find what is named twice, in whatever way.
+    let mut all: Vec<LitStr> = Vec::new();
     for arg in args {
-        let Some(field) = literal(arg) else {
-            return Err(syn::Error::new_spanned(arg, CONTENT_FORMS));
+        let Some(call) = called_as(arg, "optional") else {
+            let field = named(arg, &all, errors)?;
+            all.push(field.clone());
+            fields.push(field);
+            continue;
         };
-        let value = field.value();
-        if value.split('.').any(str::is_empty) {
-            errors.on(field, "name a field as in the payload, `\"sent_at\"`, or `\"order.id\"`");
-        } else if fields.iter().any(|it| it.value() == value) {
-            errors.on(field, "this field is named twice; keep one");
+        if call.args.is_empty() {
+            return Err(syn::Error::new_spanned(
+                call,
+                "`optional()` names no field; leave it out, or name one: `optional(\"coupon\")`",
+            ));
         }
-        fields.push(field.clone());
+        for arg in &call.args {
+            let field = named(arg, &all, errors)?;
+            all.push(field.clone());
+            optional.push(field);
+        }
     }
-    Ok(fields)
+    Ok(Selected::Only { fields, optional })
+}
+
+/// The call, if it is one of a function of this name.
+fn called_as<'a>(arg: &'a Expr, name: &str) -> Option<&'a ExprCall> {
+    let Expr::Call(call) = ungroup(arg) else { return None };
+    match ungroup(&call.func) {
+        Expr::Path(path) if path.path.is_ident(name) => Some(call),
+        _ => None,
+    }
+}
+
+/// The name of a field of the payload.
+fn named(arg: &Expr, before: &[LitStr], errors: &mut Errors) -> syn::Result<LitStr> {
+    let Some(field) = literal(arg) else {
+        return Err(syn::Error::new_spanned(arg, CONTENT_FORMS));
+    };
+    let value = field.value();
+    if value.split('.').any(str::is_empty) {
+        errors.on(field, "name a field as in the payload, `\"sent_at\"`, or `\"order.id\"`");
+    } else if before.iter().any(|it| it.value() == value) {
+        errors.on(field, "this field is named twice; keep one");
+    }
+    Ok(field.clone())
 }
 
 /// Says which of the sources were there before.

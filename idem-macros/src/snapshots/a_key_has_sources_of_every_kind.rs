@@ -25,7 +25,7 @@ impl ::idem::__private::Handler for bill {
                 ::idem::__private::key_part(
                     &::idem::__private::content_key(
                         source,
-                        ::idem::__private::Content::only(&["a", "b"]),
+                        ::idem::__private::Content::only(&["a"]).optional(&["b"]),
                     )?,
                 ),
                 ::idem::__private::key_part(

@@ -20,10 +20,11 @@ impl ::idem::__private::Handler for bill {
                 ::idem::__private::key_part(
                     &::idem::__private::header_part(source, "tenant")?,
                 ),
-                ::idem::__private::maybe_part(&event1.id)?,
-                ::idem::__private::maybe_part(
-                    &::idem::__private::made_by(event, Order::key),
-                )?,
+                ::idem::__private::Maybe::of(&event1.id).key_part()?,
+                ::idem::__private::Maybe::of(
+                        &::idem::__private::made_by(event, Order::key),
+                    )
+                    .key_part()?,
             ],
         )
     }

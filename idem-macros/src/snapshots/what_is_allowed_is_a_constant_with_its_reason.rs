@@ -11,7 +11,9 @@ impl ::idem::__private::Handler for bill {
         .missing_key(::idem::__private::MissingKey::DeadLetter);
     fn needs(_: &mut ::idem::__private::Needs) {}
     fn key(event: &OrderPlaced, _: ::idem::__private::Msg) -> ::idem::__private::Keyed {
-        ::idem::__private::maybe_key(&event.created_at)
+        ::idem::__private::Key::of(
+            ::idem::__private::Maybe::of(&event.created_at).key_part()?,
+        )
     }
     async fn handle(
         ::idem::__private::One(event): ::idem::__private::One<OrderPlaced>,

@@ -148,6 +148,7 @@ impl Facts<'_> {
                  which such events are not; choose a dead letter or stop"
             ));
         }
+        mistakes.extend(it.policy.contradiction().map(|it| format!("the handler `{scope}` {it}")));
         mistakes
     }
 

@@ -214,8 +214,9 @@ impl<C: Current> Builder<C> {
     }
 
     /// The headers with an event's correlation and causation ids. They are in the log lines of what
-    /// became of the event, and the handler's `Context` has them. Default: `correlation-id` and
-    /// `causation-id`.
+    /// became of the event, in its marker, in the span in which its handler runs (a batch handler has
+    /// none: its call is for many events), and the handler's `Context` has them. Default:
+    /// `correlation-id` and `causation-id`.
     pub fn correlation(mut self, correlation: Correlation) -> Self {
         self.open.rules.correlation = Arc::new(correlation);
         self

@@ -11,7 +11,7 @@ use crate::key::{Key, KeyError};
 use crate::marker::MarkerMode::{self, Offset, Packed, Rows};
 use crate::memory::Memory;
 use crate::pipeline::policy::{LayoutChanged, Stale};
-use crate::policy::{Markers, PayloadCheck, Policy, Window};
+use crate::policy::{Markers, MissingKey, PayloadCheck, Policy, Window};
 use crate::state::Needs;
 
 macro_rules! handler {
@@ -166,4 +166,18 @@ fn the_memory_of_packed_markers_is_the_processs_and_at_least_a_mebibyte() {
     let text = mistakes(group().packed_memory(256).handler::<Digests>());
     assert!(text.contains("`.packed_memory(256)`") && text.contains("1 MiB"), "{text}");
     assert_eq!(text.lines().count(), 1, "{text}");
+}
+
+#[test]
+fn effects_outside_of_events_without_a_key_are_refused() {
+    const UNMARKED: Policy = Policy::new().missing_key(MissingKey::ProcessWithoutGuarantee);
+    let text = mistakes(group().handler_with::<Charges>(UNMARKED));
+    assert!(text.contains("the handler `charges` has effects outside"), "{text}");
+    assert!(text.contains("`missing_key`") && text.lines().count() == 1, "{text}");
+    let both = OUTSIDE.missing_key(MissingKey::ProcessWithoutGuarantee);
+    assert!(mistakes(group().handler_with::<Silent>(both)).contains("`missing_key`"));
+    for other in [MissingKey::DeadLetter, MissingKey::Stop, MissingKey::ContentHash] {
+        let policy = Policy::new().missing_key(other);
+        assert_eq!(mistakes(group().handler_with::<Charges>(policy)), "", "{other:?}");
+    }
 }

@@ -155,6 +155,24 @@ pub async fn metadata_that_are_given_with_a_take_over_are_kept<H: Harness>(harne
     assert_eq!(marker(harness, &key).await.metadata.as_ref(), Some(&metadata[1]));
 }
 
+pub async fn the_fingerprint_of_an_attempt_stays_unless_another_is_given<H: Harness>(harness: &H) {
+    let (key, attempt) = (key("e1"), Uuid::new_v4());
+    let held = held(harness).await;
+    let first = Claim { fingerprint: Some([1; 16]), ..begun(&key, attempt) };
+    assert!(claimed(harness, &Writer::Lane(&held), first).await);
+    // As who says that the attempt had its effect, and knows no payload.
+    for (writer, fingerprint, expected) in
+        [(direct(), None, [1; 16]), (direct(), Some([2; 16]), [2; 16])]
+    {
+        let again = Claim { over: Some(attempt), fingerprint, ..begun(&key, attempt) };
+        assert!(claimed(harness, &writer, again).await);
+        assert_eq!(marker(harness, &key).await.fingerprint, Some(expected));
+    }
+    let held = row(harness, &held).await.held();
+    assert!(claimed(harness, &Writer::Lane(&held), over(&key, attempt)).await);
+    assert_eq!(marker(harness, &key).await.fingerprint, Some([2; 16]));
+}
+
 pub async fn the_age_of_an_attempt_is_told_and_begins_anew_with_another<H: Harness>(harness: &H) {
     let (key, attempt) = (key("e1"), Uuid::new_v4());
     assert!(claimed(harness, &direct(), begun(&key, attempt)).await);

@@ -1,11 +1,14 @@
 //! Cases: what a marker tells.
 
+use std::collections::BTreeMap;
 use std::time::SystemTime;
 
+use serde_json::Value;
 use uuid::Uuid;
 
 use super::Harness;
 use super::support::*;
+use crate::answer::{Answer, Slot};
 use crate::marker::{Marker, MarkerState, Origin};
 use crate::store::{Claim, Claimed, Store as _, Writer};
 
@@ -116,6 +119,53 @@ pub async fn results_are_kept_in_the_transaction_that_claimed<H: Harness>(harnes
         let marker = harness.store().marker(SCOPE, key).await.unwrap().unwrap();
         assert_eq!(marker.result.as_ref(), results.get(number));
     }
+}
+
+/// What a handler returned, as its duplicate is answered with it.
+async fn kept_and_read<H: Harness, T: Answer>(harness: &H, text: &str, value: &T) -> T {
+    let key = key(text);
+    let mut slot = None;
+    Slot(&mut slot).keep(value, 1 << 20).unwrap();
+    let writer = direct();
+    let mut tx = begin(harness, &writer).await;
+    assert!(is_new(harness, &mut tx, &writer, text).await);
+    harness.store().keep_results(&mut tx, &[(SCOPE, &key, &slot.unwrap())]).await.unwrap();
+    finish(harness, tx, &writer, 0).await;
+    let marker = harness.store().marker(SCOPE, &key).await.unwrap().unwrap();
+    T::from_json(marker.result.unwrap()).unwrap()
+}
+
+pub async fn a_result_that_can_be_kept_comes_back_as_it_was<H: Harness>(harness: &H) {
+    let floats = vec![
+        0.1,
+        -1.5e-9,
+        1e16,
+        1e300,
+        f64::MAX,
+        f64::MIN_POSITIVE,
+        5e-324,
+        123_456_789.123_456_78,
+    ];
+    assert_eq!(kept_and_read(harness, "floats", &floats).await, floats);
+    let numbers = (i64::MIN, u64::MAX, 0_u8, vec![Some(true), None]);
+    assert_eq!(kept_and_read(harness, "numbers", &numbers).await, numbers);
+    let texts: Vec<String> =
+        ["", "\u{1}\u{1f}\u{7f}\u{80}\u{ffff}", "\\u0000", "\"\\/\n", "🦀 é e\u{301}"]
+            .map(str::to_owned)
+            .into();
+    assert_eq!(kept_and_read(harness, "texts", &texts).await, texts);
+    let names: BTreeMap<String, Value> =
+        texts.iter().map(|name| (name.clone(), Value::Null)).collect();
+    assert_eq!(kept_and_read(harness, "names", &names).await, names);
+    // As deep as a result may be.
+    let mut deep = json("[]");
+    for level in 1..120 {
+        deep = match level % 2 {
+            0 => serde_json::json!([deep]),
+            _ => serde_json::json!({ "in": deep }),
+        };
+    }
+    assert_eq!(kept_and_read(harness, "deep", &deep).await, deep);
 }
 
 pub async fn an_attempt_that_was_begun_is_taken_over<H: Harness>(harness: &H) {

@@ -167,6 +167,7 @@ macro_rules! conformance {
         markers::what_is_said_of_an_event_is_beside_its_marker
         markers::known_markers_are_told_within_the_transaction
         markers::results_are_kept_in_the_transaction_that_claimed
+        markers::a_result_that_can_be_kept_comes_back_as_it_was
         markers::an_attempt_that_was_begun_is_taken_over
         markers::an_attempt_that_failed_is_taken_back_and_no_other
         markers::a_key_that_was_never_claimed_has_no_marker
@@ -175,6 +176,7 @@ macro_rules! conformance {
         begun::of_several_claims_each_takes_over_what_it_names
         begun::who_takes_an_attempt_over_waits_for_another_who_does
         begun::metadata_that_are_given_with_a_take_over_are_kept
+        begun::the_fingerprint_of_an_attempt_stays_unless_another_is_given
         begun::marking_settles_an_attempt_that_was_begun
         begun::the_age_of_an_attempt_is_told_and_begins_anew_with_another
         keys::keys_that_look_alike_are_different
@@ -290,6 +292,9 @@ macro_rules! conformance {
         settling::the_history_of_a_letter_is_told_in_order
         settling::what_is_rolled_back_settles_nothing
         settling::an_edited_letter_has_its_new_payload
+        settling::an_edited_letter_has_its_new_headers_and_message_key
+        settling::a_letter_that_is_opened_again_has_the_message_key_of_its_event
+        settling::an_edited_message_key_is_in_no_line
         settling::of_two_who_settle_a_letter_the_second_sees_it_settled
         settling::a_replay_is_committed_with_its_marker_and_effects
         settling::a_settled_letter_stays_settled

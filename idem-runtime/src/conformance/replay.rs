@@ -155,14 +155,17 @@ pub async fn a_marker_that_is_taken_over_keeps_its_origin<H: Harness>(harness: &
     let other = json(r#"{"by": "another"}"#);
     for (text, state) in ["dead", "parked"].into_iter().zip(REST) {
         let key = key(text);
-        let metadata = Some(&metadata);
-        let claim = Claim { state, offset: Some(17), metadata, ..plain(SCOPE, &key) };
+        let (metadata, fingerprint) = (Some(&metadata), Some([1; 16]));
+        let claim = Claim { state, offset: Some(17), metadata, fingerprint, ..plain(SCOPE, &key) };
         assert_eq!(claimed(harness, &Writer::Lane(&held), &[claim], 18).await, [true]);
         held = row(harness, &held).await.held();
         let attempt = Uuid::new_v4();
-        let again = Claim { metadata: Some(&other), ..reclaim(&key) };
+        // The fingerprint is of the payload that is worked now.
+        let fingerprint = (state == MarkerState::Dead).then_some([2; 16]);
+        let again = Claim { metadata: Some(&other), fingerprint, ..reclaim(&key) };
         assert_eq!(claimed(harness, &Writer::Direct { attempt }, &[again], 0).await, [true]);
         let after = marker(harness, text).await;
+        assert_eq!(after.fingerprint, fingerprint);
         assert_eq!((after.state, after.attempt), (MarkerState::Processed, Some(attempt)));
         assert_eq!((after.origin, after.metadata.as_ref()), (Some(origin()), metadata));
     }

@@ -8,13 +8,11 @@
 //! union whatever is in it: `null` is `None`. Which of several records a union holds is told by their
 //! fields (`#[serde(untagged)]`), because the value has lost their names.
 
-use std::io::{self, Read};
-
 use apache_avro::schema::ResolvedSchema;
 use serde::de::DeserializeOwned;
 
 use crate::event::{DecodeError, Event, missing_field_in};
-use crate::format::avro_depth::{MOST_DEEP, Obstacle};
+use crate::format::avro_reader::{MOST_DEEP, MOST_EMPTY, Obstacle};
 use crate::format::avro_value::AvroValue;
 use crate::format::{Encoded, Schema, framed, payload};
 
@@ -22,8 +20,8 @@ use crate::format::{Encoded, Schema, framed, payload};
 ///
 /// # Errors
 /// A tombstone, a payload in another form, a schema that the registry does not know or that is of
-/// another kind, and data that is not of its schema, is nested more than 128 deep or does not fit the
-/// type. The error never quotes the payload.
+/// another kind, and data that is not of its schema, is nested more than 128 deep, has tens of thousands
+/// of values that take no bytes, or does not fit the type. The error never quotes the payload.
 pub fn decode_avro<T: DeserializeOwned>(event: Encoded<'_>) -> Result<T, DecodeError> {
     let (id, body) = framed::split(payload(&event)?)?;
     let schema = match event.schemas().get(id) {
@@ -42,6 +40,10 @@ pub fn decode_avro<T: DeserializeOwned>(event: Encoded<'_>) -> Result<T, DecodeE
                 "the payload is nested more than {MOST_DEEP} deep: so many records, arrays and maps \
                  can be in each other"
             ),
+            Obstacle::Empty => format!(
+                "the payload has more than {MOST_EMPTY} values that take no bytes, and more than one \
+                 for each of its bytes"
+            ),
             Obstacle::Form => format!("the payload is not of the schema that it names, {id}"),
         })
     })?;
@@ -54,9 +56,6 @@ pub fn decode_avro<T: DeserializeOwned>(event: Encoded<'_>) -> Result<T, DecodeE
         })
     })
 }
-
-/// The most bytes that a length within an event can ask for.
-pub(super) const MOST_BYTES: usize = 64 << 20;
 
 /// The id of the schema that an event was written with.
 pub fn schema_of_avro(event: &Event) -> Option<u32> {
@@ -72,26 +71,7 @@ impl Schema {
             true => (apache_avro::Schema::parse_str(text).ok()?, Vec::new()),
             false => apache_avro::Schema::parse_str_with_list(text, references).ok()?,
         };
-        let schema = Self { avro, references: ordered(references), can_be_deep: true };
-        Some(Self { can_be_deep: schema.can_be_deep(), ..schema })
-    }
-
-    /// Reads one value, which is all of the bytes.
-    pub(super) fn read(&self, bytes: &[u8]) -> Result<apache_avro::types::Value, Obstacle> {
-        // Of the whole process: the first who sets it wins. A length that no event has is an error then,
-        // and not the end of the process.
-        apache_avro::util::max_allocation_bytes(MOST_BYTES);
-        if self.can_be_deep {
-            return self.read_deep(bytes);
-        }
-        let mut body = Body(bytes);
-        let value = if self.references.is_empty() {
-            apache_avro::from_avro_datum(&self.avro, &mut body, None)
-        } else {
-            let all = self.references.iter().chain([&self.avro]).collect();
-            apache_avro::from_avro_datum_schemata(&self.avro, all, &mut body, None)
-        };
-        value.ok().filter(|_| body.0.is_empty()).ok_or(Obstacle::Form)
+        Some(Self { avro, references: ordered(references) })
     }
 }
 
@@ -109,19 +89,6 @@ fn ordered(mut references: Vec<apache_avro::Schema>) -> Vec<apache_avro::Schema>
     }
     ordered.append(&mut references);
     ordered
-}
-
-/// The bytes of a value. Their end is an error of another kind than that of a file: where a file
-/// ends, apache-avro reads `null` for what is cut off.
-pub(super) struct Body<'a>(pub(super) &'a [u8]);
-
-impl Read for Body<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self.0.read(buffer)? {
-            0 if !buffer.is_empty() => Err(io::ErrorKind::InvalidData.into()),
-            read => Ok(read),
-        }
-    }
 }
 
 #[cfg(test)]

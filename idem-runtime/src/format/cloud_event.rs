@@ -4,6 +4,7 @@
 //! After the specification (cloudevents.io: "CloudEvents", "JSON event format", "Kafka protocol
 //! binding", each 1.0). Which mode an event has is in its header `content-type`.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde::de::DeserializeOwned;
@@ -12,6 +13,7 @@ use serde_json::value::RawValue;
 use crate::event::{DecodeError, Event};
 use crate::format::data::{self, Data};
 use crate::format::payload;
+use crate::routing::field;
 
 /// An event with the attributes of a CloudEvent.
 ///
@@ -73,13 +75,31 @@ impl<T: DeserializeOwned> CloudEvent<T> {
     /// When it is neither, misses a required attribute, has another `specversion` than 1.0, or data
     /// that is not a `T`. The error never quotes the data.
     pub fn decode(event: &Event) -> Result<Self, DecodeError> {
+        match Mode::of(event)? {
+            Mode::Structured => structured(payload(event)?),
+            Mode::Binary(content_type) => binary(event, content_type),
+        }
+    }
+}
+
+/// Where the attributes of an event are.
+pub(super) enum Mode<'a> {
+    /// Around its data, in one JSON object.
+    Structured,
+    /// In headers. The data is of the media type in the header `content-type`, where there is one.
+    Binary(Option<&'a str>),
+}
+
+impl<'a> Mode<'a> {
+    /// As the header `content-type` says.
+    pub(super) fn of(event: &'a Event) -> Result<Self, DecodeError> {
         let content_type = match header(event, "content-type") {
             Some(value) => Some(text("content-type", value)?),
             None => None,
         };
         let media_type = content_type.map(data::media_type).unwrap_or_default();
         match media_type.strip_prefix("application/cloudevents") {
-            Some("+json" | "") => structured(payload(event)?),
+            Some("+json" | "") => Ok(Self::Structured),
             Some(other) if other.starts_with("-batch") => Err(DecodeError::new(
                 "the message is a batch of CloudEvents (application/cloudevents-batch), which has no \
                  one key: let the producer send one event a message",
@@ -88,7 +108,19 @@ impl<T: DeserializeOwned> CloudEvent<T> {
                 "the message is a CloudEvent in structured mode in another format than JSON; idem \
                  reads `application/cloudevents+json`",
             )),
-            _ => binary(event, content_type),
+            _ => Ok(Self::Binary(content_type)),
+        }
+    }
+}
+
+/// The attribute `type` of an event in either mode; `None` where there is none that is text.
+pub(crate) fn event_type(event: &Event) -> Result<Option<Cow<'_, str>>, DecodeError> {
+    match (Mode::of(event)?, &event.payload) {
+        (Mode::Structured, Some(payload)) => field(payload, "type"),
+        (Mode::Structured, None) => Ok(None),
+        (Mode::Binary(_), _) => {
+            let value = event.headers.get("ce_type");
+            Ok(value.and_then(|value| std::str::from_utf8(value).ok()).map(Cow::Borrowed))
         }
     }
 }

@@ -55,7 +55,8 @@ pub(super) fn media_type(content_type: &str) -> String {
     media_type.trim().to_ascii_lowercase()
 }
 
-fn is_json(media_type: &str) -> bool {
+/// Whether a media type, in lower case, is one of JSON.
+pub(super) fn is_json(media_type: &str) -> bool {
     media_type.split_once('/').is_some_and(|(_, sub)| sub == "json" || sub.ends_with("+json"))
 }
 

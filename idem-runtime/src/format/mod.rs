@@ -4,11 +4,15 @@
 
 #[cfg(feature = "avro")]
 mod avro;
+#[cfg(test)]
 #[cfg(feature = "avro")]
-mod avro_depth;
+mod avro_hostile_tests;
+#[cfg(feature = "avro")]
+mod avro_reader;
 #[cfg(feature = "avro")]
 mod avro_value;
 pub(crate) mod cloud_event;
+mod cloud_event_data;
 mod data;
 mod encoded;
 #[cfg(any(feature = "avro", feature = "protobuf"))]

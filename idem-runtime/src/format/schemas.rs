@@ -26,9 +26,6 @@ pub struct Schema {
     /// What it refers to.
     #[cfg(feature = "avro")]
     pub(super) references: Vec<apache_avro::Schema>,
-    /// Whether its values can be nested deep.
-    #[cfg(feature = "avro")]
-    pub(super) can_be_deep: bool,
 }
 
 impl Schemas {

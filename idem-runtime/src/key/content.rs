@@ -43,7 +43,8 @@ pub struct Content(Fields);
 #[derive(Debug, Clone, Copy)]
 enum Fields {
     All,
-    Only(&'static [&'static str]),
+    /// Those that each event has, and those that it may have.
+    Only(&'static [&'static str], &'static [&'static str]),
     Except(&'static [&'static str]),
 }
 
@@ -51,9 +52,22 @@ impl Content {
     /// All of it.
     pub const ALL: Self = Self(Fields::All);
 
-    /// These fields. One that is not there is told apart from one that is `null`.
+    /// These fields. Each event has all of them: where one is not there, the key is missing. What is
+    /// `null` is there.
     pub const fn only(fields: &'static [&'static str]) -> Self {
-        Self(Fields::Only(fields))
+        Self(Fields::Only(fields, &[]))
+    }
+
+    /// And these, which need not be there, beside those of [`only`](Self::only). One that is not there
+    /// is told apart from one that is `null`. An event that has none of all the fields has no key.
+    ///
+    /// Of all fields, and of all but some, none has to be there, so that this changes nothing.
+    #[must_use]
+    pub const fn optional(self, fields: &'static [&'static str]) -> Self {
+        match self.0 {
+            Fields::Only(only, _) => Self(Fields::Only(only, fields)),
+            _ => self,
+        }
     }
 
     /// All but these fields.
@@ -77,10 +91,14 @@ impl Content {
                 }
                 json.write(&mut form);
             }
-            Fields::Only(fields) => {
-                let mut fields: Vec<_> = fields.iter().map(|it| (*it, json.get(it))).collect();
+            Fields::Only(fields, optional) => {
+                // Otherwise two events that both lack it are one, and a misspelt field is lacked by all.
+                if let Some(absent) = fields.iter().find(|field| json.get(field).is_none()) {
+                    return Err(KeyError(Why::NoField(absent)));
+                }
+                let fields = fields.iter().chain(optional);
+                let mut fields: Vec<_> = fields.map(|it| (*it, json.get(it))).collect();
                 if fields.iter().all(|(_, value)| value.is_none()) {
-                    // As if it were no field's fault: otherwise a misspelt field makes all events one.
                     return Err(KeyError(Why::NoSuchContent));
                 }
                 fields.sort_by_key(|(path, _)| *path);
@@ -103,8 +121,9 @@ impl Key {
     /// The hash of a JSON payload's content: see [`Content`] for what is the same.
     ///
     /// # Errors
-    /// [`KeyError`] when there is no payload (a tombstone) or nothing of what is hashed is in it: the
-    /// key is missing. When it is not JSON, or JSON without a single meaning: it is malformed.
+    /// [`KeyError`] when there is no payload (a tombstone), a field of those that each event has is not
+    /// in it, or nothing of what is hashed is: the key is missing. When it is not JSON, or JSON without a
+    /// single meaning: it is malformed.
     pub fn content(event: &Event, content: Content) -> Result<Self, KeyError> {
         let payload = event.payload.as_deref().ok_or(KeyError(Why::NoPayload))?;
         Ok(Self(hash::of(&content.form(payload)?)))

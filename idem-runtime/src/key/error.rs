@@ -19,6 +19,7 @@ pub(super) enum Why {
     NoMessageKey,
     NoPayload,
     NoSuchContent,
+    NoField(&'static str),
     Content(&'static str),
     Missing(String),
     Custom(String),
@@ -47,6 +48,7 @@ impl KeyError {
             | Why::NoMessageKey
             | Why::NoPayload
             | Why::NoSuchContent
+            | Why::NoField(_)
             | Why::Missing(_) => true,
             Why::TooLong(_)
             | Why::Nul
@@ -74,6 +76,9 @@ impl fmt::Display for KeyError {
             }
             Why::NoSuchContent => {
                 f.write_str("the event has none of the fields that its content hash is made of")
+            }
+            Why::NoField(name) => {
+                write!(f, "the event has no field `{name}`, which its content hash is made of")
             }
             Why::Content(why) => write!(f, "the content cannot be hashed: {why}"),
             Why::Missing(reason) | Why::Custom(reason) => f.write_str(reason),

@@ -18,7 +18,7 @@ use std::fmt;
 pub use content::Content;
 pub use error::KeyError;
 use error::Why;
-pub use part::{KeyPart, MaybePart, NeverMissing};
+pub use part::{KeyPart, Maybe, NeverMissing};
 
 /// An idempotency key: text of 1 to [`Key::MAX_LEN`] bytes without a NUL.
 ///

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::cell::Cell;
 use std::collections::{HashMap, HashSet};
 use std::num::{NonZeroI32, NonZeroI64, NonZeroU32, NonZeroU64};
+use std::ops::Deref;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
@@ -180,56 +181,72 @@ macro_rules! time {
 
 time! { SystemTime Instant }
 
-/// A part of a key that may be missing, of a handler that says what becomes of the event then. `M` is
-/// found by the compiler: it tells an `Option` from what is always there.
+/// A part of a key that may be missing, of a handler that says what becomes of the event then.
+///
+/// Methods tell what may be missing from what is always there, and not a trait: of a trait the compiler
+/// would say that a float does not have it, whereas each method here asks for [`KeyPart`], which has words
+/// for each mistake. A method of the type itself is found before one of what it derefs to.
 #[doc(hidden)]
-#[diagnostic::on_unimplemented(
-    message = "`{Self}` cannot be an idempotency key",
-    label = "not a key",
-    note = "strings, integers, `Uuid` and bytes can be keys, and an `Option` of them; floats, times \
-            and collections without an order cannot; implement `idem::KeyPart` for a type of your own"
-)]
-pub trait MaybePart<M> {
+#[derive(Debug)]
+pub struct Maybe<'a, T>(Present<'a, T>);
+
+/// A part that is always there.
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct Present<'a, T>(&'a T);
+
+impl<'a, T> Maybe<'a, T> {
+    /// Of this part, which the compiler knows the type of.
+    pub const fn of(part: &'a T) -> Self {
+        Self(Present(part))
+    }
+}
+
+impl<'a, P> Maybe<'a, Option<P>> {
     /// The part.
     ///
     /// # Errors
     /// [`KeyError`] when it is missing.
-    fn part(&self) -> Result<&dyn KeyPart, KeyError>;
-}
-
-/// Tells a [`MaybePart`] that is always there.
-#[doc(hidden)]
-#[derive(Debug)]
-pub struct Always;
-
-/// Tells a [`MaybePart`] that is an `Option`.
-#[doc(hidden)]
-#[derive(Debug)]
-pub struct Sometimes;
-
-/// Tells a [`MaybePart`] that is what a key function returns that can fail.
-#[doc(hidden)]
-#[derive(Debug)]
-pub struct Fallible;
-
-impl<P: KeyPart> MaybePart<Fallible> for Result<Option<P>, KeyError> {
-    fn part(&self) -> Result<&dyn KeyPart, KeyError> {
-        match self {
-            Ok(part) => part.part(),
-            Err(error) => Err(error.clone()),
-        }
+    pub fn key_part(&self) -> Result<&'a dyn KeyPart, KeyError>
+    where
+        P: KeyPart,
+    {
+        self.0.0.as_ref().map(|part| part as &dyn KeyPart).ok_or(KeyError(Why::Absent))
     }
 }
 
-impl<P: KeyPart> MaybePart<Always> for P {
-    fn part(&self) -> Result<&dyn KeyPart, KeyError> {
-        Ok(self)
+/// What a key function returns that can fail.
+impl<'a, P> Maybe<'a, Result<Option<P>, KeyError>> {
+    /// The part.
+    ///
+    /// # Errors
+    /// [`KeyError`] when it is missing, or the function's.
+    pub fn key_part(&self) -> Result<&'a dyn KeyPart, KeyError>
+    where
+        P: KeyPart,
+    {
+        Maybe::of(self.0.0.as_ref().map_err(Clone::clone)?).key_part()
     }
 }
 
-impl<P: KeyPart> MaybePart<Sometimes> for Option<P> {
-    fn part(&self) -> Result<&dyn KeyPart, KeyError> {
-        self.as_ref().map(|part| part as &dyn KeyPart).ok_or(KeyError(Why::Absent))
+impl<'a, T> Deref for Maybe<'a, T> {
+    type Target = Present<'a, T>;
+
+    fn deref(&self) -> &Present<'a, T> {
+        &self.0
+    }
+}
+
+impl<'a, T> Present<'a, T> {
+    /// The part, which is there.
+    ///
+    /// # Errors
+    /// None: it is a `Result` because that of an `Option` is.
+    pub fn key_part(&self) -> Result<&'a dyn KeyPart, KeyError>
+    where
+        T: KeyPart,
+    {
+        Ok(self.0)
     }
 }
 

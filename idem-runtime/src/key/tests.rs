@@ -137,12 +137,14 @@ fn a_message_key_is_readable_where_it_can_be() {
 
 #[test]
 fn an_option_is_a_part_where_somebody_says_what_becomes_of_none() {
-    fn of<M>(part: &impl MaybePart<M>) -> Result<Key, KeyError> {
-        part.part()?.to_key()
-    }
-    assert_eq!(of(&Some("a")).unwrap().as_str(), "a");
-    assert_eq!(of(&7).unwrap().as_str(), "7");
-    assert!(of(&None::<Uuid>).unwrap_err().is_missing());
+    let key = |part: Result<&dyn KeyPart, KeyError>| part?.to_key();
+    assert_eq!(key(Maybe::of(&Some("a")).key_part()).unwrap().as_str(), "a");
+    assert_eq!(key(Maybe::of(&7).key_part()).unwrap().as_str(), "7");
+    assert!(key(Maybe::of(&None::<Uuid>).key_part()).unwrap_err().is_missing());
+    let made: [Result<Option<u8>, KeyError>; 3] = [Ok(Some(1)), Ok(None), Err(KeyError::new("no"))];
+    let [some, none, failed] = made.map(|made| key(Maybe::of(&made).key_part()));
+    assert_eq!(some.unwrap().as_str(), "1");
+    assert!(none.unwrap_err().is_missing() && !failed.unwrap_err().is_missing());
 }
 
 #[test]

@@ -180,7 +180,8 @@ fn is_taken_over(known: &Marker, claim: &Claim<'_>) -> bool {
 }
 
 fn taken_over(known: Marker, began: SystemTime, writer: &Writer<'_>, claim: &Claim<'_>) -> Marker {
-    let (state, fingerprint) = (claim.state, claim.fingerprint);
+    let fingerprint = claim.fingerprint.or(claim.over.and(known.fingerprint));
+    let state = claim.state;
     let attempt = attempt(writer, claim);
     let given = claim.over.and(claim.metadata).cloned();
     let metadata = given.or_else(|| known.metadata.clone());

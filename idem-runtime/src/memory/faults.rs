@@ -17,6 +17,8 @@ pub enum Point {
     Register,
     /// [`Store::keep_instance`](crate::Store::keep_instance).
     KeepInstance,
+    /// The same, when it forgets other instances.
+    ForgetInstances,
     /// [`Store::lanes`](crate::Store::lanes).
     Lanes,
     /// [`Store::has_lanes`](crate::Store::has_lanes).

@@ -12,10 +12,10 @@ use crate::dead_letter::{
     REOPENED_NOTE,
 };
 use crate::error::{Error, ErrorKind, Result};
-use crate::event::Event;
+use crate::event::{Event, Headers};
 use crate::key::Key;
 use crate::lane::Held;
-use crate::store::Settlement;
+use crate::store::{Edit, Settlement};
 
 /// A dead letter's row, with what was done with it.
 #[derive(Debug, Clone)]
@@ -25,10 +25,27 @@ pub(super) struct Letter {
     pub(super) lane: i64,
     topic_id: Option<String>,
     digest: i64,
-    /// The payload that somebody put in place of the first one.
-    edit: Option<Option<Bytes>>,
+    /// What somebody put in place of parts of the event.
+    edit: Edited,
     pub(super) notes: Vec<LetterNote>,
     pub(super) forwarded: bool,
+}
+
+/// What was edited of an event.
+#[derive(Debug, Clone, Default)]
+struct Edited {
+    payload: Option<Option<Bytes>>,
+    headers: Option<Headers>,
+    message_key: Option<Option<Bytes>>,
+}
+
+impl Edited {
+    fn put(&mut self, edit: &Edit<'_>) {
+        let bytes = |it: Option<&[u8]>| it.map(Bytes::copy_from_slice);
+        self.payload = edit.payload.map(bytes).or_else(|| self.payload.take());
+        self.headers = edit.headers.cloned().or_else(|| self.headers.take());
+        self.message_key = edit.message_key.map(bytes).or_else(|| self.message_key.take());
+    }
 }
 
 impl Letter {
@@ -42,7 +59,7 @@ impl Letter {
             lane: held.number,
             topic_id: topic_id.map(str::to_owned),
             digest: new.event.digest(),
-            edit: None,
+            edit: Edited::default(),
             notes: Vec::new(),
             forwarded: false,
         };
@@ -63,6 +80,7 @@ impl Letter {
         self.lane = held.number;
         self.letter.group = held.id.group.to_string();
         self.letter.key = new.key.cloned();
+        self.edit.message_key = None;
         self.forwarded = false;
         let (by, note) = (REOPENED_BY.to_owned(), Some(REOPENED_NOTE.to_owned()));
         self.notes.push(LetterNote::new(SystemTime::now(), LetterAction::Reopened, by, note));
@@ -91,13 +109,15 @@ impl Letter {
         self.letter.event.offset
     }
 
-    /// As it is shown: with the event's newest payload.
+    /// As it is shown: with what was edited.
     pub(super) fn shown(&self) -> DeadLetter {
         let mut letter = self.letter.clone();
-        if let Some(payload) = &self.edit {
-            letter.event.payload = payload.clone();
-            letter.edited = true;
-        }
+        let Edited { payload, headers, message_key } = &self.edit;
+        letter.edited = payload.is_some() || headers.is_some() || message_key.is_some();
+        let event = &mut letter.event;
+        event.payload = payload.clone().unwrap_or_else(|| event.payload.take());
+        event.headers = headers.clone().unwrap_or_else(|| std::mem::take(&mut event.headers));
+        event.message_key = message_key.clone().unwrap_or_else(|| event.message_key.take());
         letter
     }
 
@@ -130,7 +150,8 @@ impl Letter {
             && filter.class.is_none_or(|wanted| Some(wanted) == class)
             && filter.fingerprint.as_ref().is_none_or(|wanted| *wanted == it.fingerprint)
             && filter.header.as_ref().is_none_or(|(name, value)| {
-                it.event.headers.get(name).is_some_and(|is| is == value.as_slice())
+                let headers = self.edit.headers.as_ref().unwrap_or(&it.event.headers);
+                headers.get(name).is_some_and(|is| is == value.as_slice())
             })
             && filter.since.is_none_or(|since| it.written_at >= since)
             && filter.until.is_none_or(|until| it.written_at < until)
@@ -294,7 +315,7 @@ impl State {
             LetterAction::Dropped => Some(LetterState::Dropped),
             LetterAction::ReplayFailed | LetterAction::Reopened => None,
             LetterAction::Edited => {
-                letter.edit = settlement.edit.map(|it| it.map(Bytes::copy_from_slice));
+                letter.edit.put(&settlement.edit.unwrap_or_default());
                 None
             }
         };

@@ -73,6 +73,9 @@ impl Store for Memory {
 
     async fn keep_instance(&self, instance: &Instance<'_>) -> Result<Vec<String>> {
         self.enter(Point::KeepInstance).await?;
+        if instance.forget_after.is_some() {
+            self.enter(Point::ForgetInstances).await?;
+        }
         self.shared.until(|state| state.keep_instance(instance)).await
     }
 

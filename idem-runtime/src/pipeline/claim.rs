@@ -62,7 +62,8 @@ pub(crate) async fn lock_parked<S: Store>(
         let letter = group.store.lock_letter(tx, letter).await.map_err(Ended::Claim)?;
         match letter {
             Some(letter) if letter.state == LetterState::Waiting => {
-                let same = letter.event.payload == event.payload;
+                let same = letter.event.payload == event.payload
+                    && letter.event.headers.iter().eq(event.headers.iter());
                 if !same || corrected.contains(&event.message_key) {
                     corrected.insert(event.message_key.clone());
                     done.intents[index] = Intent::Stay;

@@ -36,6 +36,8 @@ impl Failed {
             (FailureClass::Panic, "the handler panicked")
         } else if failure.timed_out() {
             (FailureClass::Timeout, "the handler took too long")
+        } else if failure.is_unstored() {
+            (FailureClass::Handler, "the handler's result was not stored")
         } else {
             (FailureClass::Handler, "the handler failed")
         };

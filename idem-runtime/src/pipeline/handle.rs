@@ -1,6 +1,7 @@
 //! Running the handlers of an attempt for what is new.
 
 use crate::error::{Error, ErrorKind};
+use crate::failure::Failure;
 use crate::outcome::Decision;
 use crate::pipeline::attempt::{Done, Ended, Passing, Trial};
 use crate::pipeline::batch::Batch;
@@ -71,10 +72,25 @@ pub(crate) async fn handle<S: Store>(
                 .iter()
                 .filter_map(|(at, answer)| Some((registered.scope, marked(*at)?, answer)))
                 .collect();
-            group.store.keep_results(tx, &kept).await.map_err(Ended::Claim)?;
+            group.store.keep_results(tx, &kept).await.map_err(|error| {
+                // Of several nobody says which it was.
+                let alone = if let [task] = run { Some(tasks[*task].event) } else { None };
+                not_kept::<S>(error, alone, handler, registered.scope)
+            })?;
         }
     }
     Ok(())
+}
+
+/// What it means that results are not kept. What does not pass by itself is a failure of the event, or
+/// of one of several: tried again for ever, it would hold up the lane, and have the effects that a handler
+/// has outside of the database again and again.
+fn not_kept<S: Store>(error: Error, at: Option<usize>, handler: usize, scope: &str) -> Ended {
+    if error.is_retryable() || error.kind() == ErrorKind::HandlerBroke {
+        return Ended::Seal(error);
+    }
+    let permanent = S::fault(&error) == Fault::Permanent;
+    Ended::Failed(Failed::handler(at, handler, scope, Failure::not_kept(error), permanent))
 }
 
 /// What a handler's failure is, for the database and for the handler itself.

@@ -105,7 +105,8 @@ fn explained(first: Option<&Origin>) -> String {
         Some(Origin { topic, partition, offset, .. }) => {
             format!("topic {topic}, partition {partition}, offset {offset}")
         }
-        None => "a call without Kafka".to_owned(),
+        // What had no key when it was given up on, and was replayed.
+        None => "a dead letter that was replayed".to_owned(),
     };
     format!(
         "another payload arrived under a key that was processed before ({first}): one key was given to \

@@ -3,6 +3,7 @@
 //! The requests block a thread of their own; there are a few in the life of a process.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use ureq::Agent;
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
@@ -33,6 +34,8 @@ pub(super) enum Answer {
 pub(super) struct Client {
     connection: Arc<Connection>,
     urls: Vec<String>,
+    /// The one of them that answered last.
+    first: AtomicUsize,
 }
 
 struct Connection {
@@ -53,14 +56,16 @@ impl Client {
         let agent = config.build().new_agent();
         let connection = Connection { agent, authorization: settings.authorization.clone() };
         let urls = settings.urls.iter().map(|url| url.trim_end_matches('/').to_owned()).collect();
-        Self { connection: Arc::new(connection), urls }
+        Self { connection: Arc::new(connection), urls, first: AtomicUsize::new(0) }
     }
 
     /// Asks each address, beginning with the one that answered last, until one has the schema.
-    pub(super) async fn ask(&mut self, id: u32) -> Answer {
+    pub(super) async fn ask(&self, id: u32) -> Answer {
         let mut failed = Vec::new();
         let mut refused = true;
-        for index in 0..self.urls.len() {
+        let first = self.first.load(Relaxed);
+        let others = (0..self.urls.len()).filter(|index| *index != first);
+        for index in std::iter::once(first).chain(others) {
             let (connection, url) = (Arc::clone(&self.connection), self.urls[index].clone());
             let asked = tokio::task::spawn_blocking(move || connection.schema(&url, id)).await;
             match asked {
@@ -71,7 +76,7 @@ impl Client {
                     failed.push(format!("{}: {why}", self.urls[index]));
                 }
                 Ok(answer) => {
-                    self.urls.swap(0, index);
+                    self.first.store(index, Relaxed);
                     return answer;
                 }
                 Err(_) => {

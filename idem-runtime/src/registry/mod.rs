@@ -5,15 +5,18 @@
 
 mod cache;
 mod client;
+mod flights;
 mod found;
 #[cfg(test)]
 pub(crate) mod server;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tls_tests;
 
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use crate::backoff::Backoff;
@@ -21,10 +24,15 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::format::{Known, Schemas};
 use crate::registry::cache::Cache;
 use crate::registry::client::{Answer, Client};
+use crate::registry::flights::{Answered, Flights};
 
 /// How often a registry has to say in a row that it does not know an id: a schema that was registered
 /// a moment ago can be unknown to the instance that is asked.
 const UNKNOWN_TRIES: u32 = 3;
+
+/// The pauses between these questions, shortened by up to a half: a follower that lags is given seconds,
+/// because its word costs an event.
+const UNKNOWN_PAUSES: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(4));
 
 /// Where the schemas of Avro events are: a registry with the HTTP interface that Confluent's has, and
 /// those of other vendors, too.
@@ -36,7 +44,7 @@ const UNKNOWN_TRIES: u32 = 3;
 /// An id that the registry does not know is a failure of the event, which becomes a dead letter unless
 /// its handler says otherwise. That is believed only of the codes that say so by their documentation:
 /// 404 with a code of the registry's own (40401, 40402, 40403), and 422 for a schema or a version that
-/// is not valid (42201, 42202), said by all addresses and three times in a row. An id of 2³¹ or more is
+/// is not valid (42201, 42202), said by all addresses and three times in a row, over some seconds. An id of 2³¹ or more is
 /// none: it is not asked for.
 ///
 /// ```
@@ -70,7 +78,8 @@ struct Settings {
 #[derive(Default)]
 struct Shared {
     cache: Cache,
-    client: tokio::sync::Mutex<Option<Client>>,
+    client: OnceLock<Client>,
+    flights: Flights,
 }
 
 impl SchemaRegistry {
@@ -143,35 +152,34 @@ impl SchemaRegistry {
     /// [`ErrorKind::Config`] when it does not know the user, or does not let it read the schema.
     pub(crate) async fn schemas(&self, ids: &BTreeSet<u32>) -> Result<Schemas> {
         let mut schemas = HashMap::with_capacity(ids.len());
-        let mut missing = Vec::new();
         for id in ids {
-            match self.shared.cache.get(*id) {
-                Some(known) => _ = schemas.insert(*id, known),
-                None => missing.push(*id),
-            }
-        }
-        if !missing.is_empty() {
-            // One asks; whoever waited for it finds the answer.
-            let mut client = self.shared.client.lock().await;
-            let client = client.get_or_insert_with(|| Client::new(&self.settings));
-            for id in missing {
-                let known = match self.shared.cache.get(id) {
-                    Some(known) => known,
-                    None => {
-                        let known = ask(client, id).await?;
-                        self.shared.cache.put(id, known.clone(), self.settings.cache);
-                        known
-                    }
-                };
-                schemas.insert(id, known);
-            }
+            let known = match self.shared.cache.get(*id) {
+                Some(known) => known,
+                None => self.asked(*id).await?,
+            };
+            schemas.insert(*id, known);
         }
         Ok(Schemas::of(schemas))
     }
+
+    /// What the registry says of an id, to one for all who ask at the same time.
+    async fn asked(&self, id: u32) -> Result<Known> {
+        let Shared { cache, client, flights } = &*self.shared;
+        let answered = flights.answer(id, async || {
+            // An answer that came between the two looks.
+            if let Some(known) = cache.get(id) {
+                return Ok(known);
+            }
+            let known = ask(client.get_or_init(|| Client::new(&self.settings)), id).await?;
+            cache.put(id, known.clone(), self.settings.cache);
+            Ok(known)
+        });
+        answered.await.map_err(|(kind, why)| Error::new(kind, why))
+    }
 }
 
-async fn ask(client: &mut Client, id: u32) -> Result<Known> {
-    let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(1));
+async fn ask(client: &Client, id: u32) -> Answered {
+    let mut backoff = Backoff::new(UNKNOWN_PAUSES.0, UNKNOWN_PAUSES.1);
     loop {
         match client.ask(id).await {
             Answer::Schema(schema) => {
@@ -186,12 +194,11 @@ async fn ask(client: &mut Client, id: u32) -> Result<Known> {
             }
             Answer::Unknown => backoff.wait().await,
             Answer::Refused(why) => {
-                let message = format!("schema {id} may not be read: {why}");
-                return Err(Error::new(ErrorKind::Config, message));
+                return Err((ErrorKind::Config, format!("schema {id} may not be read: {why}")));
             }
             Answer::Failed(why) => {
                 let message = format!("schema {id} cannot be asked for: {why}");
-                return Err(Error::new(ErrorKind::SchemaRegistry, message));
+                return Err((ErrorKind::SchemaRegistry, message));
             }
         }
     }

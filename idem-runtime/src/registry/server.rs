@@ -98,6 +98,13 @@ impl Server {
         self.requests().into_iter().map(|request| request.path).collect()
     }
 
+    /// Ends all connections.
+    pub(crate) fn hang_up(&self) {
+        for stream in self.shared.open.lock().unwrap().drain(..) {
+            let _ = stream.shutdown(std::net::Shutdown::Both);
+        }
+    }
+
     /// Waits, without holding up others, until one more request has come.
     pub(crate) async fn asked(&self) {
         let next = || self.asked.lock().unwrap().try_recv().is_ok();
@@ -112,9 +119,7 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.shared.ended.store(true, SeqCst);
-        for stream in self.shared.open.lock().unwrap().drain(..) {
-            let _ = stream.shutdown(std::net::Shutdown::Both);
-        }
+        self.hang_up();
         // Wakes the thread that accepts, which lets go of the address.
         let _ = TcpStream::connect(self.address);
         if let Some(accepting) = self.accepting.take() {

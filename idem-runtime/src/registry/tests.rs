@@ -58,6 +58,42 @@ async fn many_who_want_one_schema_ask_once() {
 }
 
 #[tokio::test]
+async fn many_who_ask_a_registry_that_does_not_answer_wait_as_long_as_one() {
+    let server = Server::start();
+    server.on("/schemas/ids/7", [Reply::Never]);
+    let registry = SchemaRegistry::new(server.url()).timeout(Duration::from_millis(300));
+    let all = futures_util::future::join_all((0..20).map(|_| away(&registry, 7))).await;
+    assert!(all.iter().all(|it| it.contains("timeout")));
+    assert_eq!(server.paths().len(), 1, "one asked for all of them");
+    assert!(away(&registry, 7).await.contains("timeout"));
+    assert_eq!(server.paths().len(), 2, "it is asked again later");
+}
+
+#[tokio::test]
+async fn a_question_without_an_answer_holds_up_no_other() {
+    let server = Server::start();
+    server.on("/schemas/ids/7", [Reply::Never]);
+    server.schema(8, STRING);
+    let registry = SchemaRegistry::new(server.url()).timeout(Duration::from_secs(60));
+    let waiting = tokio::spawn({
+        let registry = registry.clone();
+        async move { registry.schemas(&ids([7])).await.map(drop) }
+    });
+    server.asked().await;
+    assert_eq!(known(&registry, 8).await, "a schema");
+    assert!(!waiting.is_finished());
+    // Another asks in the place of the one who gave up.
+    let other = away(&registry, 7);
+    waiting.abort();
+    let (other, ()) = tokio::join!(other, async {
+        server.asked().await;
+        server.asked().await;
+        server.hang_up();
+    });
+    assert!(other.contains("schema 7 cannot be asked for"), "{other}");
+}
+
+#[tokio::test]
 async fn no_more_schemas_are_kept_than_was_said() {
     let server = Server::start();
     for id in [1, 2, 3] {
@@ -72,12 +108,14 @@ async fn no_more_schemas_are_kept_than_was_said() {
     assert!([1, 2, 3].iter().all(|id| all.get(*id).is_some()), "a batch has all of its own");
 }
 
-#[tokio::test]
-async fn an_unknown_id_is_believed_when_it_was_said_several_times() {
+#[tokio::test(start_paused = true)]
+async fn an_unknown_id_is_believed_when_it_was_said_several_times_over_seconds() {
     let server = Server::start();
     server.on("/schemas/ids/7", [unknown(), unknown(), found(STRING)]);
     let registry = SchemaRegistry::new(server.url());
+    let begun = tokio::time::Instant::now();
     assert_eq!(known(&registry, 7).await, "a schema", "it was registered a moment ago");
+    assert!(begun.elapsed() >= Duration::from_secs(3), "{:?}", begun.elapsed());
     let why = known(&registry, 9).await;
     assert!(why.contains("knows no schema 9"), "{why}");
     assert_eq!(known(&registry, 9).await, why);
@@ -130,7 +168,7 @@ async fn an_address_that_refuses_beside_one_that_is_away_is_no_refusal() {
     assert!(error.contains("401") && error.contains("500 (error code 50001)"), "{error}");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_schema_that_the_registry_calls_invalid_is_believed_when_it_was_said_several_times() {
     let server = Server::start();
     server.on("/schemas/ids/7", [said(422, 42201)]);

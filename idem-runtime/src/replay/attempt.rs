@@ -10,7 +10,9 @@ use uuid::Uuid;
 use super::Replay;
 use super::begun::Begun;
 use crate::backoff::Backoff;
-use crate::dead_letter::{DeadLetter, LetterAction, LetterFilter, LetterState, error_text};
+use crate::dead_letter::{
+    DeadLetter, FailureClass, LetterAction, LetterFilter, LetterState, error_text,
+};
 use crate::effects::UNKNOWN;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::Event;
@@ -19,11 +21,11 @@ use crate::format::Encoded;
 use crate::group::Registered;
 use crate::key::Key;
 use crate::letters::{is_open, sealed, settle};
-use crate::marker::{MarkerMode, MarkerState};
+use crate::marker::{Fingerprint, MarkerMode, MarkerState};
 use crate::packed::{NewPack, Pack, WindowId};
 use crate::process::failed;
 use crate::store::{Claim, Claimed, Settlement, Store, Terms, Writer};
-use crate::work::{Item, Room};
+use crate::work::{Item, Room, Work};
 
 /// How often a replay that met a passing failure of the database is tried again.
 const TRIES: u32 = 5;
@@ -225,8 +227,13 @@ impl<S: Store> Replay<S> {
             };
             let of = |it: &&Begun| it.scope == handler.scope && Some(&it.key) == identity.key();
             let begun = begun.iter().find(of);
-            match self.claim(handler, &letter, (identity.key(), begun), writer, tx).await? {
+            let fingerprint = fingerprint(handler, &*work, &letter.event);
+            let key = identity.key().map(|key| (key, fingerprint));
+            match self.claim(handler, &letter, (key, begun), writer, tx).await? {
                 Taken::New => new.push((*handler, work, identity, schemas, begun)),
+                Taken::Known if is_reuse(&letter) => {
+                    return Ok(Step::undo(Replayed::Failed(REUSED.to_owned())));
+                }
                 Taken::Known => {}
                 Taken::Changed => return Ok(Step::Undo(Found::Changed)),
                 Taken::Begun(begun) => return Ok(Step::Undo(Found::Begun(begun))),
@@ -269,7 +276,10 @@ impl<S: Store> Replay<S> {
                 }
             };
             if let (Some(key), Some((_, answer))) = (identity.key(), answers.first()) {
-                store.keep_results(tx, &[(handler.scope, key, answer)]).await?;
+                let kept = store.keep_results(tx, &[(handler.scope, key, answer)]).await;
+                if let Err(error) = kept {
+                    return self.judged(Failure::not_kept(error));
+                }
             }
         }
         match sealed(store, tx, writer).await {
@@ -287,13 +297,14 @@ impl<S: Store> Replay<S> {
         &self,
         handler: &Registered<S>,
         letter: &DeadLetter,
-        (key, begun): (Option<&Key>, Option<&Begun>),
+        (key, begun): (Option<(&Key, Option<Fingerprint>)>, Option<&Begun>),
         writer: &Writer<'_>,
         tx: &mut S::Tx,
     ) -> Result<Taken> {
         let key = key.filter(|_| handler.mode() != MarkerMode::Offset);
-        let claim = key.map(|key| Claim {
+        let claim = key.map(|(key, fingerprint)| Claim {
             over: begun.map(|begun| begun.attempt),
+            fingerprint,
             ..self.reclaim(handler.scope, key, &letter.event)
         });
         let new = match self.store.claim(tx, writer, claim.as_slice()).await? {
@@ -304,7 +315,7 @@ impl<S: Store> Replay<S> {
             }
         };
         // Without a key the letter itself is the marker; the claim has set the guard.
-        let Some(key) = key else { return Ok(Taken::New) };
+        let Some((key, _)) = key else { return Ok(Taken::New) };
         let is_outside = handler.policy.unknown_end.is_some();
         if new.first() == Some(&true) {
             let is_packed = self.pack(handler.scope, letter, key, tx).await?;
@@ -327,7 +338,7 @@ impl<S: Store> Replay<S> {
         })
     }
 
-    /// The claim of a letter's key.
+    /// The claim of a letter's key, but for the fingerprint.
     pub(super) fn reclaim<'a>(
         &'a self,
         scope: &'a str,
@@ -396,6 +407,24 @@ impl<S: Store> Replay<S> {
             _ => Ok(Step::undo(Replayed::Failed(text))),
         }
     }
+}
+
+/// What is said of an event that was kept because its key is another's, and still has that key. It is not
+/// settled: nobody has had its effects.
+const REUSED: &str = "its key is that of another event, which was processed: give it a key of its own \
+                      (edit it), or drop it";
+
+fn is_reuse(letter: &DeadLetter) -> bool {
+    letter.cause.as_ref().is_some_and(|cause| cause.class == FailureClass::KeyReuse)
+}
+
+/// What tells the payload that is worked now from others, if the handler compares payloads.
+pub(super) fn fingerprint<S: Store>(
+    handler: &Registered<S>,
+    work: &dyn Work<S>,
+    event: &Event,
+) -> Option<Fingerprint> {
+    handler.policy.payload_check.map(|_| work.fingerprint(event))
 }
 
 /// What became of the claim of a letter's key.

@@ -4,7 +4,7 @@
 use uuid::Uuid;
 
 use super::Replay;
-use super::attempt::Replayed;
+use super::attempt::{Replayed, fingerprint};
 use crate::dead_letter::{LetterFilter, LetterState, error_text};
 use crate::effects::UNKNOWN;
 use crate::error::Result;
@@ -70,6 +70,7 @@ impl<S: Store> Replay<S> {
                 claim: Claim {
                     state: MarkerState::Begun,
                     attempt: Some(own),
+                    fingerprint: fingerprint(handler, &*work, &letter.event),
                     ..self.reclaim(handler.scope, key, &letter.event)
                 },
                 letter: Some(id),

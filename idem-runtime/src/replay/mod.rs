@@ -90,7 +90,9 @@ pub struct ReplayReport {
     pub matched: u64,
     /// Those whose effects were committed by this replay.
     pub processed: u64,
-    /// Those whose key had been processed by another event: they are settled without effects.
+    /// Those whose key had been processed by another event: they are settled without effects. Not those
+    /// that were kept for that very reason ([`FailureClass::KeyReuse`]), which fail until their key is
+    /// another one.
     pub superseded: u64,
     /// Those that were settled by somebody else meanwhile.
     pub settled: u64,
@@ -249,6 +251,9 @@ impl<S: Store> Replay<S> {
         for handler in &self.handlers {
             if let Some(wrong) = handler.mistakes(&self.rules.event_type).next() {
                 return mistake(format!("the handler `{}`: {wrong}", handler.scope));
+            }
+            if let Some(wrong) = handler.policy.contradiction() {
+                return mistake(format!("the handler `{}` {wrong}", handler.scope));
             }
             if let Some(need) = handler.needs.states.iter().find(|need| !self.states.has(need)) {
                 return Err(Error::new(

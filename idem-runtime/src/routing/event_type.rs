@@ -6,7 +6,7 @@ use std::fmt;
 use serde::de::{self, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use crate::event::{DecodeError, Event};
-use crate::format::Encoded;
+use crate::format::{Encoded, cloud_event};
 
 /// Where the type of an event is.
 ///
@@ -25,6 +25,7 @@ enum Place {
     Header(Cow<'static, str>),
     Field(Cow<'static, str>),
     Topic,
+    CloudEvent,
 }
 
 /// The header `event-type`.
@@ -51,6 +52,12 @@ impl EventType {
         Self(Place::Topic)
     }
 
+    /// The attribute `type` of a CloudEvent, in whichever mode it comes: the header `ce_type`, or, where
+    /// the header `content-type` says that the event is structured, the field `type`.
+    pub fn cloud_event() -> Self {
+        Self(Place::CloudEvent)
+    }
+
     /// Whether it is in the payload.
     pub(crate) fn is_field(&self) -> bool {
         matches!(self.0, Place::Field(_))
@@ -72,10 +79,11 @@ impl EventType {
     /// The event's type; `None` when it has none. An empty text is none.
     ///
     /// # Errors
-    /// When the payload it is to be read from is not JSON.
+    /// When the payload it is to be read from is not JSON, or not one CloudEvent.
     pub(crate) fn read<'e>(&self, event: &'e Event) -> Result<Option<Cow<'e, str>>, DecodeError> {
         let text = match &self.0 {
             Place::Topic => Some(Cow::Borrowed(&*event.topic)),
+            Place::CloudEvent => cloud_event::event_type(event)?,
             Place::Header(name) => {
                 let value = event.headers.get(name);
                 value.and_then(|value| std::str::from_utf8(value).ok()).map(Cow::Borrowed)
@@ -95,12 +103,16 @@ impl fmt::Display for EventType {
             Place::Header(name) => write!(f, "header {name}"),
             Place::Field(path) => write!(f, "field {path}"),
             Place::Topic => f.write_str("topic"),
+            Place::CloudEvent => f.write_str("attribute type of a CloudEvent"),
         }
     }
 }
 
 /// The string at this path of a JSON payload, found in one pass that keeps nothing else.
-fn field<'e>(payload: &'e [u8], path: &str) -> Result<Option<Cow<'e, str>>, DecodeError> {
+pub(crate) fn field<'e>(
+    payload: &'e [u8],
+    path: &str,
+) -> Result<Option<Cow<'e, str>>, DecodeError> {
     let mut json = serde_json::Deserializer::from_slice(payload);
     let found = At(path.split('.')).deserialize(&mut json);
     found.and_then(|found| json.end().map(|()| found)).map_err(|error| {
@@ -293,6 +305,27 @@ mod tests {
         let mut event = Event::new("t".into(), 0, 0, "");
         event.payload = None;
         assert_eq!(EventType::field("type").read(&event).unwrap(), None);
+    }
+
+    #[test]
+    fn a_cloud_event_has_its_type_in_a_header_or_where_it_is_structured_in_a_field() {
+        let read = |headers: &[(&'static str, &'static str)], payload: &'static str| {
+            let mut event = Event::new("t".into(), 0, 0, payload);
+            event.headers = headers.iter().map(|(name, value)| (*name, Some(*value))).collect();
+            let read = EventType::cloud_event().read(&event).map_err(|error| error.to_string());
+            read.map(|read| read.map(Cow::into_owned))
+        };
+        let binary = ("ce_type", "a.b");
+        assert_eq!(read(&[binary], r#"{"type": "no"}"#), Ok(Some("a.b".into())));
+        let json = ("content-type", "application/json");
+        assert_eq!(read(&[json, binary], "hunter2"), Ok(Some("a.b".into())));
+        let structured = ("Content-Type", "application/CloudEvents+json; charset=UTF-8");
+        assert_eq!(read(&[structured], r#"{"type": "c.d"}"#), Ok(Some("c.d".into())));
+        assert_eq!(read(&[structured, binary], r#"{"type": "c.d"}"#), Ok(Some("c.d".into())));
+        assert_eq!(read(&[], r#"{"type": "no"}"#), Ok(None));
+        assert!(read(&[structured], "hunter2").is_err_and(|it| !it.contains("hunter2")));
+        let batch = ("content-type", "application/cloudevents-batch+json");
+        assert!(read(&[batch], "[]").is_err_and(|it| it.contains("batch")));
     }
 
     #[test]

@@ -13,6 +13,7 @@ mod unmatched;
 use std::sync::Arc;
 
 pub use self::correlation::Correlation;
+pub(crate) use self::event_type::field;
 pub use self::event_type::{EventType, EventTypes};
 pub(crate) use self::pattern::Pattern;
 pub(crate) use self::readers::{Readers, Types, Wish};

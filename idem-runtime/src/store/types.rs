@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use crate::dead_letter::LetterAction;
 use crate::error::{Error, ErrorKind};
+use crate::event::Headers;
 use crate::key::Key;
 use crate::lane::{Held, LogIdentity, Position};
 use crate::marker::{Fingerprint, MarkerState};
@@ -48,11 +49,12 @@ pub struct Claim<'a> {
     /// What the marker is to say.
     pub state: MarkerState,
     /// Whether a marker that says dead or parked is taken over, and the key new then. Its origin and
-    /// what is beside it stay what they were.
+    /// what is beside it stay what they were, but for the fingerprint, which is what is given here, or
+    /// none: it is of the payload that is worked now.
     pub reclaim: bool,
     /// Takes over the marker of this attempt, which was begun, and of no other; nothing is inserted
     /// then. The key is new if the marker was there. Its origin and what is beside it stay what they
-    /// were, but for metadata that are given here.
+    /// were, but for metadata and a fingerprint that are given here.
     pub over: Option<Uuid>,
 }
 
@@ -107,12 +109,23 @@ pub struct Settlement<'a> {
     pub by: &'a str,
     /// Why, or with what result.
     pub note: Option<&'a str>,
-    /// The new payload, for [`LetterAction::Edited`]. What it came with is kept.
+    /// What is put in place, for [`LetterAction::Edited`]. What the event came with is kept.
     pub edit: Option<Edit<'a>>,
 }
 
-/// A new payload; `None` is a tombstone.
-pub type Edit<'a> = Option<&'a [u8]>;
+/// What a person puts in place of parts of an event. What is `None` stays as it is, and that is as it
+/// was edited last.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Edit<'a> {
+    /// The new payload; `None` within is a tombstone.
+    pub payload: Option<Option<&'a [u8]>>,
+    /// All headers, in place of all there were.
+    pub headers: Option<&'a Headers>,
+    /// The new message key; `None` within is none. The key by which the event is parked, or waits, or has
+    /// been, is the one that it came with: neither is in another line for this. It is undone when the
+    /// letter is opened again.
+    pub message_key: Option<Option<&'a [u8]>>,
+}
 
 /// The answer to a claim.
 #[derive(Debug, Clone, PartialEq, Eq)]

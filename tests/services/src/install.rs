@@ -55,6 +55,22 @@ pub fn ensure_build_tools() -> Result<(), Error> {
     ensure(missing)
 }
 
+/// Makes sure that there is a Python that can make environments with packages of their own.
+///
+/// # Errors
+///
+/// When it is missing and cannot be installed; the message names the package.
+pub fn ensure_python() -> Result<(), Error> {
+    let missing = || {
+        let mut python = Command::new("python3");
+        // Debian has the second in a package of its own.
+        python.args(["-c", "import venv, ensurepip"]);
+        let works = python.output().is_ok_and(|output| output.status.success());
+        if works { vec![] } else { vec!["python3-venv"] }
+    };
+    ensure(missing)
+}
+
 fn ensure(missing: impl Fn() -> Vec<&'static str>) -> Result<(), Error> {
     if missing().is_empty() {
         return Ok(());

@@ -32,7 +32,7 @@ mod wait;
 
 pub use endpoints::{DATABASE_URL, Endpoints, KAFKA_BOOTSTRAP};
 pub use error::Error;
-pub use install::{ensure_build_tools, ensure_installed};
+pub use install::{ensure_build_tools, ensure_installed, ensure_python};
 pub use kafka::{Kafka, KafkaOptions};
 pub use paths::services_dir;
 pub use postgres::{Postgres, PostgresOptions, Snapshot};

@@ -152,15 +152,65 @@ fn chosen_fields_count_and_no_others() {
     let first = key(r#"{"a":1,"order":{"id":7,"at":1},"sent":1}"#);
     assert_eq!(key(r#"{"order":{"at":2,"id":7},"a":1.0}"#), first);
     assert_ne!(key(r#"{"order":{"id":8},"a":1}"#), first);
-    assert_ne!(key(r#"{"order":{},"a":1}"#), key(r#"{"order":{"id":null},"a":1}"#));
-    assert_eq!(key(r#"{"order":[{"id":7}],"a":1}"#), key(r#"{"a":1}"#));
+    assert_ne!(key(r#"{"order":{"id":null},"a":1}"#), key(r#"{"order":{"id":0},"a":1}"#));
     const TURNED: Content = Content::only(&["a", "order.id"]);
     let payload = r#"{"order":{"id":7},"a":1}"#;
     assert_eq!(Key::content(&event(payload), TURNED).unwrap(), first);
-    // None of them is there: a misspelt name must not make all events one.
-    for payload in [r#"{"b":1}"#, "[]", "1", "{}"] {
-        assert!(some(payload).unwrap_err().is_missing(), "{payload}");
+    // One of them is not there: a misspelt name must not make all events one that are the same else.
+    for payload in [
+        r#"{"a":1}"#,
+        r#"{"order":{"id":7}}"#,
+        r#"{"order":{},"a":1}"#,
+        r#"{"order":[{"id":7}],"a":1}"#,
+        r#"{"b":1}"#,
+        "[]",
+        "1",
+        "{}",
+    ] {
+        let error = some(payload).unwrap_err();
+        assert!(error.is_missing(), "{payload}");
+        let text = error.to_string();
+        assert!(text.contains("`order.id`") || text.contains("`a`"), "{text}");
     }
+}
+
+#[test]
+fn fields_that_may_be_absent_are_told_apart_from_those_that_are_null() {
+    const SOME: Content = Content::only(&["a"]).optional(&["order.id", "b"]);
+    let some = |payload: &str| Key::content(&event(payload.to_owned()), SOME);
+    let key = |payload: &str| some(payload).unwrap();
+    let all = [
+        r#"{"a":1}"#,
+        r#"{"a":1,"b":null}"#,
+        r#"{"a":1,"b":2}"#,
+        r#"{"a":1,"order":{"id":2}}"#,
+        r#"{"a":1,"order":{"id":null}}"#,
+        r#"{"a":1,"order":{"id":2},"b":2}"#,
+    ];
+    for (index, one) in all.iter().enumerate() {
+        for other in &all[index + 1..] {
+            assert_ne!(key(one), key(other), "{one} {other}");
+        }
+    }
+    assert_eq!(key(r#"{"c":1,"a":1,"order":{}}"#), key(all[0]));
+    assert!(some(r#"{"b":1,"order":{"id":2}}"#).unwrap_err().is_missing());
+    // Which of them may be absent is of no consequence where all are there.
+    const WITHOUT: Content = Content::only(&["b", "a", "order.id"]);
+    assert_eq!(Key::content(&event(all[5]), WITHOUT).unwrap(), key(all[5]));
+    const NONE: Content = Content::only(&[]).optional(&["a"]);
+    assert!(Key::content(&event(r#"{"b":1}"#), NONE).unwrap_err().is_missing());
+    assert!(Key::content(&event(r#"{"a":1}"#), NONE).is_ok());
+    let except = Content::except(&["b"]).optional(&["a"]);
+    assert_eq!(Key::content(&event(r#"{"c":1,"b":2}"#), except).unwrap(), hash(r#"{"c":1}"#));
+}
+
+#[test]
+fn the_form_of_chosen_fields_is_the_documented_one() {
+    let payload = r#"{"order":{"id":7},"a":[true],"c":1}"#;
+    const SOME: Content = Content::only(&["order.id", "a"]).optional(&["b"]);
+    let form = SOME.form(payload.as_bytes()).unwrap();
+    let expected = b"idem content json 1\0(1:a[t]1:b-8:order.id#7e0;)";
+    assert_eq!(form, expected, "{}", String::from_utf8_lossy(&form));
 }
 
 #[test]

@@ -12,6 +12,7 @@ mod correlation;
 mod crash_loops;
 mod dead_letters;
 mod duplicates;
+mod edits;
 mod event_enums;
 mod fence;
 mod group_commit;
@@ -44,6 +45,7 @@ mod refused;
 mod releasing;
 mod replays;
 mod results;
+mod results_not_kept;
 mod retries;
 mod routing;
 #[cfg(feature = "avro")]

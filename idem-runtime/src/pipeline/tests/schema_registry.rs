@@ -118,7 +118,8 @@ async fn a_registry_that_is_away_costs_no_event() {
     }
 }
 
-#[tokio::test]
+// A real server, and virtual time: the registry is asked again after seconds, of which none pass.
+#[tokio::test(start_paused = true)]
 async fn a_schema_that_nobody_knows_is_a_failure_of_the_event() {
     let server = Server::start();
     server.schema(7, SCHEMA);

@@ -1,6 +1,7 @@
 //! CloudEvents that somebody else wrote: the CloudEvents project's own SDK, in Python.
 
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -25,6 +26,7 @@ struct Placed {
     store = "postgres",
     topic = "orders",
     format = "cloudevents",
+    types = "order.*",
 )]
 async fn bill_cloud(event: CloudEvent<Placed>, tx: &mut PgConnection) -> Result<(), sqlx::Error> {
     let said = format!(
@@ -59,6 +61,7 @@ fn call(command: &mut Command) -> Result<(), String> {
 
 /// A Python with the packages, made once in the target directory.
 fn python() -> Result<PathBuf, String> {
+    idem_test_services::ensure_python().map_err(|error| error.to_string())?;
     let services = idem_test_services::services_dir().map_err(|error| error.to_string())?;
     let dir = services.join(format!("python-{}", PACKAGES.join("-").replace("==", "-")));
     let (python, ready) = (dir.join("bin/python"), dir.join("ready"));
@@ -79,7 +82,9 @@ async fn cloud_events_of_another_language_are_billed_once_in_both_modes() {
         Ok(python) => python,
         Err(why) => {
             assert!(std::env::var_os("CI").is_none(), "CI runs this test: {why}");
-            println!("\n!!! SKIPPED: CloudEvents of another language, because of Python:\n{why}\n");
+            // Not `eprintln!`, whose text is shown of tests that fail only.
+            let skipped = "!!! SKIPPED: CloudEvents of another language, because of Python:";
+            writeln!(std::io::stderr(), "\n{skipped}\n{why}\n").unwrap();
             return;
         }
     };

@@ -2,8 +2,8 @@
 
 use idem::postgres::Postgres;
 use idem::{
-    Builder, Context, Counts, DeadLetter, Idem, Kafka, LetterFilter, Outcome, Replay, Serves,
-    Subscriber, idempotent,
+    Builder, Context, Counts, DeadLetter, DeadLetters, Idem, Kafka, Key, LetterEdit, LetterFilter,
+    Outcome, Replay, Serves, Store as _, Subscriber, idempotent,
 };
 use idem_e2e_tests::kafka::NewMessage;
 use idem_e2e_tests::{World, until};
@@ -104,7 +104,8 @@ async fn keys(world: &World) -> Vec<String> {
 async fn a_field_and_a_header_are_one_key_wherever_it_comes_from() {
     let world = World::new("key_tuple", 2, BIN).await;
     let (a, b) = (r#"{"tenant":"a","cents":1}"#, r#"{"tenant":"b","cents":1}"#);
-    const ONE: &[(&str, &[u8])] = &[("request-id", b"1")];
+    const ONE: &[(&str, &[u8])] =
+        &[("request-id", b"1"), ("correlation-id", b"c1"), ("causation-id", b"e0")];
     const TWO: &[(&str, &[u8])] = &[("request-id", b"2")];
     let message = |partition, payload, id: &'static [(&'static str, &'static [u8])]| NewMessage {
         partition,
@@ -119,15 +120,40 @@ async fn a_field_and_a_header_are_one_key_wherever_it_comes_from() {
         message(1, b, ONE),
         message(0, b, ONE),
         // Without the header, and with one that is no text.
-        message(0, a, &[]),
+        message(0, a, &[("correlation-id", b"c1")]),
         message(1, a, &[("request-id", &[0xff])]),
     ];
     world.kafka.produce_messages(&world.topic, messages);
     let counts = drain::<by_field_and_header>(&world).await;
     assert_eq!((counts.processed, counts.duplicates, counts.dead_lettered), (3, 2, 2));
-    let mut keys = keys(&world).await;
-    keys.sort_unstable();
-    assert_eq!(keys, ["1:a,1:1", "1:a,1:2", "1:b,1:1"]);
+    let mut all = keys(&world).await;
+    all.sort_unstable();
+    assert_eq!(all, ["1:a,1:1", "1:a,1:2", "1:b,1:1"]);
+
+    // Markers and letters say which chain they belong to.
+    let store = world.settings.store().await.unwrap();
+    let chain = async |key: &str| {
+        let key = Key::written(key).unwrap();
+        let marker = store.marker("by_field_and_header", &key).await.unwrap().unwrap();
+        (marker.correlation_id, marker.causation_id)
+    };
+    assert_eq!(chain("1:a,1:1").await, (Some("c1".to_owned()), Some("e0".to_owned())));
+    assert_eq!(chain("1:a,1:2").await, (None, None));
+    let letters = DeadLetters::new(store.clone(), "ana");
+    let of_chain = LetterFilter::new().correlation_id("c1");
+    let found = letters.list(&of_chain).await.unwrap();
+    let [letter] = &found[..] else { panic!("{found:?}") };
+    assert_eq!((&letter.key, letter.event.partition), (&None, 0));
+
+    // With the header that it lacked, it is worked as any other, and still of its chain.
+    let edit = LetterEdit::new().header("request-id", "3");
+    letters.edit_event(letter.id, &edit, "it had none").await.unwrap();
+    for expected in [1, 0] {
+        let replay = Replay::new(store.clone(), "ana").handler::<by_field_and_header>();
+        assert_eq!(replay.run(&of_chain).await.unwrap().processed, expected);
+    }
+    assert!(keys(&world).await.contains(&"1:a,1:3".to_owned()));
+    assert_eq!(chain("1:a,1:3").await, (Some("c1".to_owned()), None));
 }
 
 #[tokio::test(flavor = "multi_thread")]

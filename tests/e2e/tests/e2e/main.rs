@@ -21,6 +21,7 @@ mod operator;
 mod outages;
 mod packed;
 mod poison;
+mod policies;
 mod rebalance;
 mod restore;
 mod routing;

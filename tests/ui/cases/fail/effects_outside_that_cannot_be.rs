@@ -22,4 +22,20 @@ async fn mail(_event: OrderPlaced) -> Result<(), std::io::Error> {
     Ok(())
 }
 
+#[idempotent(
+    key = "reference",
+    store = Stub,
+    topic = "orders",
+    missing_key = "process_without_guarantee",
+    effects = external(unknown = "never")
+)]
+async fn call(_event: Referred) -> Result<(), std::io::Error> {
+    Ok(())
+}
+
+#[derive(serde::Deserialize)]
+struct Referred {
+    reference: Option<String>,
+}
+
 fn main() {}

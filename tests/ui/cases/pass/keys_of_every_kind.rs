@@ -84,6 +84,7 @@ handlers! {
     called_message_key ["message_key"]
     content [content_hash]
     content_of_some [content_hash("tenant", "order.id")]
+    content_of_some_that_may_be_absent [content_hash("tenant", optional("order.id", "coupon"))]
     content_of_most [content_hash(except("sent_at"))]
     function [with(OrderPlaced::made)]
     function_that_borrows [with(OrderPlaced::borrowed)]
@@ -138,7 +139,7 @@ fn events() -> (OrderPlaced, Event) {
         message_key: 9,
         reference: Some("r".into()),
     };
-    let mut source = Event::new("orders".into(), 2, 40, r#"{"tenant":7,"sent_at":1}"#);
+    let mut source = Event::new("orders".into(), 2, 40, r#"{"tenant":7,"order":{"id":1},"sent_at":1}"#);
     source.message_key = Some("m".into());
     source.headers = [("idempotency-key", Some("k1"))].into_iter().collect();
     (event, source)
@@ -163,6 +164,8 @@ fn main() {
     assert_eq!(key::<called_message_key>(), "9");
     assert_eq!(key::<content>(), hashed(Content::ALL));
     assert_eq!(key::<content_of_some>(), hashed(Content::only(&["order.id", "tenant"])));
+    let optional = Content::only(&["tenant"]).optional(&["order.id", "coupon"]);
+    assert_eq!(key::<content_of_some_that_may_be_absent>(), hashed(optional));
     assert_eq!(key::<content_of_most>(), hashed(Content::except(&["sent_at"])));
     assert_eq!(key::<function>(), "made-7");
     assert_eq!(key::<function_that_borrows>(), "h");

@@ -41,6 +41,27 @@ async fn both(event: Reading, tx: &mut StubConnection) -> Result<(), std::io::Er
     tx.execute(&event.token).await
 }
 
+#[idempotent(
+    key = with(Reading::taken_at),
+    store = Stub,
+    allow(timestamp_key, reason = "there is one sensor"),
+)]
+async fn one_sensor(event: Reading, tx: &mut StubConnection) -> Result<(), std::io::Error> {
+    tx.execute(&event.token).await
+}
+
+impl Reading {
+    fn taken_at(&self) -> i64 {
+        self.taken_at
+    }
+}
+
+// A content hash shows no secret, and a time within it may be beside another field.
+#[idempotent(key = content_hash("apiKey", "createdAt"), store = Stub, topic = "readings")]
+async fn hashed(event: Reading, tx: &mut StubConnection) -> Result<(), std::io::Error> {
+    tx.execute(&event.token).await
+}
+
 // A time beside an identifier needs no word, and nor does a token that tells requests apart.
 #[idempotent(key = ("idempotency_token", "taken_at"), store = Stub)]
 async fn neither(event: Reading, tx: &mut StubConnection) -> Result<(), std::io::Error> {
@@ -50,6 +71,8 @@ async fn neither(event: Reading, tx: &mut StubConnection) -> Result<(), std::io:
 fn main() {
     assert_eq!(one_a_second::ALLOWED, [("timestamp_key", "a sensor takes one reading a second")]);
     assert_eq!(token::ALLOWED, [("secret_key", "it is a token of a parser, not of a person")]);
+    assert_eq!(one_sensor::ALLOWED, [("timestamp_key", "there is one sensor")]);
+    assert!(hashed::ALLOWED.is_empty());
     assert_eq!(both::ALLOWED.len(), 2);
     assert!(neither::ALLOWED.is_empty());
 }

@@ -18,6 +18,8 @@ enum OrderEvent {
     Placed(OrderPlaced),
     #[event_type("order.moved")]
     Moved(OrderMoved),
+    #[event_type("order.closed")]
+    Closed(serde::de::IgnoredAny),
 }
 
 macro_rules! handlers {
@@ -42,6 +44,7 @@ async fn follow(event: OrderEvent, tx: &mut StubConnection) -> Result<(), std::i
     match event {
         OrderEvent::Placed(order) => tx.execute(&order.event_id).await,
         OrderEvent::Moved(order) => tx.execute(&order.to).await,
+        OrderEvent::Closed(_) => tx.execute("closed").await,
     }
 }
 
@@ -108,7 +111,8 @@ fn main() {
     assert_eq!(by_header::event_type(), Some(EventType::header("ce_type")));
     assert_eq!(by_field::event_type(), Some(EventType::field("meta.type")));
     assert_eq!(by_topic::event_type(), Some(EventType::topic()));
-    assert_eq!(follow::TYPES, Some(&["order.placed", "order.placed.v2", "order.moved"][..]));
+    let types = ["order.placed", "order.placed.v2", "order.moved", "order.closed"];
+    assert_eq!(follow::TYPES, Some(&types[..]));
     assert!(follow::BY_TYPE && follow_batches::BY_TYPE);
     assert_eq!(follow_batches::TOPICS, ["orders", "^orders\\.[a-z]{2,4}$"]);
 
@@ -120,6 +124,11 @@ fn main() {
     }
     let decoded = read_as::<follow>(&moved, "order.moved").unwrap();
     assert!(matches!(decoded, OrderEvent::Moved(order) if order.to == "us"));
+    // Whatever it says.
+    for event in [&placed, &moved] {
+        let decoded = read_as::<follow>(event, "order.closed");
+        assert!(matches!(decoded, Ok(OrderEvent::Closed(_))));
+    }
     assert!(read_as::<follow>(&moved, "order.placed").is_err());
     assert!(read_as::<follow>(&moved, "order").is_err());
     assert!(read::<follow>(&placed).is_err());

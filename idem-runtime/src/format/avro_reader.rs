@@ -1,109 +1,67 @@
-//! Events of Avro whose schema lets them be nested as deep as they like.
+//! Reads values of Avro from bytes that nobody vouches for.
 //!
-//! apache-avro reads a value within a value by calling itself, as deep as the payload says: with a
-//! schema that names itself a few bytes a level are enough to end the process. Values of such a schema
-//! are taken apart here, to a limit, and what has no value within it is left to apache-avro. Schemas
-//! that cannot be that deep, which are most, are known when they are parsed, and left to it as a whole.
+//! apache-avro has a reader of its own, which believes them: it makes room for as many items as a block
+//! says it has, before it reads one, so that five bytes ask for gigabytes; and it reads a value within a
+//! value by calling itself, as deep as they say. Either ends the process, and does so again when the
+//! event is delivered again. Here the bytes themselves are the bound:
+//!
+//! - a length is compared with the bytes that are left before there is room for what it is of;
+//! - there is room for an item when it is read, and an item has at least a byte. Those that have none
+//!   (`null`, a record of nulls, a `fixed` of no size) are counted, see [`MOST_EMPTY`];
+//! - no value is deeper than [`MOST_DEEP`].
+//!
+//! Not here: what a schema is, which is apache-avro's business, and what serde makes of a value
+//! (`avro_value.rs`).
 
 use std::collections::HashMap;
 
-use apache_avro::schema::{Name, NamesRef, Namespace, ResolvedSchema};
+use apache_avro::schema::{NamesRef, Namespace, ResolvedSchema};
 use apache_avro::types::Value;
-use apache_avro::{AvroResult, Schema as Avro};
+use apache_avro::{Decimal, Duration, Schema as Avro, Uuid};
 
 use crate::format::Schema;
-use crate::format::avro::{Body, MOST_BYTES};
 
 /// How many records, arrays and maps a value can be inside of: more than people nest, and far less than
 /// what overflows the stack of a thread.
 pub(super) const MOST_DEEP: usize = 128;
 
-/// How deep values are that are left to apache-avro. Without optimization it takes 40 KiB a level.
-const SHALLOW: usize = 8;
+/// How many values that take no bytes a payload can have, beside one for each of its bytes: a list of
+/// records with a `null` in each is read, and a count of billions that stands for nothing is not.
+pub(super) const MOST_EMPTY: usize = 64 << 10;
 
 /// Why a payload cannot be read.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Obstacle {
     /// It is nested too deep.
     Depth,
+    /// It has too many values of no bytes.
+    Empty,
     /// It is not of its schema.
     Form,
 }
 
 impl Schema {
-    /// The schemas that names in it mean.
-    pub(super) fn names(&self) -> AvroResult<ResolvedSchema<'_>> {
-        ResolvedSchema::try_from(self.references.iter().chain([&self.avro]).collect::<Vec<_>>())
-    }
-
-    /// Whether values of it can be deep.
-    pub(super) fn can_be_deep(&self) -> bool {
-        let Ok(resolved) = self.names() else { return true };
-        let mut heights = Heights { names: resolved.get_names(), known: HashMap::new() };
-        heights.of(&self.avro, &None, 0).is_none_or(|height| height > SHALLOW)
-    }
-
-    /// Reads one value, which is all of the bytes, to the limit.
-    pub(super) fn read_deep(&self, bytes: &[u8]) -> Result<Value, Obstacle> {
-        let resolved = self.names().map_err(|_| Obstacle::Form)?;
-        let mut reader = Reader { names: resolved.get_names(), body: Body(bytes) };
+    /// Reads one value, which is all of the bytes.
+    pub(super) fn read(&self, bytes: &[u8]) -> Result<Value, Obstacle> {
+        let all = self.references.iter().chain([&self.avro]).collect::<Vec<_>>();
+        let resolved = ResolvedSchema::try_from(all).map_err(|_| Obstacle::Form)?;
+        let empty = MOST_EMPTY.saturating_add(bytes.len());
+        let mut reader = Reader { names: resolved.get_names(), bytes, empty };
         let value = reader.value(&self.avro, &None, 0)?;
-        Some(value).filter(|_| reader.body.0.is_empty()).ok_or(Obstacle::Form)
-    }
-}
-
-/// How deep values of a schema can be, at most.
-struct Heights<'a> {
-    names: &'a NamesRef<'a>,
-    known: HashMap<Name, usize>,
-}
-
-impl Heights<'_> {
-    /// `None` when it is deep or names itself, which is found out by going deep.
-    fn of(&mut self, schema: &Avro, within: &Namespace, depth: usize) -> Option<usize> {
-        if depth > SHALLOW {
-            return None;
-        }
-        match schema {
-            Avro::Array(array) => Some(1 + self.of(&array.items, within, depth + 1)?),
-            Avro::Map(map) => Some(1 + self.of(&map.types, within, depth + 1)?),
-            Avro::Union(union) => {
-                let mut highest = 0;
-                for variant in union.variants() {
-                    highest = highest.max(self.of(variant, within, depth)?);
-                }
-                Some(highest)
-            }
-            Avro::Record(record) => {
-                let name = record.name.fully_qualified_name(within);
-                let mut highest = 0;
-                for field in &record.fields {
-                    highest = highest.max(self.of(&field.schema, &name.namespace, depth + 1)?);
-                }
-                Some(1 + highest)
-            }
-            Avro::Ref { name } => {
-                let name = name.fully_qualified_name(within);
-                if let Some(height) = self.known.get(&name) {
-                    return Some(*height);
-                }
-                let named = *self.names.get(&name)?;
-                let height = self.of(named, &name.namespace, depth)?;
-                self.known.insert(name, height);
-                Some(height)
-            }
-            _ => Some(0),
-        }
+        Some(value).filter(|_| reader.bytes.is_empty()).ok_or(Obstacle::Form)
     }
 }
 
 /// A payload that is being read.
 struct Reader<'a> {
     names: &'a NamesRef<'a>,
-    body: Body<'a>,
+    /// Those that are left.
+    bytes: &'a [u8],
+    /// How many values of no bytes it can still have.
+    empty: usize,
 }
 
-impl Reader<'_> {
+impl<'a> Reader<'a> {
     fn value(
         &mut self,
         schema: &Avro,
@@ -125,21 +83,22 @@ impl Reader<'_> {
             Avro::Map(map) => {
                 let mut entries = HashMap::new();
                 self.blocks(|reader| {
-                    let Value::String(key) = reader.leaf(&Avro::String)? else {
-                        return Err(Obstacle::Form);
-                    };
+                    let key = reader.text()?;
                     entries.insert(key, reader.value(&map.types, within, depth + 1)?);
                     Ok(())
                 })?;
                 Ok(Value::Map(entries))
             }
             Avro::Union(union) => {
-                let index = u32::try_from(self.number()?).map_err(|_| Obstacle::Form)?;
+                let index = u32::try_from(self.long()?).map_err(|_| Obstacle::Form)?;
                 let variant = usize::try_from(index).ok().and_then(|it| union.variants().get(it));
                 let value = self.value(variant.ok_or(Obstacle::Form)?, within, depth)?;
                 Ok(Value::Union(index, Box::new(value)))
             }
             Avro::Record(record) => {
+                if record.fields.is_empty() {
+                    self.empty()?;
+                }
                 let name = record.name.fully_qualified_name(within);
                 let mut fields = Vec::with_capacity(record.fields.len());
                 for field in &record.fields {
@@ -159,7 +118,49 @@ impl Reader<'_> {
 
     /// A value that no other is in.
     fn leaf(&mut self, schema: &Avro) -> Result<Value, Obstacle> {
-        apache_avro::from_avro_datum(schema, &mut self.body, None).map_err(|_| Obstacle::Form)
+        Ok(match schema {
+            Avro::Null => {
+                self.empty()?;
+                Value::Null
+            }
+            Avro::Boolean => match self.take::<1>()? {
+                [0] => Value::Boolean(false),
+                [1] => Value::Boolean(true),
+                _ => return Err(Obstacle::Form),
+            },
+            Avro::Int => Value::Int(self.int()?),
+            Avro::Date => Value::Date(self.int()?),
+            Avro::TimeMillis => Value::TimeMillis(self.int()?),
+            Avro::Long => Value::Long(self.long()?),
+            Avro::TimeMicros => Value::TimeMicros(self.long()?),
+            Avro::TimestampMillis => Value::TimestampMillis(self.long()?),
+            Avro::TimestampMicros => Value::TimestampMicros(self.long()?),
+            Avro::TimestampNanos => Value::TimestampNanos(self.long()?),
+            Avro::LocalTimestampMillis => Value::LocalTimestampMillis(self.long()?),
+            Avro::LocalTimestampMicros => Value::LocalTimestampMicros(self.long()?),
+            Avro::LocalTimestampNanos => Value::LocalTimestampNanos(self.long()?),
+            Avro::Float => Value::Float(f32::from_le_bytes(self.take()?)),
+            Avro::Double => Value::Double(f64::from_le_bytes(self.take()?)),
+            Avro::Duration => Value::Duration(Duration::from(self.take::<12>()?)),
+            Avro::Bytes => Value::Bytes(self.sized()?.to_vec()),
+            Avro::String => Value::String(self.text()?),
+            Avro::Uuid => Value::Uuid(uuid(self.sized()?).ok_or(Obstacle::Form)?),
+            Avro::Fixed(fixed) => Value::Fixed(fixed.size, self.fixed(fixed.size)?),
+            Avro::Enum(symbols) => {
+                let index = u32::try_from(self.int()?).map_err(|_| Obstacle::Form)?;
+                let symbol = usize::try_from(index).ok().and_then(|it| symbols.symbols.get(it));
+                Value::Enum(index, symbol.ok_or(Obstacle::Form)?.clone())
+            }
+            Avro::Decimal(decimal) => Value::Decimal(match &*decimal.inner {
+                Avro::Bytes => Decimal::from(self.sized()?),
+                Avro::Fixed(fixed) => Decimal::from(self.fixed(fixed.size)?),
+                _ => return Err(Obstacle::Form),
+            }),
+            Avro::BigDecimal => self.big_decimal()?,
+            Avro::Array(_) | Avro::Map(_) | Avro::Union(_) | Avro::Record(_) | Avro::Ref { .. } => {
+                return Err(Obstacle::Form);
+            }
+        })
     }
 
     /// The items of an array or a map, which come in blocks.
@@ -168,30 +169,91 @@ impl Reader<'_> {
         mut item: impl FnMut(&mut Self) -> Result<(), Obstacle>,
     ) -> Result<(), Obstacle> {
         loop {
-            let count = self.number()?;
+            let count = self.long()?;
             if count == 0 {
                 return Ok(());
             }
             if count < 0 {
                 // The block's size in bytes, for those who pass over it.
-                self.number()?;
+                self.long()?;
             }
-            let count = count.unsigned_abs();
-            // Items of no bytes are no reason to make any number of them.
-            if count > MOST_BYTES as u64 {
-                return Err(Obstacle::Form);
-            }
-            for _ in 0..count {
+            // Nothing is made for the count: items take bytes, or are counted.
+            for _ in 0..count.unsigned_abs() {
                 item(self)?;
             }
         }
     }
 
-    fn number(&mut self) -> Result<i64, Obstacle> {
-        match self.leaf(&Avro::Long)? {
-            Value::Long(number) => Ok(number),
-            _ => Err(Obstacle::Form),
+    /// A number without a scale of its own, which apache-avro alone can make: once the length within it
+    /// is known to be true.
+    fn big_decimal(&mut self) -> Result<Value, Obstacle> {
+        let all = self.bytes;
+        let mut inside = Reader { names: self.names, bytes: self.sized()?, empty: 0 };
+        inside.sized()?;
+        let mut number = &all[..all.len() - self.bytes.len()];
+        apache_avro::from_avro_datum(&Avro::BigDecimal, &mut number, None)
+            .map_err(|_| Obstacle::Form)
+    }
+
+    fn text(&mut self) -> Result<String, Obstacle> {
+        std::str::from_utf8(self.sized()?).map(str::to_owned).map_err(|_| Obstacle::Form)
+    }
+
+    fn fixed(&mut self, size: usize) -> Result<Vec<u8>, Obstacle> {
+        if size == 0 {
+            self.empty()?;
         }
+        Ok(self.next(size)?.to_vec())
+    }
+
+    /// Bytes that say how many they are.
+    fn sized(&mut self) -> Result<&'a [u8], Obstacle> {
+        let length = usize::try_from(self.long()?).map_err(|_| Obstacle::Form)?;
+        self.next(length)
+    }
+
+    fn int(&mut self) -> Result<i32, Obstacle> {
+        i32::try_from(self.long()?).map_err(|_| Obstacle::Form)
+    }
+
+    /// A number of as many bytes as it needs, seven bits in each, the lowest first.
+    fn long(&mut self) -> Result<i64, Obstacle> {
+        let mut number = 0_u64;
+        for shift in (0..u64::BITS).step_by(7) {
+            let [byte] = self.take()?;
+            number |= u64::from(byte & 0x7f) << shift;
+            if byte < 0x80 {
+                // Zigzag: the lowest bit is the sign.
+                return Ok((number >> 1).cast_signed() ^ -(number & 1).cast_signed());
+            }
+        }
+        Err(Obstacle::Form)
+    }
+
+    fn take<const N: usize>(&mut self) -> Result<[u8; N], Obstacle> {
+        let (taken, left) = self.bytes.split_first_chunk().ok_or(Obstacle::Form)?;
+        self.bytes = left;
+        Ok(*taken)
+    }
+
+    fn next(&mut self, length: usize) -> Result<&'a [u8], Obstacle> {
+        let (taken, left) = self.bytes.split_at_checked(length).ok_or(Obstacle::Form)?;
+        self.bytes = left;
+        Ok(taken)
+    }
+
+    /// Counts a value of no bytes.
+    fn empty(&mut self) -> Result<(), Obstacle> {
+        self.empty = self.empty.checked_sub(1).ok_or(Obstacle::Empty)?;
+        Ok(())
+    }
+}
+
+/// As text, or as its own 16 bytes.
+fn uuid(bytes: &[u8]) -> Option<Uuid> {
+    match bytes.len() {
+        16 => Uuid::from_slice(bytes).ok(),
+        _ => Uuid::try_parse(std::str::from_utf8(bytes).ok()?).ok(),
     }
 }
 
@@ -259,28 +321,6 @@ mod tests {
     }
 
     #[test]
-    fn schemas_that_cannot_be_deep_are_left_to_apache_avro() {
-        let tree = r#"{"type": "record", "name": "Tree", "fields": [
-            {"name": "children", "type": {"type": "array", "items": "Tree"}}]}"#;
-        assert!(schema(LIST).can_be_deep() && schema(tree).can_be_deep());
-        // Each array holds the one before.
-        let arrays = |depth: usize| {
-            let array = |of, _| format!(r#"{{"type": "array", "items": {of}}}"#);
-            schema(&(0..depth).fold(r#""int""#.to_owned(), array))
-        };
-        assert!(!arrays(SHALLOW).can_be_deep() && arrays(SHALLOW + 1).can_be_deep());
-        // Many ways lead to the last of these; that does not make it deep, nor long to look at.
-        let record = |n: usize| {
-            let of = if n == 7 { "int".to_owned() } else { format!("R{}", n + 1) };
-            let field = |name: usize| format!(r#"{{"name": "f{name}", "type": "{of}"}}"#);
-            let fields: Vec<_> = (0..100).map(field).collect();
-            format!(r#"{{"type": "record", "name": "R{n}", "fields": [{}]}}"#, fields.join(","))
-        };
-        let others: Vec<_> = (1..8).map(record).collect();
-        assert!(!Schema::parse(&record(0), &others).unwrap().can_be_deep());
-    }
-
-    #[test]
     fn it_is_read_as_apache_avro_reads_it() {
         let tree = r#"{"type": "record", "name": "Tree", "namespace": "a.b", "fields": [
             {"name": "a", "type": "boolean"}, {"name": "b", "type": "float"},
@@ -315,7 +355,6 @@ mod tests {
         let schema = schema(tree);
         let value = node(vec![node(vec![]), node(vec![node(vec![])])]);
         let body = apache_avro::to_avro_datum(&schema.avro, value.clone()).unwrap();
-        assert!(schema.can_be_deep);
         assert_eq!(schema.read(&body), Ok(value));
         for length in 0..body.len() {
             assert_eq!(schema.read(&body[..length]), Err(Obstacle::Form), "{length}");
@@ -339,6 +378,6 @@ mod tests {
             {"name": "n", "type": {"type": "array", "items": "null"}},
             {"name": "a", "type": {"type": "array", "items": "A"}}]}"#;
         let most = [0xfe, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01, 0, 0];
-        assert_eq!(schema(nulls).read(&most), Err(Obstacle::Form));
+        assert_eq!(schema(nulls).read(&most), Err(Obstacle::Empty));
     }
 }

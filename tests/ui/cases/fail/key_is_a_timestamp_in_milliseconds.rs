@@ -1,0 +1,16 @@
+use idem::idempotent;
+use idem_ui_tests::*;
+use serde::Deserialize;
+
+#[derive(Deserialize)]
+struct OrderPlaced {
+    event_id: String,
+    timestamp_ms: i64,
+}
+
+#[idempotent(key = "timestamp_ms", store = Stub)]
+async fn bill(event: OrderPlaced, tx: &mut StubConnection) -> Result<(), std::io::Error> {
+    tx.execute(&event.event_id).await
+}
+
+fn main() {}
