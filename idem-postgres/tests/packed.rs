@@ -565,16 +565,21 @@ async fn what_a_retired_scope_has_is_deleted_in_parts_by_one_and_its_lane_moved_
 #[tokio::test]
 async fn who_deletes_unfinished_runs_waits_for_who_finishes_one() {
     on_store(async |fixture: Fixture, store: Postgres| {
-        let held = fixture.lane(&store, 0).await;
+        let mut held = fixture.lane(&store, 0).await;
+        packed_batch(&store, &mut held, &[1]).await;
         let digests = digest(1).to_bytes();
         let id = NewRun::unused();
         let part = RunPart { id, window: window(&held), had: 0, digests: &digests };
         assert!(store.extend_run(&held, &part).await.unwrap());
         // As one whose commit is on its way.
         let mut finishes = fixture.app.begin().await.unwrap();
-        let finish = "update {schema}.runs set is_finished = true where run_id = $1";
-        let finish = sqlx::query(AssertSqlSafe(fixture.sql(finish))).bind(id);
-        finish.execute(&mut *finishes).await.unwrap();
+        for finish in [
+            "update {schema}.packs set run_id = $1",
+            "update {schema}.runs set is_finished = true where run_id = $1",
+        ] {
+            let finish = sqlx::query(AssertSqlSafe(fixture.sql(finish))).bind(id);
+            finish.execute(&mut *finishes).await.unwrap();
+        }
         let sweeping = {
             let (store, held) = (store.clone(), held.clone());
             tokio::spawn(async move { store.sweep_runs(&held, "bill", 10).await })

@@ -354,6 +354,7 @@ macro_rules! conformance {
         merging::a_part_of_a_run_follows_the_part_before
         merging::who_does_not_hold_the_lane_merges_nothing
         merging::what_is_left_of_merges_is_swept
+        merging::a_run_without_rows_is_of_no_window_and_swept
         merging::a_key_is_forgotten_in_a_merged_run
         merging::runs_of_one_slice_are_merged_alone
         merging::who_merges_runs_and_a_batch_do_not_wait_for_each_other

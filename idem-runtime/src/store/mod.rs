@@ -505,7 +505,7 @@ pub trait Store: Lends<Self::Connection> + Clone + Send + Sync + 'static {
     }
 
     /// The runs of a window but for those with these numbers, in the order of their numbers, and so many
-    /// at most.
+    /// at most. One without rows is of no window.
     ///
     /// # Errors
     /// When the database fails.
@@ -692,8 +692,8 @@ pub trait Store: Lends<Self::Connection> + Clone + Send + Sync + 'static {
     }
 
     /// Deletes some of the unfinished runs of a lane's scope, of whichever slice, or about so many blocks
-    /// of them, if the lane is held; answers whether there was something to delete. Only the lane's owner
-    /// writes such runs, and calls this when it does not.
+    /// of them, and then those that have no row, if the lane is held; answers whether there was something
+    /// to delete. Only the lane's owner writes unfinished runs, and calls this when it does not.
     ///
     /// # Errors
     /// When the database fails.
@@ -724,7 +724,7 @@ pub trait Store: Lends<Self::Connection> + Clone + Send + Sync + 'static {
     }
 
     /// Forgets rows of a lane whose partition its topic does not have any more, and runs of which no row
-    /// is left, in a transaction of its own; answers whether that was done: not when the held lane,
+    /// is left (with the last row of the scope also unfinished ones), in a transaction of its own; answers whether that was done: not when the held lane,
     /// another one of the same group and topic, is no longer held, or one of the rows is not there.
     ///
     /// # Errors
@@ -744,8 +744,8 @@ pub trait Store: Lends<Self::Connection> + Clone + Send + Sync + 'static {
     /// those of which it was begun, and begins with none. Answers the scopes that have nothing left now.
     ///
     /// Before anything is deleted it is recorded that the scope [is
-    /// forgotten](WindowRow::is_forgotten), and lanes that have something of it are moved by [`RELOAD`]:
-    /// who still has a window of it commits nothing more with that. Nothing is deleted of a scope that
+    /// forgotten](WindowRow::is_forgotten), and lanes of topics of which one has something of it are moved
+    /// by [`RELOAD`]: who still has a window of it commits nothing more with that. Nothing is deleted of a scope that
     /// was registered again.
     ///
     /// # Errors

@@ -297,3 +297,21 @@ async fn nothing_is_changed_before_it_is_known_whether_a_merge_is_there() {
     assert_eq!(world.bills(), ids(40));
     lane.finish().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_run_whose_rows_were_deleted_by_hand_costs_nothing() {
+    let world = world(PACKED);
+    with_runs(&world, 8).await.finish().await;
+    let held = take(&world).await;
+    let window = WindowId { lane: held.number, scope: "bill", slice: None };
+    let new = NewRun { id: NewRun::unused(), window, count: 0, filter: b"", digests: &[] };
+    assert!(world.store.add_run(&held, &[], &new).await.unwrap());
+    let lane = world.start(0);
+    world.broker.produce(0, ids(8));
+    world.worked(0, 16).await;
+    quiet(Duration::from_secs(60)).await;
+    assert_eq!(world.counts().went_back, 0, "nothing is lost");
+    assert!(world.store.runs_of(&[new.id]).await.unwrap().is_empty(), "it is deleted");
+    lane.finish().await;
+    assert_eq!(world.bills(), ids(8));
+}
