@@ -386,6 +386,7 @@ macro_rules! conformance {
         upkeep::who_has_a_window_of_a_forgotten_scope_commits_nothing_with_it
         upkeep::a_scope_is_not_registered_while_it_is_being_forgotten
         upkeep::rows_of_a_partition_that_is_gone_are_forgotten_from_another_lane
+        upkeep::what_is_left_of_merges_goes_with_the_last_row_of_a_partition_that_is_gone
         upkeep::a_key_that_came_often_is_found_and_forgotten_without_its_neighbours
         restart::a_process_that_starts_later_finds_everything
     } };

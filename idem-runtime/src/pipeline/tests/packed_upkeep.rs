@@ -62,6 +62,14 @@ async fn a_handler_that_never_packed_does_not_mind_another_digest_key() {
     assert_eq!(world.bills(), ids(4));
 }
 
+/// Another release of the group, which has retired the scope.
+async fn retire(world: &World) {
+    let (scopes, retire) = ([("other", MarkerMode::Packed)], ["bill".to_owned()]);
+    let registration =
+        Registration { group: "g", scopes: &scopes, adopt: &[], retire: &retire, broadcast: None };
+    world.store.register(&registration).await.unwrap();
+}
+
 #[tokio::test(start_paused = true)]
 async fn who_still_has_the_handler_of_a_forgotten_scope_stops_and_repeats_nothing() {
     for slices in [1, SLICES] {
@@ -70,15 +78,7 @@ async fn who_still_has_the_handler_of_a_forgotten_scope_stops_and_repeats_nothin
         let lane = world.start(0);
         produce(&world, 0, 4);
         until(|| lane.resolved() == Some(4)).await;
-        let (scopes, retire) = ([("other", MarkerMode::Packed)], ["bill".to_owned()]);
-        let registration = Registration {
-            group: "g",
-            scopes: &scopes,
-            adopt: &[],
-            retire: &retire,
-            broadcast: None,
-        };
-        world.store.register(&registration).await.unwrap();
+        retire(&world).await;
         produce(&world, 0, 5);
         until(|| lane.resolved() == Some(9)).await;
         assert_eq!(world.store.forget_retired("g", Some(Duration::ZERO)).await.unwrap(), ["bill"]);
@@ -93,6 +93,40 @@ async fn who_still_has_the_handler_of_a_forgotten_scope_stops_and_repeats_nothin
         world.drain(0).await;
         assert_eq!(world.bills().len(), 11);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_asks_another_lane_for_what_is_forgotten_stops_and_repeats_nothing() {
+    let world = world_of(1);
+    world.register().await;
+    world.broker.produce(0, ids(2));
+    world.drain(0).await;
+    world.broker.add_partitions(1);
+    let lane = world.start(1);
+    until(|| lane.seat.held().is_some()).await;
+    retire(&world).await;
+    assert_eq!(world.store.forget_retired("g", Some(Duration::ZERO)).await.unwrap(), ["bill"]);
+    world.broker.produce(1, ["e1"]);
+    assert_eq!(lane.stopped().await.kind(), ErrorKind::Scope);
+    assert_eq!(world.bills(), ids(2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_keeps_rows_by_now_for_what_was_packed_and_is_forgotten_stops_and_repeats_nothing() {
+    let mut world = World::of(bill(PACKED), 1);
+    world.register().await;
+    world.broker.produce(0, ids(2));
+    world.drain(0).await;
+    world.set_handlers(bill(Policy::new().markers(Markers::Rows)));
+    world.register().await;
+    let lane = world.start(0);
+    world.broker.produce(0, ids(1));
+    world.worked(0, 3).await;
+    retire(&world).await;
+    assert_eq!(world.store.forget_retired("g", Some(Duration::ZERO)).await.unwrap(), ["bill"]);
+    world.broker.produce(0, ids(2));
+    assert_eq!(lane.stopped().await.kind(), ErrorKind::Scope);
+    assert_eq!(world.bills(), ids(2));
 }
 
 /// A row for every slice in the lane of a partition, as a replay writes it.
