@@ -39,7 +39,9 @@ const PAGE: u32 = 1000;
 const CONTENTS: usize = 64;
 
 /// Every how many intervals it is looked at what there is of a former layout, besides when a run of it is
-/// gone, and of partitions that are gone. What others pack for all lanes is looked at each time.
+/// gone, and of partitions that are gone. What others pack for all lanes is looked at each time. And all rows
+/// are read anew: one of a batch that took long has a lower number than others that were read before it was
+/// committed.
 const FORMER: u32 = 60;
 
 /// What tends to the windows of a lane, for as long as it is kept.
@@ -89,6 +91,9 @@ impl<S: Store> Tending<S> {
                     _ = ticks.tick() => {}
                     () = self.seat.asked_to_tend() => {}
                 }
+            }
+            if round.is_multiple_of(FORMER) {
+                self.windows.iter().flat_map(Windows::all).for_each(|open| open.doubt_rows());
             }
             // All of them before anything is changed: numbers of what was lost are given again, and what
             // a window asks is compared with rows that may say something else by now.
