@@ -378,6 +378,7 @@ macro_rules! conformance {
         outside::a_row_for_every_slice_is_of_the_layout_of_its_lane
         outside::keys_that_were_given_up_on_in_other_lanes_are_listed
         outside::a_key_from_outside_concerns_all_lanes_beside_a_former_layout
+        outside::a_key_from_outside_concerns_all_lanes_beside_one_of_a_topic_that_was_made_anew
         outside::a_key_that_all_lanes_may_have_in_mind_is_asked_for_anew_when_it_is_forgotten
         upkeep::a_lane_remembers_which_key_its_digests_are_made_with
         upkeep::a_retired_scope_is_forgotten_with_all_it_had_packed

@@ -77,7 +77,10 @@ impl Data {
         let is_former = |(of, row): &(String, PackRow)| {
             of == scope && all.contains(&row.lane) && is_former(row, all.len())
         };
-        if self.packs.rows.values().any(is_former) { all } else { vec![lane] }
+        // One of a partition that is gone is still of the topic that was made anew since.
+        let topic = |lane: &i64| self.lanes.get(lane).map(|it| &it.row.identity.topic_id);
+        let is_anew = all.iter().any(|it| topic(it) != topic(&lane));
+        if is_anew || self.packs.rows.values().any(is_former) { all } else { vec![lane] }
     }
 
     fn of_window<'a>(&'a self, window: &'a WindowId<'_>) -> impl Iterator<Item = &'a PackRow> + 'a {

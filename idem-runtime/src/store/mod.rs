@@ -779,6 +779,7 @@ pub trait Store: Lends<Self::Connection> + Clone + Send + Sync + 'static {
     /// none.
     ///
     /// Where something was packed in the scope under another layout than with a lane for each partition,
+    /// or the lanes are of topics with different ids (one was made anew, perhaps with fewer partitions),
     /// all of that is of all lanes of the topic: one of them may have the key, or may be asked for it.
     ///
     /// It locks the lanes' rows: letters and markers are locked before them.
