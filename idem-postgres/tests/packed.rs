@@ -663,6 +663,40 @@ async fn nothing_of_a_retired_scope_is_deleted_before_its_lane_is_moved() {
 }
 
 #[tokio::test]
+async fn nothing_is_deleted_of_a_scope_that_is_registered_again_while_it_is_forgotten() {
+    on_store(async |fixture: Fixture, store: Postgres| {
+        let held = retired(&fixture, &store, 10).await;
+        // Who forgets has begun, and does not know yet which lanes there are.
+        let mut lock = fixture.app.begin().await.unwrap();
+        let all = fixture.sql("lock table {schema}.lanes in access exclusive mode");
+        sqlx::raw_sql(AssertSqlSafe(all)).execute(&mut *lock).await.unwrap();
+        let forgetting = {
+            let store = store.clone();
+            tokio::spawn(async move { store.forget_retired("billing", AT_ONCE).await })
+        };
+        let waits = format!(
+            "select count(*) from pg_stat_activity where wait_event_type = 'Lock' \
+             and query like '%\"{}\".lanes%'",
+            fixture.schema
+        );
+        fixture.until("who forgets waits", &waits, 1).await;
+        // Meanwhile another one has forgotten all, and the scope has something again.
+        fixture
+            .run(
+                "update {schema}.scopes set state = 'active', retired_at = null, forgotten_at = null
+                 where scope = 'bill'",
+            )
+            .await;
+        lock.commit().await.unwrap();
+        assert!(forgetting.await.unwrap().unwrap().is_empty());
+        let left = "select count(*) from {schema}.packs where scope = 'bill'";
+        assert_eq!(fixture.number(left).await, 10);
+        assert_eq!(store.read(&held).await.unwrap().unwrap().revision, held.revision);
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn data_beside_another_row_of_the_store_says_that_its_digests_are_of_another_key() {
     on_store(async |fixture: Fixture, store: Postgres| {
         let held = fixture.lane(&store, 0).await;

@@ -136,8 +136,9 @@ pub async fn a_merged_run_answers_as_the_others_did<H: Harness>(harness: &H) {
     }
     let store = harness.store();
     let merged = Run { id: new, count, filter: b"merged".to_vec() };
-    assert_eq!(store.runs_of(&[new, one, two]).await.unwrap(), [merged.clone()]);
-    assert_eq!(store.runs(&window(&held), &[other], 10).await.unwrap(), [merged]);
+    let merged = std::slice::from_ref(&merged);
+    assert_eq!(store.runs_of(&[new, one, two]).await.unwrap(), merged);
+    assert_eq!(store.runs(&window(&held), &[other], 10).await.unwrap(), merged);
     assert_eq!(store.runs(&window(&held), &[], 1).await.unwrap().len(), 1);
     let heads = store.pack_heads(&window(&held), 0, 10).await.unwrap();
     let of_rows: Vec<_> = heads.iter().map(|row| row.run).collect();

@@ -389,6 +389,7 @@ macro_rules! conformance {
         upkeep::rows_of_a_partition_that_is_gone_are_forgotten_from_another_lane
         upkeep::what_is_left_of_merges_goes_with_the_last_row_of_a_partition_that_is_gone
         upkeep::a_key_that_came_often_is_found_and_forgotten_without_its_neighbours
+        upkeep::a_key_is_found_behind_many_rows_that_only_look_as_if_they_had_it
         restart::a_process_that_starts_later_finds_everything
     } };
     (@cases $harness:ty: $($group:ident :: $case:ident)*) => { $(

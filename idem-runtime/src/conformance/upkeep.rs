@@ -9,7 +9,7 @@ use super::support::*;
 use crate::error::{ErrorKind, Result};
 use crate::lane::{Held, LaneId, Position};
 use crate::marker::MarkerMode;
-use crate::packed::{NewPack, NewRun, RunPart, WindowId};
+use crate::packed::{Digest, NewPack, NewRun, RunPart, WindowId};
 use crate::scope::Registration;
 use crate::store::{Opening, RELOAD, Store as _, Writer};
 
@@ -182,6 +182,10 @@ pub async fn a_scope_is_not_registered_while_it_is_being_forgotten<H: Harness>(h
     let held = pack(harness, &again(harness, &held).await, &[(21, digest(1))]).await;
     assert!(forget_now(harness).await.is_empty());
     assert_eq!(there(harness, &held, SCOPE).await, (1, 0, 0));
+    // Retired again, it has as much time as any.
+    record(harness, &[OTHER], &[SCOPE]).await.unwrap();
+    assert!(forget(harness, GROUP, None).await.is_empty());
+    assert_eq!(there(harness, &held, SCOPE).await, (1, 0, 0));
 }
 
 pub async fn rows_of_a_partition_that_is_gone_are_forgotten_from_another_lane<H: Harness>(
@@ -261,4 +265,26 @@ pub async fn a_key_that_came_often_is_found_and_forgotten_without_its_neighbours
     assert!(store.forget_marker(SCOPE, &key("e1")).await.unwrap());
     assert!(store.find_packed(SCOPE, wanted).await.unwrap().is_empty());
     assert_eq!(entries(&rows(harness, &held).await).len(), 40);
+}
+
+pub async fn a_key_is_found_behind_many_rows_that_only_look_as_if_they_had_it<H: Harness>(
+    harness: &H,
+) {
+    let mut held = held(harness).await;
+    let wanted = digest_of(harness, "e1").await;
+    // Its bytes are the end of one and the beginning of the next.
+    let between = [Digest(wanted.0 >> 64), Digest(wanted.0 << 64)];
+    for n in 0..40 {
+        held = pack(harness, &held, &[(2 * n, between[0]), (2 * n + 1, between[1])]).await;
+    }
+    let store = harness.store();
+    assert!(store.find_packed(SCOPE, wanted).await.unwrap().is_empty());
+    assert!(!store.forget_marker(SCOPE, &key("e1")).await.unwrap());
+    let held = again(harness, &held).await;
+    let held = pack(harness, &held, &[(90, wanted)]).await;
+    assert_eq!(store.find_packed(SCOPE, wanted).await.unwrap().len(), 1);
+    assert!(!pack_direct(harness, &held, 100, wanted).await, "it is known");
+    assert!(store.forget_marker(SCOPE, &key("e1")).await.unwrap());
+    assert!(store.find_packed(SCOPE, wanted).await.unwrap().is_empty());
+    assert_eq!(entries(&rows(harness, &held).await).len(), 80);
 }

@@ -13,7 +13,7 @@ use crate::Store as _;
 use crate::error::ErrorKind;
 use crate::lane::{Held, Owner};
 use crate::memory::Point;
-use crate::packed::{Budget, Merged, NewRun, RunPart, WindowId};
+use crate::packed::{Budget, Merged, NewRun, Pack, RunPart, WindowId};
 use crate::pipeline::policy::{LayoutChanged, Portions};
 use crate::policy::{Policy, Window};
 
@@ -314,4 +314,45 @@ async fn a_run_whose_rows_were_deleted_by_hand_costs_nothing() {
     assert!(world.store.runs_of(&[new.id]).await.unwrap().is_empty(), "it is deleted");
     lane.finish().await;
     assert_eq!(world.bills(), ids(8));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_merges_that_fail_have_written_is_deleted_and_does_not_pile_up() {
+    let world = world(PACKED);
+    let mut pause = world.store.faults().pause(Point::MergeRuns);
+    let lane = with_runs(&world, 40).await;
+    for _ in 0..4 {
+        pause.reached().await;
+        assert_eq!(unfinished(&world), 1);
+        world.store.faults().fail(Point::MergeRuns, ErrorKind::Connection);
+        let next = world.store.faults().pause(Point::MergeRuns);
+        pause.release();
+        pause = next;
+    }
+    pause.release();
+    until(|| is_merged(&world)).await;
+    lane.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_of_which_something_is_missing_is_not_merged() {
+    let mut world = world(PACKED);
+    world.budget = Budget::new(1 << 20);
+    with_runs(&world, 12).await.finish().await;
+    let (held, rows) = (take(&world).await, world.packs("bill"));
+    assert_eq!(rows.len(), 3);
+    for (row, missing) in rows.iter().zip([0, 1, 0]) {
+        let mut digests = Pack::decode(row).unwrap().entries;
+        digests.sort_unstable_by_key(|(_, digest)| *digest);
+        let there: Vec<u8> =
+            digests.iter().skip(missing).flat_map(|(_, digest)| digest.to_bytes()).collect();
+        let window = WindowId { lane: held.number, scope: "bill", slice: None };
+        let (id, count) = (NewRun::unused(), digests.len() as u64);
+        let run = NewRun { id, window, count, filter: b"none", digests: &there };
+        assert!(world.store.add_run(&held, &[row.id], &run).await.unwrap());
+    }
+    let lane = world.start(0);
+    quiet(Duration::from_secs(5)).await;
+    assert_eq!((runs(&world) - unfinished(&world), merges(&world)), (3, 0));
+    lane.finish().await;
 }

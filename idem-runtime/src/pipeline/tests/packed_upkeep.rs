@@ -192,12 +192,35 @@ async fn what_a_partition_had_that_is_gone_is_known_until_it_is_out_of_date_and_
 
 #[tokio::test(start_paused = true)]
 async fn what_is_out_of_date_in_a_partition_that_is_there_is_its_own_lanes_to_forget() {
-    let world = world_of(2);
-    world.broker.produce(1, ["e1"]);
-    world.drain(1).await;
+    const ERA: Duration = Duration::from_secs(1181); // of a week
+    let world = world_of(3);
+    for partition in 1..3 {
+        world.broker.produce(partition, [format!("e{partition}")]);
+        world.drain(partition).await;
+    }
     // Fewer partitions than before, and one more than that.
     world.broker.recreate_with(1);
     world.broker.add_partitions(1);
+    let lane = world.start(0);
+    until(|| lane.seat.held().is_some()).await;
+    // As its own lane would: an era later than the window.
+    world.store.age_packs("bill", WEEK);
+    quiet(ERA - Duration::from_secs(300)).await;
+    assert_eq!((rows_of(&world, 1), rows_of(&world, 2)), (1, 1));
+    world.store.age_packs("bill", ERA);
+    quiet(ERA).await;
+    assert_eq!((rows_of(&world, 1), rows_of(&world, 2)), (1, 0));
+    lane.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_forgotten_of_a_partition_that_may_only_seem_to_be_gone() {
+    let world = world_of(2);
+    world.broker.tells_identity(false);
+    world.broker.produce(1, ["e1"]);
+    world.drain(1).await;
+    world.broker.recreate_with(1);
+    world.broker.tells_identity(false);
     let lane = world.start(0);
     until(|| lane.seat.held().is_some()).await;
     world.store.age_packs("bill", WEEK * 2);
