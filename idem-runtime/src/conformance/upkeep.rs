@@ -183,6 +183,10 @@ pub async fn a_scope_is_not_registered_while_it_is_being_forgotten<H: Harness>(h
     let held = pack(harness, &again(harness, &held).await, &[(21, digest(1))]).await;
     assert!(forget_now(harness).await.is_empty());
     assert_eq!(there(harness, &held, SCOPE).await, (1, 0, 0));
+    // Retired again, it has as much time as any.
+    record(harness, &[OTHER], &[SCOPE]).await.unwrap();
+    assert!(forget(harness, GROUP, None).await.is_empty());
+    assert_eq!(there(harness, &held, SCOPE).await, (1, 0, 0));
 }
 
 pub async fn rows_of_a_partition_that_is_gone_are_forgotten_from_another_lane<H: Harness>(

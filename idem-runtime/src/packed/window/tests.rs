@@ -423,7 +423,7 @@ fn there_is_room_for_a_filter_when_others_can_be_folded_for_it() {
     budget.give(FULL * 8);
     assert_eq!(window.has_room_for(), Some(2));
     window.add_run(2, &other, 640).unwrap();
-    assert_eq!((window.has_room_for(), window.lack(), folds(&window)), (None, None, 2));
+    assert_eq!((window.has_room_for(), window.lack(), folds(&window)), (None, None, 1));
     assert!(budget.used() <= budget.limit());
 }
 
