@@ -40,6 +40,13 @@ select exists (select from complete),
        array(select distinct run_id from chosen where run_id is not null)
 ";
 
+/// What merges have left where no row is there any more: nobody has the lane who deletes it.
+pub(crate) const FORGET_LEFT_OVER: &str = "
+delete from {schema}.runs run
+where run.lane_id = $1 and run.scope = $2 and not run.is_finished
+  and not exists (select from {schema}.packs pack where pack.lane_id = $1 and pack.scope = $2)
+";
+
 pub(crate) async fn note_digest_key(
     store: &Inner,
     held: &Held,
@@ -76,11 +83,13 @@ pub(crate) async fn forget(
         .bind(rows);
     let mut session = store.pools.write().await?;
     let answer = session.optional(forget).await.map_err(failed)?;
-    if let Some((true, runs)) = &answer
-        && !runs.is_empty()
-    {
-        let empty = sqlx::query(store.sql.forget_empty_runs.clone()).bind(runs);
-        session.execute(empty).await.map_err(failed)?;
+    if let Some((true, runs)) = &answer {
+        if !runs.is_empty() {
+            let empty = sqlx::query(store.sql.forget_empty_runs.clone()).bind(runs);
+            session.execute(empty).await.map_err(failed)?;
+        }
+        let left = sqlx::query(store.sql.forget_left_over.clone()).bind(lane).bind(scope);
+        session.execute(left).await.map_err(failed)?;
     }
     session.finish(DOING).await?;
     Ok(answer.is_some_and(|(done, _)| done))

@@ -221,17 +221,18 @@ pub(crate) const FIND_IN_LANE: &str = select_packs!(
 const FOUND: i64 = 16;
 
 /// The lanes that may be asked for a key that is packed from outside of this one: all of its topic, if
-/// something of the scope is of a former layout.
+/// something of the scope is of a former layout, or may be, because the topic was made anew: lanes of
+/// partitions that are gone count as if they were there.
 pub(crate) const CONCERNED: &str = "
 with own as materialized (
     select group_name, topic from {schema}.lanes where lane_id = $1
 ), of_topic as materialized (
-    select lane.lane_id from {schema}.lanes lane join own using (group_name, topic)
+    select lane.lane_id, lane.topic_id from {schema}.lanes lane join own using (group_name, topic)
 ), layout as materialized (
     select count(*)::int as partitions from of_topic
 )
 select lane_id from of_topic
-where lane_id = $1 or exists (
+where lane_id = $1 or (select count(distinct coalesce(topic_id, '')) > 1 from of_topic) or exists (
     select from {schema}.packs pack
     join of_topic using (lane_id)
     where pack.scope = $2 and pack.partitions > (select partitions from layout)

@@ -1,7 +1,7 @@
 //! Forgetting what retired scopes have packed.
 //!
 //! It is recorded first, in a transaction of its own: who loads a window from then on is told. Then each
-//! lane that has something is moved, so that who has loaded one before commits nothing with it. Then
+//! lane that may ask for something is moved, so that who has loaded one before commits nothing with it. Then
 //! all is deleted, in transactions that are no longer than others; each of them looks whether the scope
 //! is still retired, and keeps it so until it ends.
 
@@ -37,13 +37,18 @@ where scope = $1 and state = 'retired' and forgotten_at is not null
 for share
 ";
 
+/// All of the topics of which a lane has something: each of them may ask the others for what they have.
 pub(crate) const LANES: &str = "
-select lane_id from {schema}.lanes lane
-where exists (select from {schema}.packs pack
-              where pack.lane_id = lane.lane_id and pack.scope = $1)
-   or exists (select from {schema}.runs run where run.lane_id = lane.lane_id and run.scope = $1)
-   or exists (select from {schema}.windows known
-              where known.lane_id = lane.lane_id and known.scope = $1)
+with topics as materialized (
+    select distinct group_name, topic from {schema}.lanes lane
+    where exists (select from {schema}.packs pack
+                  where pack.lane_id = lane.lane_id and pack.scope = $1)
+       or exists (select from {schema}.runs run
+                  where run.lane_id = lane.lane_id and run.scope = $1)
+       or exists (select from {schema}.windows known
+                  where known.lane_id = lane.lane_id and known.scope = $1)
+)
+select lane_id from {schema}.lanes join topics using (group_name, topic)
 order by lane_id
 ";
 

@@ -16,9 +16,9 @@ use crate::{Inner, Tx};
 const CHUNK: usize = BLOCK * 16 * 1024;
 
 pub(crate) const OF_WINDOW: &str = "
-select run_id, digests, filter from {schema}.runs
+select run_id, digests, filter from {schema}.runs run
 where lane_id = $1 and scope = $2 and slices = $3 and slice = $4 and run_id <> all($5::bigint[])
-  and is_finished
+  and is_finished and exists (select from {schema}.packs pack where pack.run_id = run.run_id)
 order by run_id
 limit $6
 ";

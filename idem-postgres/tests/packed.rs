@@ -566,16 +566,21 @@ async fn what_a_retired_scope_has_is_deleted_in_parts_by_one_and_its_lane_moved_
 #[tokio::test]
 async fn who_deletes_unfinished_runs_waits_for_who_finishes_one() {
     on_store(async |fixture: Fixture, store: Postgres| {
-        let held = fixture.lane(&store, 0).await;
+        let mut held = fixture.lane(&store, 0).await;
+        packed_batch(&store, &mut held, &[1]).await;
         let digests = digest(1).to_bytes();
         let id = NewRun::unused();
         let part = RunPart { id, window: window(&held), had: 0, digests: &digests };
         assert!(store.extend_run(&held, &part).await.unwrap());
         // As one whose commit is on its way.
         let mut finishes = fixture.app.begin().await.unwrap();
-        let finish = "update {schema}.runs set is_finished = true where run_id = $1";
-        let finish = sqlx::query(AssertSqlSafe(fixture.sql(finish))).bind(id);
-        finish.execute(&mut *finishes).await.unwrap();
+        for finish in [
+            "update {schema}.packs set run_id = $1",
+            "update {schema}.runs set is_finished = true where run_id = $1",
+        ] {
+            let finish = sqlx::query(AssertSqlSafe(fixture.sql(finish))).bind(id);
+            finish.execute(&mut *finishes).await.unwrap();
+        }
         let sweeping = {
             let (store, held) = (store.clone(), held.clone());
             tokio::spawn(async move { store.sweep_runs(&held, "bill", 10).await })
@@ -654,6 +659,40 @@ async fn nothing_of_a_retired_scope_is_deleted_before_its_lane_is_moved() {
         store.rollback(tx).await;
         assert_eq!(store.forget_retired("billing", None).await.unwrap(), ["bill"]);
         assert_eq!(fixture.number(left).await, 0);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn nothing_is_deleted_of_a_scope_that_is_registered_again_while_it_is_forgotten() {
+    on_store(async |fixture: Fixture, store: Postgres| {
+        let held = retired(&fixture, &store, 10).await;
+        // Who forgets has begun, and does not know yet which lanes there are.
+        let mut lock = fixture.app.begin().await.unwrap();
+        let all = fixture.sql("lock table {schema}.lanes in access exclusive mode");
+        sqlx::raw_sql(AssertSqlSafe(all)).execute(&mut *lock).await.unwrap();
+        let forgetting = {
+            let store = store.clone();
+            tokio::spawn(async move { store.forget_retired("billing", AT_ONCE).await })
+        };
+        let waits = format!(
+            "select count(*) from pg_stat_activity where wait_event_type = 'Lock' \
+             and query like '%\"{}\".lanes%'",
+            fixture.schema
+        );
+        fixture.until("who forgets waits", &waits, 1).await;
+        // Meanwhile another one has forgotten all, and the scope has something again.
+        fixture
+            .run(
+                "update {schema}.scopes set state = 'active', retired_at = null, forgotten_at = null
+                 where scope = 'bill'",
+            )
+            .await;
+        lock.commit().await.unwrap();
+        assert!(forgetting.await.unwrap().unwrap().is_empty());
+        let left = "select count(*) from {schema}.packs where scope = 'bill'";
+        assert_eq!(fixture.number(left).await, 10);
+        assert_eq!(store.read(&held).await.unwrap().unwrap().revision, held.revision);
     })
     .await;
 }

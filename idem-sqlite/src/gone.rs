@@ -26,6 +26,13 @@ select exists (
 )
 ";
 
+/// What merges have left where no row is there any more: nobody has the lane who deletes it.
+pub(crate) const FORGET_LEFT_OVER: &str = "
+delete from {schema}runs
+where lane_id = ?1 and scope = ?2 and not is_finished
+  and not exists (select 1 from {schema}packs pack where pack.lane_id = ?1 and pack.scope = ?2)
+";
+
 pub(crate) async fn note_digest_key(
     store: &Inner,
     held: &Held,
@@ -74,6 +81,8 @@ pub(crate) async fn forget(
             let empty = sqlx::query(store.sql.forget_empty_run.clone()).bind(run);
             empty.execute(tx.connection()).await.map_err(failed)?;
         }
+        let left = sqlx::query(store.sql.forget_left_over.clone()).bind(lane).bind(scope);
+        left.execute(tx.connection()).await.map_err(failed)?;
         Ok(true)
     };
     let done = done.await;

@@ -66,9 +66,12 @@ pub(crate) const EMPTY: &str = "
 update {schema}runs set digests = 0 where lane_id = ?1 and scope = ?2 and not is_finished
 ";
 
-/// When none of them has a block any more.
+/// When none of them has a block any more; and runs whose rows somebody has deleted by hand.
 pub(crate) const SWEEP: &str = "
-delete from {schema}runs where lane_id = ?1 and scope = ?2 and not is_finished
+delete from {schema}runs as run
+where lane_id = ?1 and scope = ?2
+  and (not is_finished
+       or not exists (select 1 from {schema}packs pack where pack.run_id = run.run_id))
 ";
 
 pub(crate) async fn blocks(

@@ -178,16 +178,17 @@ pub(crate) const FIND_AFTER: &str = select_packs!(
 const FOUND: i64 = 16;
 
 /// The lanes that may be asked for a key that is packed from outside of this one: all of its topic, if
-/// something of the scope is of a former layout.
+/// something of the scope is of a former layout, or may be, because the topic was made anew: lanes of
+/// partitions that are gone count as if they were there.
 pub(crate) const CONCERNED: &str = "
 with of_topic as (
-    select lane.lane_id
+    select lane.lane_id, lane.topic_id
     from {schema}lanes own
     join {schema}lanes lane on lane.group_name = own.group_name and lane.topic = own.topic
     where own.lane_id = ?1
 )
 select lane_id from of_topic
-where lane_id = ?1 or exists (
+where lane_id = ?1 or (select count(distinct coalesce(topic_id, '')) > 1 from of_topic) or exists (
     select 1 from {schema}packs pack
     where pack.scope = ?2 and pack.partitions not in (0, (select count(*) from of_topic))
       and pack.lane_id in (select lane_id from of_topic)

@@ -1,6 +1,6 @@
 //! Forgetting what retired scopes have packed.
 //!
-//! That it is forgotten is recorded, and lanes that have something are moved, in one transaction: who
+//! That it is forgotten is recorded, and lanes that may ask for something are moved, in one transaction: who
 //! has loaded a window before commits nothing with it, and who loads one from then on is told. Then all
 //! is deleted, some at a time, because others write in between.
 
@@ -33,13 +33,19 @@ pub(crate) const BEGIN: &str = concat!(
      returning scope"
 );
 
-/// Of several scopes.
+/// Of several scopes: all of the topics of which a lane has something, because each of them may ask the
+/// others for what they have.
 pub(crate) const LANES: &str = "
-select lane_id from {schema}packs where scope in (select value from json_each(?1))
-union
-select lane_id from {schema}runs where scope in (select value from json_each(?1))
-union
-select lane_id from {schema}windows where scope in (select value from json_each(?1))
+select distinct lane.lane_id
+from (
+    select lane_id from {schema}packs where scope in (select value from json_each(?1))
+    union
+    select lane_id from {schema}runs where scope in (select value from json_each(?1))
+    union
+    select lane_id from {schema}windows where scope in (select value from json_each(?1))
+) as something
+join {schema}lanes own on own.lane_id = something.lane_id
+join {schema}lanes lane on lane.group_name = own.group_name and lane.topic = own.topic
 ";
 
 /// As long as it was not registered again.

@@ -12,9 +12,10 @@ use crate::packs::{columns, finish, numbers, there};
 use crate::tx::Tx;
 
 pub(crate) const OF_WINDOW: &str = "
-select run_id, digests, filter from {schema}runs
+select run_id, digests, filter from {schema}runs as run
 where lane_id = ?1 and scope = ?2 and slices = ?3 and slice = ?4
   and run_id not in (select value from json_each(?5)) and is_finished
+  and exists (select 1 from {schema}packs pack where pack.run_id = run.run_id)
 order by run_id
 limit ?6
 ";

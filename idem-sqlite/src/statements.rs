@@ -151,6 +151,7 @@ statements! {
     note_digest_key: gone::NOTE_DIGEST_KEY,
     are_beside: gone::ARE_BESIDE,
     forget_retired: retired::BEGIN,
+    forget_left_over: gone::FORGET_LEFT_OVER,
     retired_lanes: retired::LANES,
     forget_retired_packs: retired::PACKS_OF,
     forget_retired_run: retired::RUN_OF,

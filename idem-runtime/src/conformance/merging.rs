@@ -282,6 +282,16 @@ pub async fn what_is_left_of_merges_is_swept<H: Harness>(harness: &H) {
     assert_eq!(in_runs(harness, &held, &[run], &[digest(1)]).await.unwrap(), [true]);
 }
 
+pub async fn a_run_without_rows_is_of_no_window_and_swept<H: Harness>(harness: &H) {
+    let held = held(harness).await;
+    let (held, run) = with_run(harness, &held, 1, digests([1])).await;
+    let lost = add_run(harness, &held, &[], digests([2])).await.unwrap();
+    assert_eq!(listed(harness, &held).await, [run]);
+    assert!(sweep(harness, &held).await > 0);
+    assert!(is_gone(harness, &held, lost).await && !is_gone(harness, &held, run).await);
+    assert!(harness.store().run_blocks(lost, None, 10).await.unwrap().is_empty());
+}
+
 pub async fn a_key_is_forgotten_in_a_merged_run<H: Harness>(harness: &H) {
     let held = held(harness).await;
     let wanted = digest_of(harness, "e1").await;

@@ -359,6 +359,7 @@ macro_rules! conformance {
         merging::a_part_of_a_run_follows_the_part_before
         merging::who_does_not_hold_the_lane_merges_nothing
         merging::what_is_left_of_merges_is_swept
+        merging::a_run_without_rows_is_of_no_window_and_swept
         merging::a_key_is_forgotten_in_a_merged_run
         merging::runs_of_one_slice_are_merged_alone
         merging::who_merges_runs_and_a_batch_do_not_wait_for_each_other
@@ -382,6 +383,7 @@ macro_rules! conformance {
         outside::a_row_for_every_slice_is_of_the_layout_of_its_lane
         outside::keys_that_were_given_up_on_in_other_lanes_are_listed
         outside::a_key_from_outside_concerns_all_lanes_beside_a_former_layout
+        outside::a_key_from_outside_concerns_all_lanes_beside_one_of_a_topic_that_was_made_anew
         outside::a_key_that_all_lanes_may_have_in_mind_is_asked_for_anew_when_it_is_forgotten
         upkeep::a_lane_remembers_which_key_its_digests_are_made_with
         upkeep::a_retired_scope_is_forgotten_with_all_it_had_packed
@@ -390,7 +392,9 @@ macro_rules! conformance {
         upkeep::who_has_a_window_of_a_forgotten_scope_commits_nothing_with_it
         upkeep::a_scope_is_not_registered_while_it_is_being_forgotten
         upkeep::rows_of_a_partition_that_is_gone_are_forgotten_from_another_lane
+        upkeep::what_is_left_of_merges_goes_with_the_last_row_of_a_partition_that_is_gone
         upkeep::a_key_that_came_often_is_found_and_forgotten_without_its_neighbours
+        upkeep::a_key_is_found_behind_many_rows_that_only_look_as_if_they_had_it
         restart::a_process_that_starts_later_finds_everything
     } };
     (@cases $harness:ty: $($group:ident :: $case:ident)*) => { $(

@@ -9,7 +9,7 @@ use super::support::*;
 use crate::error::{ErrorKind, Result};
 use crate::lane::{Held, LaneId, Position};
 use crate::marker::MarkerMode;
-use crate::packed::{NewPack, WindowId};
+use crate::packed::{Digest, NewPack, NewRun, RunPart, WindowId};
 use crate::scope::Registration;
 use crate::store::PackedMarkers as _;
 use crate::store::{Opening, RELOAD, Store as _, Writer};
@@ -63,6 +63,15 @@ async fn forget<H: Harness>(harness: &H, group: &str, after: Option<Duration>) -
 
 async fn forget_now<H: Harness>(harness: &H) -> Vec<String> {
     forget(harness, GROUP, Some(Duration::ZERO)).await
+}
+
+/// A lane of the same group and another topic.
+async fn of_another_topic<H: Harness>(harness: &H) -> Held {
+    let id = LaneId { topic: "another".into(), ..lane(0) };
+    let (lanes, identity) = ([(0, Position::at(0))], log("log"));
+    let opening = Opening { group: GROUP, topic: "another", identity: &identity, lanes: &lanes };
+    harness.store().open_topic(&opening).await.unwrap();
+    harness.store().take(&id, &owner("b")).await.unwrap().unwrap().held()
 }
 
 /// How many rows of packed markers, and runs, and which floor a scope has in a lane.
@@ -143,12 +152,14 @@ pub async fn who_has_a_window_of_a_forgotten_scope_commits_nothing_with_it<H: Ha
 ) {
     let (whole, [zero, one]) = divided(harness).await;
     let zero = pack(harness, &zero, &[(1, digest(1))]).await;
+    // One of the topic that may ask it for what it has, and one of another topic.
     open(harness, &[1]).await;
-    let other = take(harness, 1).await.held();
+    let beside = take(harness, 1).await.held();
+    let other = of_another_topic(harness).await;
     let other = pack_as(harness, &other, OTHER, 1).await;
     retire(harness).await;
     assert_eq!(forget_now(harness).await, [SCOPE]);
-    for held in [&whole, &zero, &one] {
+    for held in [&whole, &zero, &one, &beside] {
         assert!(!can_seal(harness, held).await);
         let now = again(harness, held).await;
         assert_eq!((now.token, now.revision), (held.token, held.revision + RELOAD));
@@ -172,6 +183,10 @@ pub async fn a_scope_is_not_registered_while_it_is_being_forgotten<H: Harness>(h
     let held = pack(harness, &again(harness, &held).await, &[(21, digest(1))]).await;
     assert!(forget_now(harness).await.is_empty());
     assert_eq!(there(harness, &held, SCOPE).await, (1, 0, 0));
+    // Retired again, it has as much time as any.
+    record(harness, &[OTHER], &[SCOPE]).await.unwrap();
+    assert!(forget(harness, GROUP, None).await.is_empty());
+    assert_eq!(there(harness, &held, SCOPE).await, (1, 0, 0));
 }
 
 pub async fn rows_of_a_partition_that_is_gone_are_forgotten_from_another_lane<H: Harness>(
@@ -191,11 +206,7 @@ pub async fn rows_of_a_partition_that_is_gone_are_forgotten_from_another_lane<H:
     assert!(!forget(&held, held.number, &own).await, "not its own");
     assert!(!forget(&held, number, &own).await, "they are not there");
     assert!(!forget(&held, number, &[&all[..], &own].concat()).await, "not all of them");
-    let elsewhere = LaneId { topic: "another".into(), ..lane(0) };
-    let (lanes, identity) = ([(0, Position::at(0))], log("log"));
-    let opening = Opening { group: GROUP, topic: "another", identity: &identity, lanes: &lanes };
-    store.open_topic(&opening).await.unwrap();
-    let elsewhere = store.take(&elsewhere, &owner("b")).await.unwrap().unwrap().held();
+    let elsewhere = of_another_topic(harness).await;
     assert!(!forget(&elsewhere, number, &all).await, "not of its topic");
     assert_eq!(there(harness, &gone, SCOPE).await, (2, 1, 11));
     assert!(forget(&held, number, &all[1..]).await);
@@ -205,6 +216,32 @@ pub async fn rows_of_a_partition_that_is_gone_are_forgotten_from_another_lane<H:
     assert_eq!(there(harness, &gone, OTHER).await, (1, 0, 0));
     assert_eq!(rows(harness, &held).await.len(), 1);
     assert!(can_seal(harness, &held).await && can_seal(harness, &gone).await);
+}
+
+pub async fn what_is_left_of_merges_goes_with_the_last_row_of_a_partition_that_is_gone<
+    H: Harness,
+>(
+    harness: &H,
+) {
+    let gone = work(harness, 3).await;
+    let held = held(harness).await;
+    let store = harness.store();
+    let digests = digest(1).to_bytes();
+    let unfinished = async |held: &Held, scope| {
+        let window = WindowId { scope, ..window(held) };
+        let part = RunPart { id: NewRun::unused(), window, had: 0, digests: &digests };
+        assert!(store.extend_run(held, &part).await.unwrap());
+        part.id
+    };
+    let left = unfinished(&gone, SCOPE).await;
+    let others = [unfinished(&gone, OTHER).await, unfinished(&held, SCOPE).await];
+    let is_there = async |run| !store.run_blocks(run, None, 9).await.unwrap().is_empty();
+    let all = ids(&store.pack_heads(&window(&gone), 0, 9).await.unwrap());
+    assert!(store.forget_gone(&held, gone.number, SCOPE, &all[1..]).await.unwrap());
+    assert!(is_there(left).await, "somebody may still have the lane");
+    assert!(store.forget_gone(&held, gone.number, SCOPE, &all[..1]).await.unwrap());
+    assert!(!is_there(left).await);
+    assert!(is_there(others[0]).await && is_there(others[1]).await);
 }
 
 pub async fn a_key_that_came_often_is_found_and_forgotten_without_its_neighbours<H: Harness>(
@@ -229,4 +266,26 @@ pub async fn a_key_that_came_often_is_found_and_forgotten_without_its_neighbours
     assert!(store.forget_marker(SCOPE, &key("e1")).await.unwrap());
     assert!(store.find_packed(SCOPE, wanted).await.unwrap().is_empty());
     assert_eq!(entries(&rows(harness, &held).await).len(), 40);
+}
+
+pub async fn a_key_is_found_behind_many_rows_that_only_look_as_if_they_had_it<H: Harness>(
+    harness: &H,
+) {
+    let mut held = held(harness).await;
+    let wanted = digest_of(harness, "e1").await;
+    // Its bytes are the end of one and the beginning of the next.
+    let between = [Digest(wanted.0 >> 64), Digest(wanted.0 << 64)];
+    for n in 0..40 {
+        held = pack(harness, &held, &[(2 * n, between[0]), (2 * n + 1, between[1])]).await;
+    }
+    let store = harness.store();
+    assert!(store.find_packed(SCOPE, wanted).await.unwrap().is_empty());
+    assert!(!store.forget_marker(SCOPE, &key("e1")).await.unwrap());
+    let held = again(harness, &held).await;
+    let held = pack(harness, &held, &[(90, wanted)]).await;
+    assert_eq!(store.find_packed(SCOPE, wanted).await.unwrap().len(), 1);
+    assert!(!pack_direct(harness, &held, 100, wanted).await, "it is known");
+    assert!(store.forget_marker(SCOPE, &key("e1")).await.unwrap());
+    assert!(store.find_packed(SCOPE, wanted).await.unwrap().is_empty());
+    assert_eq!(entries(&rows(harness, &held).await).len(), 80);
 }

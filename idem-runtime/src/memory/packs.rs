@@ -56,7 +56,7 @@ impl Data {
     }
 
     /// All lanes of this one's group and topic.
-    fn of_topic(&self, lane: i64) -> Vec<i64> {
+    pub(super) fn of_topic(&self, lane: i64) -> Vec<i64> {
         let Some(own) = self.lanes.get(&lane) else { return Vec::new() };
         let of_topic = |lane: &&Lane| {
             lane.row.id.group == own.row.id.group && lane.row.id.topic == own.row.id.topic
@@ -77,7 +77,10 @@ impl Data {
         let is_former = |(of, row): &(String, PackRow)| {
             of == scope && all.contains(&row.lane) && is_former(row, all.len())
         };
-        if self.packs.rows.values().any(is_former) { all } else { vec![lane] }
+        // One of a partition that is gone is still of the topic that was made anew since.
+        let topic = |lane: &i64| self.lanes.get(lane).map(|it| &it.row.identity.topic_id);
+        let is_anew = all.iter().any(|it| topic(it) != topic(&lane));
+        if is_anew || self.packs.rows.values().any(is_former) { all } else { vec![lane] }
     }
 
     fn of_window<'a>(&'a self, window: &'a WindowId<'_>) -> impl Iterator<Item = &'a PackRow> + 'a {
@@ -110,11 +113,13 @@ impl Data {
     }
 
     pub(super) fn runs(&self, window: &WindowId<'_>, but: &[i64], limit: u32) -> Vec<Run> {
+        let used = self.packs.used_runs();
         let runs = self
             .packs
             .runs
             .values()
-            .filter(|it| it.is_of(window) && it.is_finished && !but.contains(&it.run.id));
+            .filter(|it| it.is_of(window) && it.is_finished && !but.contains(&it.run.id))
+            .filter(|it| used.contains(&it.run.id));
         let runs = runs.map(|it| it.run.clone());
         runs.take(usize::try_from(limit).unwrap_or(usize::MAX)).collect()
     }
@@ -352,9 +357,12 @@ impl Data {
         if !self.is_held(held) {
             return false;
         }
+        let used = self.packs.used_runs();
         let runs = &mut self.packs.runs;
         let before = runs.len();
-        runs.retain(|_, it| (it.lane, &*it.scope) != (held.number, scope) || it.is_finished);
+        runs.retain(|id, it| {
+            (it.lane, &*it.scope) != (held.number, scope) || it.is_finished && used.contains(id)
+        });
         runs.len() < before
     }
 
@@ -409,11 +417,23 @@ impl Packs {
         self.rows.insert(id, (scope.to_owned(), PackRow { id, ..row }));
     }
 
+    /// The runs that rows are in.
+    fn used_runs(&self) -> BTreeSet<i64> {
+        self.rows.values().filter_map(|(_, row)| row.run).collect()
+    }
+
     pub(super) fn drop_empty_runs(&mut self, lane: i64, scope: &str) {
-        let used: BTreeSet<_> = self.rows.values().filter_map(|(_, row)| row.run).collect();
+        let used = self.used_runs();
         self.runs.retain(|id, run| {
             (run.lane, &*run.scope) != (lane, scope) || !run.is_finished || used.contains(id)
         });
+    }
+
+    /// What merges have left in a lane of which no row of the scope is there any more.
+    pub(super) fn drop_left_over(&mut self, lane: i64, scope: &str) {
+        if !self.rows.values().any(|(of, row)| of == scope && row.lane == lane) {
+            self.runs.retain(|_, run| (run.lane, &*run.scope) != (lane, scope));
+        }
     }
 
     /// How long ago the newest row of the scope was written.

@@ -37,6 +37,7 @@ impl Data {
             self.packs.rows.remove(id);
         }
         self.packs.drop_empty_runs(lane, scope);
+        self.packs.drop_left_over(lane, scope);
         true
     }
 
@@ -77,8 +78,9 @@ impl State {
                 row.is_forgotten = true;
             }
         }
-        let lanes: BTreeSet<i64> =
-            scopes.iter().flat_map(|scope| self.data.packs.lanes_of(scope)).collect();
+        // Each of the topic may ask the others for what they have.
+        let lanes = scopes.iter().flat_map(|scope| self.data.packs.lanes_of(scope));
+        let lanes: BTreeSet<i64> = lanes.flat_map(|lane| self.data.of_topic(lane)).collect();
         if lanes.iter().any(|number| self.is_locked(*number)) {
             return None;
         }

@@ -38,7 +38,9 @@ const PAGE: u32 = 1000;
 const CONTENTS: usize = 64;
 
 /// Every how many intervals it is looked at what there is of a former layout, besides when a run of it is
-/// gone, and of partitions that are gone. What others pack for all lanes is looked at each time.
+/// gone, and of partitions that are gone. What others pack for all lanes is looked at each time. And all rows
+/// are read anew: one of a batch that took long has a lower number than others that were read before it was
+/// committed.
 const FORMER: u32 = 60;
 
 /// What tends to the windows of a lane, for as long as it is kept.
@@ -89,22 +91,41 @@ impl<S: Store> Tending<S> {
                     () = self.seat.asked_to_tend() => {}
                 }
             }
-            // All of them before anything is changed: numbers of what was lost are given again.
+            if round.is_multiple_of(FORMER) {
+                self.windows.iter().flat_map(Windows::all).for_each(|open| open.doubt_rows());
+            }
+            // All of them before anything is changed: numbers of what was lost are given again, and what
+            // a window asks is compared with rows that may say something else by now.
+            let mut checked = Vec::with_capacity(failures.len());
             for open in self.windows.iter().flat_map(Windows::all) {
                 match self.went_back(open).await {
-                    Ok(false) => {}
+                    Ok(false) => checked.push(Ok(())),
                     Ok(true) => {
                         self.seat.went_back();
                         return;
                     }
-                    Err(_) => {
+                    Err(error) => {
                         open.doubt_rows();
-                        calm = false;
+                        checked.push(Err(error));
                     }
                 }
             }
-            for (open, failed) in self.windows.iter().flat_map(Windows::all).zip(&mut failures) {
-                let Err(error) = self.tend(open, &mut merging).await else {
+            let is_known = checked.iter().all(Result::is_ok);
+            let windows = self.windows.iter().flat_map(Windows::all);
+            for ((open, checked), failed) in windows.zip(checked).zip(&mut failures) {
+                let tended = match checked {
+                    Ok(()) if !is_known => continue,
+                    Ok(()) => {
+                        let tended = self.tend(open, &mut merging).await;
+                        if tended.is_err() {
+                            // Whatever was read is read again.
+                            lock(&open.rows).clear();
+                        }
+                        tended
+                    }
+                    Err(error) => Err(error),
+                };
+                let Err(error) = tended else {
                     *failed = 0;
                     continue;
                 };
@@ -116,8 +137,9 @@ impl<S: Store> Tending<S> {
                     true => tracing::warn!(%lane, scope, error = %report, "{message}"),
                     false => tracing::debug!(%lane, scope, error = %report, "{message}"),
                 }
-                // Whatever was read is read again.
-                lock(&open.rows).clear();
+            }
+            if !is_known {
+                continue;
             }
             if round.is_multiple_of(FORMER)
                 && let Err(error) = self.forget_gone().await

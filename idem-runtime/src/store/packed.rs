@@ -109,7 +109,7 @@ pub trait PackedMarkers: Sized + Sync {
     }
 
     /// The runs of a window but for those with these numbers, in the order of their numbers, and so many
-    /// at most.
+    /// at most. One without rows is of no window.
     ///
     /// # Errors
     /// When the database fails.
@@ -299,8 +299,8 @@ pub trait PackedMarkers: Sized + Sync {
     }
 
     /// Deletes some of the unfinished runs of a lane's scope, of whichever slice, or about so many blocks
-    /// of them, if the lane is held; answers whether there was something to delete. Only the lane's owner
-    /// writes such runs, and calls this when it does not.
+    /// of them, and then those that have no row, if the lane is held; answers whether there was something
+    /// to delete. Only the lane's owner writes unfinished runs, and calls this when it does not.
     ///
     /// # Errors
     /// When the database fails.
@@ -331,8 +331,9 @@ pub trait PackedMarkers: Sized + Sync {
     }
 
     /// Forgets rows of a lane whose partition its topic does not have any more, and runs of which no row
-    /// is left, in a transaction of its own; answers whether that was done: not when the held lane,
-    /// another one of the same group and topic, is no longer held, or one of the rows is not there.
+    /// is left (with the last row of the scope also unfinished ones), in a transaction of its own;
+    /// answers whether that was done: not when the held lane, another one of the same group and topic,
+    /// is no longer held, or one of the rows is not there.
     ///
     /// # Errors
     /// When the database fails.
@@ -351,9 +352,9 @@ pub trait PackedMarkers: Sized + Sync {
     /// those of which it was begun, and begins with none. Answers the scopes that have nothing left now.
     ///
     /// Before anything is deleted it is recorded that the scope [is
-    /// forgotten](WindowRow::is_forgotten), and lanes that have something of it are moved by [`RELOAD`]:
-    /// who still has a window of it commits nothing more with that. Nothing is deleted of a scope that
-    /// was registered again.
+    /// forgotten](WindowRow::is_forgotten), and lanes of topics of which one has something of it are
+    /// moved by [`RELOAD`]: who still has a window of it commits nothing more with that. Nothing is
+    /// deleted of a scope that was registered again.
     ///
     /// # Errors
     /// When the database fails; what is committed by then stays forgotten.
@@ -386,6 +387,7 @@ pub trait PackedMarkers: Sized + Sync {
     /// none.
     ///
     /// Where something was packed in the scope under another layout than with a lane for each partition,
+    /// or the lanes are of topics with different ids (one was made anew, perhaps with fewer partitions),
     /// all of that is of all lanes of the topic: one of them may have the key, or may be asked for it.
     ///
     /// It locks the lanes' rows: letters and markers are locked before them.

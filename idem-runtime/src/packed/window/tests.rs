@@ -286,6 +286,8 @@ fn a_damaged_filter_is_said_with_its_run_and_nothing_in_the_run_is_missed() {
         "the filter of run 9 is damaged: it is of 1 digests, and its run has 2"
     );
     assert_eq!(window.ask(Digest(1 << 100)).collect::<Vec<_>>(), [8, 9]);
+    // Nobody asks for them again, and there is memory enough.
+    assert_eq!((window.has_room_for(), window.lack()), (None, None));
     // Made anew, it is asked for what may be in it alone.
     window.add_run(9, &filter([Digest(1), Digest(2)]), 2).unwrap();
     assert_eq!(window.ask(Digest(u128::MAX)).collect::<Vec<_>>(), [8]);
@@ -404,6 +406,25 @@ fn filters_are_folded_before_a_run_has_none() {
     (0..4).for_each(|run| window.drop_run(run));
     window.add_run(9, &one_more, 640).unwrap();
     assert_eq!(window.runs[0].filter.as_ref().unwrap().0.folds(), 0);
+}
+
+#[test]
+fn there_is_room_for_a_filter_when_others_can_be_folded_for_it() {
+    const FULL: usize = 20 * 64;
+    let random = &mut Random(9);
+    let budget = Budget::new(FULL + FULL / 8);
+    let mut window = Window::new(&budget, 0, WEEK);
+    window.add_run(1, &larger(random).1, 640).unwrap();
+    let (_, other) = larger(random);
+    budget.take(FULL * 8);
+    window.add_run(2, &other, 640).unwrap();
+    let folds = |window: &Window| window.runs[0].filter.as_ref().unwrap().0.folds();
+    assert_eq!((window.has_room_for(), folds(&window)), (None, 0), "it would be folded in vain");
+    budget.give(FULL * 8);
+    assert_eq!(window.has_room_for(), Some(2));
+    window.add_run(2, &other, 640).unwrap();
+    assert_eq!((window.has_room_for(), window.lack(), folds(&window)), (None, None, 1));
+    assert!(budget.used() <= budget.limit());
 }
 
 #[test]

@@ -13,7 +13,7 @@ use crate::Store as _;
 use crate::error::ErrorKind;
 use crate::lane::{Held, Owner};
 use crate::memory::Point;
-use crate::packed::{Budget, Merged, NewRun, RunPart, WindowId};
+use crate::packed::{Budget, Merged, NewRun, Pack, RunPart, WindowId};
 use crate::pipeline::policy::{LayoutChanged, Portions};
 use crate::policy::{Policy, Window};
 use crate::store::PackedMarkers as _;
@@ -228,12 +228,15 @@ async fn what_others_ask_for_is_not_merged() {
     lane.finish().await;
 }
 
-/// Takes the lane of partition 0, and merges all of its runs.
-async fn merge_all(world: &World) {
+/// Takes the lane of partition 0.
+async fn take(world: &World) -> Held {
     let owner = Owner { id: Uuid::new_v4(), name: "x".into(), dead_after: Duration::from_secs(9) };
-    let row = world.store.take(&world.id(0), &owner).await.unwrap().unwrap();
-    let held: Held = row.held();
-    let window = WindowId { lane: row.number, scope: "bill", slice: None };
+    world.store.take(&world.id(0), &owner).await.unwrap().unwrap().held()
+}
+
+/// Merges all runs of the lane of partition 0.
+async fn merge_runs(world: &World, held: &Held) {
+    let window = WindowId { lane: held.number, scope: "bill", slice: None };
     let of: Vec<_> = world.store.runs(&window, &[], 100).await.unwrap();
     let mut digests = BTreeSet::new();
     for run in &of {
@@ -244,11 +247,11 @@ async fn merge_all(world: &World) {
     let digests: Vec<u8> = digests.into_iter().flatten().collect();
     let id = NewRun::unused();
     let part = RunPart { id, window, had: 0, digests: &digests };
-    assert!(world.store.extend_run(&held, &part).await.unwrap());
+    assert!(world.store.extend_run(held, &part).await.unwrap());
     let of: Vec<_> = of.iter().map(|run| (run.id, run.count)).collect();
     let count = digests.len() as u64 / 16;
     let merged = Merged { id, window, count, filter: b"no filter", of: &of };
-    assert!(world.store.merge_runs(&held, &merged).await.unwrap());
+    assert!(world.store.merge_runs(held, &merged).await.unwrap());
 }
 
 #[tokio::test(start_paused = true)]
@@ -264,10 +267,93 @@ async fn who_asks_a_run_of_a_former_layout_that_was_merged_looks_again() {
     world.broker.produce(2, ["e3", "new"]);
     world.worked(2, 2).await;
     assert!(runs(&world) > 2);
-    merge_all(&world).await;
+    merge_runs(&world, &take(&world).await).await;
     world.broker.produce(2, ids(20));
     world.worked(2, 22).await;
     assert!(world.counts().repeated > 0);
     lane.finish().await;
     assert_eq!(world.bills(), [ids(20), vec!["new".to_owned()]].concat());
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_changed_before_it_is_known_whether_a_merge_is_there() {
+    let mut world = world(PACKED.window(Window::DEFAULT.events(0)));
+    world.settings.portions.runs = usize::MAX;
+    let lane = with_runs(&world, 40).await;
+    until(|| world.packs("bill").iter().all(|row| row.run.is_some())).await;
+    lane.finish().await;
+    world.settings.portions.runs = 3;
+    world.budget = Budget::new(1 << 20);
+    let pause = world.store.faults().pause(Point::MergeRuns);
+    let lane = world.start(0);
+    pause.reached().await;
+    // It lands, and its answer is lost, as is the next one: which rows there are.
+    merge_runs(&world, &world.row(0).held()).await;
+    world.broker.trim(0, 8);
+    world.store.faults().fail(Point::Packs, ErrorKind::Connection);
+    pause.release();
+    until(|| world.packs("bill").iter().all(|row| row.first_offset >= 8)).await;
+    world.broker.produce(0, ids(40).split_off(20));
+    world.worked(0, 60).await;
+    assert_eq!(world.bills(), ids(40));
+    lane.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_whose_rows_were_deleted_by_hand_costs_nothing() {
+    let world = world(PACKED);
+    with_runs(&world, 8).await.finish().await;
+    let held = take(&world).await;
+    let window = WindowId { lane: held.number, scope: "bill", slice: None };
+    let new = NewRun { id: NewRun::unused(), window, count: 0, filter: b"", digests: &[] };
+    assert!(world.store.add_run(&held, &[], &new).await.unwrap());
+    let lane = world.start(0);
+    world.broker.produce(0, ids(8));
+    world.worked(0, 16).await;
+    quiet(Duration::from_secs(60)).await;
+    assert_eq!(world.counts().went_back, 0, "nothing is lost");
+    assert!(world.store.runs_of(&[new.id]).await.unwrap().is_empty(), "it is deleted");
+    lane.finish().await;
+    assert_eq!(world.bills(), ids(8));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_merges_that_fail_have_written_is_deleted_and_does_not_pile_up() {
+    let world = world(PACKED);
+    let mut pause = world.store.faults().pause(Point::MergeRuns);
+    let lane = with_runs(&world, 40).await;
+    for _ in 0..4 {
+        pause.reached().await;
+        assert_eq!(unfinished(&world), 1);
+        world.store.faults().fail(Point::MergeRuns, ErrorKind::Connection);
+        let next = world.store.faults().pause(Point::MergeRuns);
+        pause.release();
+        pause = next;
+    }
+    pause.release();
+    until(|| is_merged(&world)).await;
+    lane.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_of_which_something_is_missing_is_not_merged() {
+    let mut world = world(PACKED);
+    world.budget = Budget::new(1 << 20);
+    with_runs(&world, 12).await.finish().await;
+    let (held, rows) = (take(&world).await, world.packs("bill"));
+    assert_eq!(rows.len(), 3);
+    for (row, missing) in rows.iter().zip([0, 1, 0]) {
+        let mut digests = Pack::decode(row).unwrap().entries;
+        digests.sort_unstable_by_key(|(_, digest)| *digest);
+        let there: Vec<u8> =
+            digests.iter().skip(missing).flat_map(|(_, digest)| digest.to_bytes()).collect();
+        let window = WindowId { lane: held.number, scope: "bill", slice: None };
+        let (id, count) = (NewRun::unused(), digests.len() as u64);
+        let run = NewRun { id, window, count, filter: b"none", digests: &there };
+        assert!(world.store.add_run(&held, &[row.id], &run).await.unwrap());
+    }
+    let lane = world.start(0);
+    quiet(Duration::from_secs(5)).await;
+    assert_eq!((runs(&world) - unfinished(&world), merges(&world)), (3, 0));
+    lane.finish().await;
 }

@@ -13,7 +13,7 @@ use crate::dead_letter::{LetterFilter, LetterState};
 use crate::error::ErrorKind;
 use crate::memory::Point;
 use crate::packed::WindowId;
-use crate::pipeline::policy::LayoutChanged;
+use crate::pipeline::policy::{LayoutChanged, LogChanged};
 use crate::policy::{OnFailure, Policy, Retry, Window};
 use crate::replay::ReplayReport;
 use crate::store::PackedMarkers as _;
@@ -113,6 +113,21 @@ async fn a_key_from_outside_that_another_partition_has_seen_since_is_superseded(
     world.drain(2).await;
     let report = replay(&world).await;
     assert_eq!((report.processed, report.superseded), (0, 1));
+    assert_eq!(billed(&world, "e9"), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_from_outside_that_a_partition_has_seen_that_is_gone_is_superseded() {
+    let mut world = two(DAILY).await;
+    world.settings.tend_interval = NEVER;
+    world.settings.policies.log_changed = LogChanged::Earliest;
+    world.broker.produce(1, ["e9"]);
+    world.drain(1).await;
+    world.broker.recreate_with(1);
+    world.broker.produce(0, [""]);
+    world.drain(0).await;
+    world.dead_letters().edit(1, Some(br#"{"id":"e9"}"#), "its id was missing").await.unwrap();
+    replay(&world).await;
     assert_eq!(billed(&world, "e9"), 1);
 }
 

@@ -1,7 +1,5 @@
 //! Packed markers that do not fit into memory: the oldest are in runs, in the database.
 
-use std::io::Write;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::client::Client;
@@ -12,6 +10,7 @@ use super::slices::{SLICES, key, produce};
 use crate::dead_letter::LetterFilter;
 use crate::error::ErrorKind;
 use crate::group::Registered;
+use crate::logged::Log;
 use crate::memory::Point;
 use crate::packed::Budget;
 use crate::pipeline::policy::LayoutChanged;
@@ -133,6 +132,7 @@ async fn a_run_is_forgotten_with_the_last_of_its_rows() {
     world.broker.produce(0, ["e20", "e20"]);
     world.worked(0, 22).await;
     assert_eq!(world.bills(), ids(21));
+    assert_eq!(world.counts().went_back, 0, "nobody asks for it any more");
     lane.finish().await;
 }
 
@@ -228,29 +228,9 @@ async fn a_run_is_asked_for_as_long_as_one_of_its_rows_is_there() {
     assert_eq!((world.bills(), world.counts().duplicates), (ids(12), 8));
 }
 
-#[derive(Clone, Default)]
-struct Lines(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Lines {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
 #[tokio::test(start_paused = true)]
 async fn too_little_memory_for_filters_is_said_once_with_what_is_needed() {
-    let lines = Lines::default();
-    let writer = lines.clone();
-    let subscriber = tracing_subscriber::fmt()
-        .with_ansi(false)
-        .with_max_level(tracing::Level::WARN)
-        .with_writer(move || writer.clone())
-        .finish();
-    let _guard = tracing::subscriber::set_default(subscriber);
+    let log = Log::keep(tracing::Level::WARN);
     let world = world(PACKED);
     world.broker.produce(0, ids(40));
     let lane = world.start(0);
@@ -258,8 +238,7 @@ async fn too_little_memory_for_filters_is_said_once_with_what_is_needed() {
     until(|| is_cool(&world)).await;
     quiet(Duration::from_secs(60)).await;
     lane.finish().await;
-    let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
-    let said: Vec<&str> = text.lines().filter(|line| line.contains("is too little")).collect();
-    let [said] = said[..] else { panic!("{text}") };
+    let said = log.with("is too little");
+    let [said] = &said[..] else { panic!("{said:?}") };
     assert!(said.contains("packed_memory=0 needed="), "{said}");
 }

@@ -1,7 +1,6 @@
 //! Tending to packed markers beside a lane's work: small rows are joined, and what is out of date is
 //! forgotten, as far as nothing can be delivered again without being known.
 
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::client::Client;
@@ -14,6 +13,7 @@ use crate::Store as _;
 use crate::dead_letter::{FailureClass, LetterFilter, LetterState};
 use crate::error::ErrorKind;
 use crate::group::Registered;
+use crate::logged::Log;
 use crate::memory::{Pause, Point};
 use crate::packed::WindowId;
 use crate::pipeline::policy::{LayoutChanged, Stale};
@@ -143,42 +143,9 @@ async fn a_failure_of_tending_is_tried_again_and_holds_up_nothing() {
     }
 }
 
-/// What is logged on this thread.
-#[derive(Debug, Clone, Default)]
-struct Lines(Arc<Mutex<Vec<u8>>>);
-
-impl std::io::Write for Lines {
-    fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(line);
-        Ok(line.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Lines {
-    fn are_kept(&self) -> tracing::subscriber::DefaultGuard {
-        let writer = self.clone();
-        let subscriber = tracing_subscriber::fmt()
-            .with_ansi(false)
-            .with_max_level(tracing::Level::WARN)
-            .with_writer(move || writer.clone())
-            .finish();
-        tracing::subscriber::set_default(subscriber)
-    }
-
-    fn with(&self, text: &str) -> Vec<String> {
-        let lines = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
-        lines.lines().filter(|line| line.contains(text)).map(str::to_owned).collect()
-    }
-}
-
 #[tokio::test(start_paused = true)]
 async fn tending_that_fails_again_and_again_is_warned_of_once() {
-    let lines = Lines::default();
-    let _kept = lines.are_kept();
+    let log = Log::keep(tracing::Level::WARN);
     for (failures, warnings) in [(2, 0), (3, 1), (7, 2)] {
         let world = world(PACKED);
         let lane = world.start(0);
@@ -189,7 +156,7 @@ async fn tending_that_fails_again_and_again_is_warned_of_once() {
         }
         quiet(Duration::from_secs(2)).await;
         lane.finish().await;
-        let warned = lines.with("could not be tended to");
+        let warned = log.with("could not be tended to");
         assert_eq!(warned.len(), warnings, "{failures}: {warned:?}");
         assert!(warned.iter().all(|line| line.contains("scope=\"bill\"")), "{warned:?}");
     }
@@ -505,4 +472,27 @@ async fn what_was_written_in_other_slices_is_known_while_the_lane_reads_it_again
     until(|| lane.resolved() == Some(12)).await;
     lane.finish().await;
     assert_eq!(world.bills().len(), 12, "what Kafka can still deliver is known");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_row_that_is_committed_after_one_with_a_higher_number_is_forgotten_as_any() {
+    let mut world = world(keeping(0));
+    world.settings.portions = PORTIONS;
+    let join = world.store.faults().pause(Point::Repack);
+    let lane = world.start(0);
+    until(|| lane.seat.held().is_some()).await;
+    world.broker.produce(0, ids(3));
+    join.reached().await;
+    world.worked(0, 3).await;
+    let seal = world.store.faults().pause(Point::Seal);
+    world.broker.produce(0, ["e3"]);
+    seal.reached().await;
+    join.release();
+    until(|| world.packs("bill").len() == 1).await;
+    seal.release();
+    world.broker.produce(0, ["e4"]);
+    world.worked(0, 5).await;
+    world.broker.trim(0, 4);
+    until(|| packed(&world) == (Some(4), 1)).await;
+    lane.finish().await;
 }

@@ -63,6 +63,14 @@ async fn a_handler_that_never_packed_does_not_mind_another_digest_key() {
     assert_eq!(world.bills(), ids(4));
 }
 
+/// Another release of the group, which has retired the scope.
+async fn retire(world: &World) {
+    let (scopes, retire) = ([("other", MarkerMode::Packed)], ["bill".to_owned()]);
+    let registration =
+        Registration { group: "g", scopes: &scopes, adopt: &[], retire: &retire, broadcast: None };
+    world.store.register(&registration).await.unwrap();
+}
+
 #[tokio::test(start_paused = true)]
 async fn who_still_has_the_handler_of_a_forgotten_scope_stops_and_repeats_nothing() {
     for slices in [1, SLICES] {
@@ -71,15 +79,7 @@ async fn who_still_has_the_handler_of_a_forgotten_scope_stops_and_repeats_nothin
         let lane = world.start(0);
         produce(&world, 0, 4);
         until(|| lane.resolved() == Some(4)).await;
-        let (scopes, retire) = ([("other", MarkerMode::Packed)], ["bill".to_owned()]);
-        let registration = Registration {
-            group: "g",
-            scopes: &scopes,
-            adopt: &[],
-            retire: &retire,
-            broadcast: None,
-        };
-        world.store.register(&registration).await.unwrap();
+        retire(&world).await;
         produce(&world, 0, 5);
         until(|| lane.resolved() == Some(9)).await;
         assert_eq!(world.store.forget_retired("g", Some(Duration::ZERO)).await.unwrap(), ["bill"]);
@@ -94,6 +94,40 @@ async fn who_still_has_the_handler_of_a_forgotten_scope_stops_and_repeats_nothin
         world.drain(0).await;
         assert_eq!(world.bills().len(), 11);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_asks_another_lane_for_what_is_forgotten_stops_and_repeats_nothing() {
+    let world = world_of(1);
+    world.register().await;
+    world.broker.produce(0, ids(2));
+    world.drain(0).await;
+    world.broker.add_partitions(1);
+    let lane = world.start(1);
+    until(|| lane.seat.held().is_some()).await;
+    retire(&world).await;
+    assert_eq!(world.store.forget_retired("g", Some(Duration::ZERO)).await.unwrap(), ["bill"]);
+    world.broker.produce(1, ["e1"]);
+    assert_eq!(lane.stopped().await.kind(), ErrorKind::Scope);
+    assert_eq!(world.bills(), ids(2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_keeps_rows_by_now_for_what_was_packed_and_is_forgotten_stops_and_repeats_nothing() {
+    let mut world = World::of(bill(PACKED), 1);
+    world.register().await;
+    world.broker.produce(0, ids(2));
+    world.drain(0).await;
+    world.set_handlers(bill(Policy::new().markers(Markers::Rows)));
+    world.register().await;
+    let lane = world.start(0);
+    world.broker.produce(0, ids(1));
+    world.worked(0, 3).await;
+    retire(&world).await;
+    assert_eq!(world.store.forget_retired("g", Some(Duration::ZERO)).await.unwrap(), ["bill"]);
+    world.broker.produce(0, ids(2));
+    assert_eq!(lane.stopped().await.kind(), ErrorKind::Scope);
+    assert_eq!(world.bills(), ids(2));
 }
 
 /// A row for every slice in the lane of a partition, as a replay writes it.
@@ -159,12 +193,35 @@ async fn what_a_partition_had_that_is_gone_is_known_until_it_is_out_of_date_and_
 
 #[tokio::test(start_paused = true)]
 async fn what_is_out_of_date_in_a_partition_that_is_there_is_its_own_lanes_to_forget() {
-    let world = world_of(2);
-    world.broker.produce(1, ["e1"]);
-    world.drain(1).await;
+    const ERA: Duration = Duration::from_secs(1181); // of a week
+    let world = world_of(3);
+    for partition in 1..3 {
+        world.broker.produce(partition, [format!("e{partition}")]);
+        world.drain(partition).await;
+    }
     // Fewer partitions than before, and one more than that.
     world.broker.recreate_with(1);
     world.broker.add_partitions(1);
+    let lane = world.start(0);
+    until(|| lane.seat.held().is_some()).await;
+    // As its own lane would: an era later than the window.
+    world.store.age_packs("bill", WEEK);
+    quiet(ERA - Duration::from_secs(300)).await;
+    assert_eq!((rows_of(&world, 1), rows_of(&world, 2)), (1, 1));
+    world.store.age_packs("bill", ERA);
+    quiet(ERA).await;
+    assert_eq!((rows_of(&world, 1), rows_of(&world, 2)), (1, 0));
+    lane.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_forgotten_of_a_partition_that_may_only_seem_to_be_gone() {
+    let world = world_of(2);
+    world.broker.tells_identity(false);
+    world.broker.produce(1, ["e1"]);
+    world.drain(1).await;
+    world.broker.recreate_with(1);
+    world.broker.tells_identity(false);
     let lane = world.start(0);
     until(|| lane.seat.held().is_some()).await;
     world.store.age_packs("bill", WEEK * 2);

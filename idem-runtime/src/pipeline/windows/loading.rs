@@ -98,12 +98,14 @@ impl<S: Store> Lane<S> {
     }
 
     /// Whether something is packed, here or under a former layout; or was, and was forgotten while Kafka
-    /// could still deliver it.
+    /// could still deliver it, or because the scope was retired: then the lane stops while it is loaded.
     async fn has_packs(&self, window: &WindowId<'_>, partitions: i32) -> Result<bool> {
         let store = &self.group.store;
         let early = self.settings.policies.stale.is_some();
-        Ok(!store.pack_heads(window, 0, 1).await?.is_empty()
-            || early && store.window(window).await?.floor > 0
+        let row = store.window(window).await?;
+        Ok(row.is_forgotten
+            || early && row.floor > 0
+            || !store.pack_heads(window, 0, 1).await?.is_empty()
             || !store.foreign(window, partitions).await?.is_empty())
     }
 }
