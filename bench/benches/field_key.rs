@@ -10,7 +10,7 @@ use std::hint::black_box;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use idem::{Encoded, Event, EventOf, Handler, Key, Schemas, Subscriber, idempotent};
+use idem::{BoxError, Encoded, Event, EventOf, Key, Schemas, Subscriber, idempotent};
 use serde::Deserialize;
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -76,37 +76,42 @@ fn events() -> Vec<Event> {
 }
 
 /// The two lines.
-fn by_hand(event: &Event) -> (Order, Key) {
-    let payload = event.payload.as_deref().expect("it has one");
-    let order: Order = serde_json::from_slice(payload).expect("it is an order");
-    let key = Key::new(order.event_id.to_string()).expect("it is a key");
-    (order, key)
+fn by_hand(event: &Event) -> Result<(Order, Key), BoxError> {
+    let order: Order = serde_json::from_slice(event.payload.as_deref().unwrap_or_default())?;
+    let key = Key::new(order.event_id.to_string())?;
+    Ok((order, key))
 }
 
-fn by_attribute<H: Subscriber>(event: &Event, schemas: &Schemas) -> (EventOf<H>, Key)
-where
-    H: Handler,
-{
-    let order = H::decode(Encoded::new(event, schemas)).expect("it is an order");
-    let key = H::key(&order, Some(event)).expect("it is a key");
-    (order, key)
+fn by_attribute<H: Subscriber>(
+    event: &Event,
+    schemas: &Schemas,
+) -> Result<(EventOf<H>, Key), BoxError> {
+    let order = H::decode(Encoded::new(event, schemas))?;
+    let key = H::key(&order, Some(event))?;
+    Ok((order, key))
 }
 
 /// The time of an event.
-fn measured<T>(events: &[Event], act: impl Fn(&Event) -> T) -> Duration {
+fn measured<T>(
+    events: &[Event],
+    act: impl Fn(&Event) -> Result<T, BoxError>,
+) -> Result<Duration, BoxError> {
     let began = Instant::now();
     for event in (0..PASSES).flat_map(|_| events) {
-        black_box(act(black_box(event)));
+        black_box(act(black_box(event))?);
     }
-    began.elapsed() / (PASSES * u32::try_from(events.len()).unwrap_or(u32::MAX))
+    Ok(began.elapsed() / (PASSES * u32::try_from(events.len())?))
 }
 
-fn main() {
+/// What it is called, and one measurement of it.
+type Contender<'a> = (&'static str, Box<dyn Fn() -> Result<Duration, BoxError> + 'a>);
+
+fn main() -> Result<(), BoxError> {
     // Under `cargo test` it is only seen whether it runs.
     let rounds = if std::env::args().any(|it| it == "--bench") { ROUNDS } else { 1 };
     let (events, schemas) = (events(), Schemas::none());
     let schemas = &schemas;
-    let contenders: [(&str, Box<dyn Fn() -> Duration>); 5] = [
+    let contenders: [Contender<'_>; 5] = [
         ("by hand", Box::new(|| measured(&events, by_hand))),
         ("a field", Box::new(|| measured(&events, |it| by_attribute::<by_field>(it, schemas)))),
         ("a header", Box::new(|| measured(&events, |it| by_attribute::<by_header>(it, schemas)))),
@@ -123,7 +128,7 @@ fn main() {
     for round in 0..rounds {
         for place in 0..contenders.len() {
             let place = (place + round) % contenders.len();
-            times[place].push(contenders[place].1());
+            times[place].push(contenders[place].1()?);
         }
     }
     println!("| key | ns/event | of that by hand | least and most ns |");
@@ -140,4 +145,5 @@ fn main() {
             times[rounds - 1].as_nanos()
         );
     }
+    Ok(())
 }
