@@ -4,7 +4,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::task::JoinHandle;
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::{HadRows, Open, Windows, lock};
@@ -26,6 +26,9 @@ const HEADS: u32 = 4096;
 
 /// How many runs are read at once: one that was merged has a filter of up to 40 MB.
 const RUNS: u32 = 1;
+
+/// How many pages are read ahead of what is put into memory.
+const AHEAD: usize = 2;
 
 /// How often it is said how far the loading is.
 const PROGRESS: Duration = Duration::from_secs(1);
@@ -173,12 +176,20 @@ impl<S: Store> Loading<'_, S> {
         lock(&open.cool).extend(open.window().runs());
         let mut progress = Progress::new(self);
         let mut loaded = Vec::new();
-        let mut rows = store.packs(&self.id, 0, page).await?;
-        if rows.len() == page as usize {
-            self.reserve(&open).await?;
-        }
-        while let Some(last) = rows.last() {
-            let next = self.next(last.id);
+        let mut pages = self.pages();
+        let mut is_first = true;
+        loop {
+            // Without the last page, which is empty, there may be more.
+            let rows = pages.recv().await.unwrap_or_else(|| {
+                let message = "the loading of packed markers did not end";
+                Err(Error::new(ErrorKind::Transient, message))
+            })?;
+            if rows.is_empty() {
+                break;
+            }
+            if std::mem::take(&mut is_first) && rows.len() == page as usize {
+                self.reserve(&open).await?;
+            }
             for mut row in rows {
                 let pack = self.decode(&row)?;
                 // One that was written from outside of the lane says nothing of how far it is.
@@ -189,10 +200,6 @@ impl<S: Store> Loading<'_, S> {
                 loaded.push(row);
             }
             cool(store, (&held, portions), &open, &mut loaded).await?;
-            rows = next.await.unwrap_or_else(|error| {
-                let message = "the loading of packed markers did not end";
-                Err(Error::new(ErrorKind::Transient, message).with_source(error))
-            })?;
         }
         // A lane for which they are of a former layout may have put some into runs meanwhile.
         self.add_runs(&open, &held.id).await?;
@@ -219,12 +226,29 @@ impl<S: Store> Loading<'_, S> {
         }
     }
 
-    /// The rows behind this one, which are read while those before are decoded.
-    fn next(&self, after: i64) -> JoinHandle<Result<Vec<PackRow>>> {
+    /// The rows, which are read while those before are put into memory, some pages ahead; an empty page
+    /// is the last.
+    fn pages(&self) -> mpsc::Receiver<Result<Vec<PackRow>>> {
         let store = self.lane.group.store.clone();
         let id = WindowId { scope: self.handler.scope, ..self.id };
         let page = self.lane.settings.portions.page;
-        tokio::spawn(async move { store.packs(&id, after, page).await })
+        let (sender, pages) = mpsc::channel(AHEAD);
+        tokio::spawn(async move {
+            let mut after = 0;
+            loop {
+                let rows = store.packs(&id, after, page).await;
+                let last = rows.as_ref().ok().and_then(|rows| rows.last()).map(|row| row.id);
+                // Whoever loads may have gone.
+                if sender.send(rows).await.is_err() {
+                    return;
+                }
+                match last {
+                    Some(last) => after = last,
+                    None => return,
+                }
+            }
+        });
+        pages
     }
 
     /// How far what is in runs goes.
