@@ -119,7 +119,7 @@ impl Default for Portions {
             joined: 4096,
             least: 1 << 18,
             run: 1 << 20,
-            page: 256,
+            page: 128,
             runs: 8,
             // A filter of 40 MB, and twenty times as much as is written as one run.
             merged: 20_000_000,
