@@ -7,7 +7,7 @@ use idem_runtime::packed::{Foreign, PackRow, WindowId};
 
 use crate::Inner;
 use crate::error::failed;
-use crate::packs::{Selected, columns, select_packs, small};
+use crate::pack_row::{Selected, columns, select_packs, small};
 use crate::times::from_micros;
 
 const DOING: &str = "looking for packed markers of another layout";

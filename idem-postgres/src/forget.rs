@@ -5,9 +5,10 @@ use idem_runtime::{Key, MarkerState, Result};
 use uuid::Uuid;
 
 use crate::Inner;
+use crate::direct::find_in_lane;
 use crate::error::failed;
 use crate::marker_id::marker_id;
-use crate::packs::{digest_key, find_in_lane};
+use crate::packs::digest_key;
 use crate::times::to_micros;
 use crate::tx::Session;
 

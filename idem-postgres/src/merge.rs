@@ -6,7 +6,7 @@ use idem_runtime::{Error, ErrorKind, Result};
 
 use crate::Inner;
 use crate::error::failed;
-use crate::packs::columns;
+use crate::pack_row::columns;
 use crate::tx::Session;
 
 /// The empty one is below all digests.

@@ -9,7 +9,7 @@ use sqlx::postgres::PgArguments;
 use sqlx::query::QueryAs;
 
 use crate::error::failed;
-use crate::packs::{columns, small};
+use crate::pack_row::{columns, small};
 use crate::{Inner, Tx};
 
 /// How many bytes of digests go into one statement.

@@ -6,9 +6,9 @@ use sqlx::{AssertSqlSafe, SqlSafeStr as _, SqlStr};
 
 use crate::schema::Schema;
 use crate::{
-    attempts, check, claim, claim_states, dead_letters, foreign, forget, given_up, gone, instances,
-    lanes, letters, markers, merge, migrate, packs, parking, retired, runs, scopes, seal, settle,
-    slices, take, zombie,
+    attempts, check, claim, claim_states, dead_letters, direct, foreign, forget, given_up, gone,
+    instances, lanes, letters, markers, merge, migrate, packs, parking, retired, runs, scopes,
+    seal, settle, slices, take, zombie,
 };
 
 macro_rules! statements {
@@ -99,12 +99,12 @@ statements! {
     given_up_elsewhere: packs::GIVEN_UP_ELSEWHERE,
     repack: packs::REPACK,
     forget_packs: packs::FORGET,
-    find_packed: packs::FIND,
-    find_packed_in_lane: packs::FIND_IN_LANE,
-    concerned_lanes: packs::CONCERNED,
-    unsettle_lanes: packs::UNSETTLE,
-    unsettle_slices: packs::UNSETTLE_SLICES,
-    pack_direct: packs::PACK_DIRECT,
+    find_packed: direct::FIND,
+    find_packed_in_lane: direct::FIND_IN_LANE,
+    concerned_lanes: direct::CONCERNED,
+    unsettle_lanes: direct::UNSETTLE,
+    unsettle_slices: direct::UNSETTLE_SLICES,
+    pack_direct: direct::PACK_DIRECT,
     runs_of_window: runs::OF_WINDOW,
     runs_of_numbers: runs::OF_NUMBERS,
     add_run: runs::ADD,

@@ -6,8 +6,9 @@ use idem_runtime::packed::{Digest, check_settled, without};
 use idem_runtime::{Key, MarkerState, Result};
 
 use crate::Inner;
+use crate::direct::{find_after, unsettle};
 use crate::error::failed;
-use crate::packs::{delete, digest_key, find_after, finish, insert, unsettle};
+use crate::packs::{delete, digest_key, finish, insert};
 use crate::runs;
 use crate::tx::Tx;
 

@@ -6,7 +6,8 @@ use idem_runtime::{Error, ErrorKind, Result};
 
 use crate::Inner;
 use crate::error::{failed, undecodable};
-use crate::packs::{columns, finish, numbers, there};
+use crate::pack_row::columns;
+use crate::packs::{finish, numbers, there};
 use crate::tx::Tx;
 
 /// The empty one is below all digests.

@@ -2,40 +2,16 @@
 
 use std::time::{Duration, SystemTime};
 
-use futures_util::TryStreamExt as _;
-use idem_runtime::lane::{Held, LaneId, Slice};
-use idem_runtime::packed::{
-    Digest, DigestKey, Foreign, NewPack, PackRow, Repack, WindowId, WindowRow, has, only,
-};
-use idem_runtime::{Error, ErrorKind, Key, Result};
-use sqlx::sqlite::SqliteRow;
-use sqlx::{FromRow, Row};
-
 use crate::Inner;
-use crate::error::{failed, undecodable, unwritable};
+use crate::error::{failed, unwritable};
 use crate::gone;
+use crate::pack_row::{Selected, columns, select_packs};
 use crate::statements::now;
 use crate::time::{from_millis, to_millis};
 use crate::tx::Tx;
-
-/// Rows as [`Selected`] reads them.
-macro_rules! select_packs {
-    ($before:literal, $from:literal) => {
-        select_packs!($before, "pack.data", $from)
-    };
-    ($before:literal, $data:literal, $from:literal) => {
-        concat!(
-            "select ",
-            $before,
-            "pack.pack_id, pack.lane_id, pack.slices, pack.slice, pack.partitions, pack.log,
-                pack.first_offset, pack.last_offset, pack.digests, pack.first_at, pack.last_at,
-                pack.run_id, ",
-            $data,
-            " from {schema}packs pack ",
-            $from
-        )
-    };
-}
+use idem_runtime::lane::Held;
+use idem_runtime::packed::{DigestKey, NewPack, PackRow, Repack, WindowId, WindowRow};
+use idem_runtime::{Error, ErrorKind, Key, Result};
 
 pub(crate) const DIGEST_KEY: &str = "select digest_key from {schema}store";
 
@@ -87,43 +63,6 @@ pub(crate) const OF_NUMBERS: &str = select_packs!(
      order by pack.pack_id"
 );
 
-/// Rows for every slice have no slices.
-macro_rules! foreign {
-    () => {
-        "join {schema}lanes lane on lane.lane_id = pack.lane_id
-         join {schema}lanes own
-           on own.lane_id = ?1 and own.group_name = lane.group_name and own.topic = lane.topic
-         where pack.scope = ?2 and pack.partitions > 0
-           and (pack.partitions <> ?3 or pack.lane_id = ?1 and pack.slices <> ?4) "
-    };
-}
-
-pub(crate) const FOREIGN: &str = concat!(
-    "select lane.group_name, lane.topic, lane.partition, pack.partitions, coalesce(pack.slices, 0),
-            sum(pack.digests), max(pack.last_at)
-     from {schema}packs pack ",
-    foreign!(),
-    "group by lane.lane_id, pack.partitions, coalesce(pack.slices, 0)
-     order by lane.lane_id, pack.partitions, coalesce(pack.slices, 0)"
-);
-
-pub(crate) const FOREIGN_HEADS: &str = concat!(
-    select_packs!("", "x'' as data", ""),
-    foreign!(),
-    "and pack.pack_id > ?5 and pack.slices is not null order by pack.pack_id limit ?6"
-);
-
-/// Rows for every slice of other lanes.
-pub(crate) const ELSEWHERE: &str = select_packs!(
-    "",
-    "join {schema}lanes lane on lane.lane_id = pack.lane_id
-     join {schema}lanes own
-       on own.lane_id = ?1 and own.group_name = lane.group_name and own.topic = lane.topic
-     where lane.lane_id <> ?1 and pack.scope = ?2 and pack.slices is null and pack.pack_id > ?3
-     order by pack.pack_id
-     limit ?4"
-);
-
 pub(crate) const GIVEN_UP_KEYS: &str = "
 select event_key from {schema}markers indexed by {schema}markers_given_up_idx
 where scope = ?2 and lane_id = ?1 and state <> 0
@@ -156,107 +95,6 @@ on conflict (lane_id, scope) do update
 set log = excluded.log, floor = excluded.floor
 where (excluded.log, excluded.floor) > (known.log, known.floor)
 ";
-
-/// To be looked at by who decodes it: the digest may be anywhere in the data. In no order, so that rows
-/// come as they are read.
-pub(crate) const FIND: &str = select_packs!(
-    "lane.group_name, lane.topic, lane.partition, ",
-    "join {schema}lanes lane on lane.lane_id = pack.lane_id
-     where pack.scope = ?1 and instr(pack.data, ?2) > 0"
-);
-
-/// The same, some at a time.
-pub(crate) const FIND_AFTER: &str = select_packs!(
-    "",
-    "where pack.scope = ?1 and instr(pack.data, ?2) > 0 and pack.pack_id > ?3
-     order by pack.pack_id
-     limit ?4"
-);
-
-/// How many rows that may have a digest are looked at together: a key that comes again and again is in
-/// many, which are large.
-const FOUND: i64 = 16;
-
-/// The lanes that may be asked for a key that is packed from outside of this one: all of its topic, if
-/// something of the scope is of a former layout, or may be, because the topic was made anew: lanes of
-/// partitions that are gone count as if they were there.
-pub(crate) const CONCERNED: &str = "
-with of_topic as (
-    select lane.lane_id, lane.topic_id
-    from {schema}lanes own
-    join {schema}lanes lane on lane.group_name = own.group_name and lane.topic = own.topic
-    where own.lane_id = ?1
-)
-select lane_id from of_topic
-where lane_id = ?1 or (select count(distinct coalesce(topic_id, '')) > 1 from of_topic) or exists (
-    select 1 from {schema}packs pack
-    where pack.scope = ?2 and pack.partitions not in (0, (select count(*) from of_topic))
-      and pack.lane_id in (select lane_id from of_topic)
-)
-";
-
-/// Of how many partitions the lane's newest row is.
-pub(crate) const PARTITIONS: &str = "
-select partitions from {schema}packs
-where lane_id = ?1 and scope = ?2 and partitions > 0
-order by pack_id desc
-limit 1
-";
-
-/// Whoever owns the lane commits nothing more before it has taken it again: the revision is moved by
-/// [`RELOAD`](idem_runtime::store::RELOAD), as the conformance suite checks.
-pub(crate) const UNSETTLE: &str =
-    "update {schema}lanes set revision = revision + 4294967296 where lane_id = ?1 returning log";
-
-pub(crate) const UNSETTLE_SLICES: &str =
-    "update {schema}lane_slices set revision = revision + 4294967296 where lane_id = ?1";
-
-/// A row as the statements above select it.
-pub(crate) struct Selected(pub(crate) PackRow);
-
-impl<'r> FromRow<'r, SqliteRow> for Selected {
-    fn from_row(row: &'r SqliteRow) -> sqlx::Result<Self> {
-        let slices: Option<u16> = row.try_get("slices")?;
-        let slice: Option<u16> = row.try_get("slice")?;
-        Ok(Self(PackRow {
-            id: row.try_get("pack_id")?,
-            lane: row.try_get("lane_id")?,
-            slice: match (slice, slices) {
-                (Some(index), Some(of @ 1..)) => Some(Slice { index, of }),
-                _ => None,
-            },
-            every_slice: slices.is_none(),
-            partitions: row.try_get("partitions")?,
-            log: row.try_get("log")?,
-            first_offset: row.try_get("first_offset")?,
-            last_offset: row.try_get("last_offset")?,
-            count: row.try_get("digests")?,
-            first_at: from_millis(row.try_get("first_at")?),
-            last_at: from_millis(row.try_get("last_at")?),
-            run: row.try_get("run_id")?,
-            data: row.try_get("data")?,
-        }))
-    }
-}
-
-/// A row, and the lane it is of.
-pub(crate) struct Placed(pub(crate) LaneId, pub(crate) PackRow);
-
-impl<'r> FromRow<'r, SqliteRow> for Placed {
-    fn from_row(row: &'r SqliteRow) -> sqlx::Result<Self> {
-        let id = LaneId {
-            group: row.try_get::<&str, _>("group_name")?.into(),
-            topic: row.try_get::<&str, _>("topic")?.into(),
-            partition: row.try_get("partition")?,
-        };
-        Ok(Self(id, Selected::from_row(row)?.0))
-    }
-}
-
-/// Slices and slice as columns: a lane without slices has none of none.
-pub(crate) fn columns(slice: Option<Slice>) -> (u16, u16) {
-    slice.map_or((0, 0), |it| (it.of, it.index))
-}
 
 pub(crate) async fn digest_key(store: &Inner) -> Result<DigestKey> {
     const DOING: &str = "reading what digests are made with";
@@ -322,7 +160,7 @@ pub(crate) async fn pack(
     packed.await.map_err(|error| failed("pack", error))
 }
 
-fn new_row(pack: &NewPack<'_>, lane: i64, log: i32, now: SystemTime) -> PackRow {
+pub(crate) fn new_row(pack: &NewPack<'_>, lane: i64, log: i32, now: SystemTime) -> PackRow {
     PackRow {
         id: 0,
         lane,
@@ -390,68 +228,6 @@ pub(crate) async fn of_numbers(
         .fetch_all(&store.readers)
         .await
         .map_err(|error| failed("reading packed markers", error))?;
-    Ok(rows.into_iter().map(|row| row.0).collect())
-}
-
-const FOREIGN_DOING: &str = "looking for packed markers of another layout";
-
-pub(crate) async fn foreign(
-    store: &Inner,
-    window: &WindowId<'_>,
-    partitions: i32,
-) -> Result<Vec<Foreign>> {
-    type Found = (String, String, i32, i32, u16, i64, i64);
-    let rows: Vec<Found> = sqlx::query_as(store.sql.foreign.clone())
-        .bind(window.lane)
-        .bind(window.scope)
-        .bind(partitions)
-        .bind(columns(window.slice).0)
-        .fetch_all(&store.readers)
-        .await
-        .map_err(|error| failed(FOREIGN_DOING, error))?;
-    let foreign = |(group, topic, partition, partitions, slices, count, last): Found| {
-        let id = LaneId { group: group.into(), topic: topic.into(), partition };
-        let count = u64::try_from(count).map_err(undecodable)?;
-        Ok(Foreign { id, partitions, slices, count, last_at: from_millis(last) })
-    };
-    let foreign = rows.into_iter().map(foreign).collect::<sqlx::Result<_>>();
-    foreign.map_err(|error| failed(FOREIGN_DOING, error))
-}
-
-pub(crate) async fn foreign_heads(
-    store: &Inner,
-    window: &WindowId<'_>,
-    partitions: i32,
-    after: i64,
-    limit: u32,
-) -> Result<Vec<PackRow>> {
-    let rows: Vec<Selected> = sqlx::query_as(store.sql.foreign_heads.clone())
-        .bind(window.lane)
-        .bind(window.scope)
-        .bind(partitions)
-        .bind(columns(window.slice).0)
-        .bind(after)
-        .bind(limit)
-        .fetch_all(&store.readers)
-        .await
-        .map_err(|error| failed(FOREIGN_DOING, error))?;
-    Ok(rows.into_iter().map(|row| row.0).collect())
-}
-
-pub(crate) async fn elsewhere(
-    store: &Inner,
-    window: &WindowId<'_>,
-    after: i64,
-    limit: u32,
-) -> Result<Vec<PackRow>> {
-    let rows: Vec<Selected> = sqlx::query_as(store.sql.packs_elsewhere.clone())
-        .bind(window.lane)
-        .bind(window.scope)
-        .bind(after)
-        .bind(limit)
-        .fetch_all(&store.readers)
-        .await
-        .map_err(|error| failed(FOREIGN_DOING, error))?;
     Ok(rows.into_iter().map(|row| row.0).collect())
 }
 
@@ -593,105 +369,4 @@ pub(crate) async fn forget(
     };
     let done = done.await;
     finish(tx, done, DOING).await
-}
-
-pub(crate) async fn find(
-    store: &Inner,
-    scope: &str,
-    digest: Digest,
-) -> Result<Vec<(LaneId, PackRow)>> {
-    let mut rows = sqlx::query_as::<_, Placed>(store.sql.find_packed.clone())
-        .bind(scope)
-        .bind(digest.to_bytes().to_vec())
-        .fetch(&store.readers);
-    let mut found = Vec::new();
-    let failed = |error| failed("looking for a packed marker", error);
-    while let Some(Placed(lane, row)) = rows.try_next().await.map_err(failed)? {
-        found.extend(only(row, digest)?.map(|row| (lane, row)));
-    }
-    found.sort_by_key(|(_, row): &(LaneId, PackRow)| row.id);
-    Ok(found)
-}
-
-/// The next rows of a scope that may have the digest, from after this one.
-pub(crate) async fn find_after(
-    store: &Inner,
-    tx: &mut Tx,
-    scope: &str,
-    digest: Digest,
-    after: i64,
-) -> sqlx::Result<Vec<PackRow>> {
-    let found: Vec<Selected> = sqlx::query_as(store.sql.find_packed_after.clone())
-        .bind(scope)
-        .bind(digest.to_bytes().to_vec())
-        .bind(after)
-        .bind(FOUND)
-        .fetch_all(tx.connection())
-        .await?;
-    Ok(found.into_iter().map(|row| row.0).collect())
-}
-
-/// Whoever owns this lane takes it again; answers the number of its log, if it is there.
-pub(crate) async fn unsettle(store: &Inner, tx: &mut Tx, lane: i64) -> sqlx::Result<Option<i32>> {
-    let slices = sqlx::query(store.sql.unsettle_slices.clone()).bind(lane);
-    slices.execute(tx.connection()).await?;
-    let log = sqlx::query_scalar(store.sql.unsettle_lane.clone()).bind(lane);
-    log.fetch_optional(tx.connection()).await
-}
-
-pub(crate) async fn pack_direct(
-    store: &Inner,
-    tx: &mut Tx,
-    lane: i64,
-    offset: i64,
-    pack: &NewPack<'_>,
-    digest: Digest,
-) -> Result<bool> {
-    const DOING: &str = "packing a key from outside of its lane";
-    let failed = |error| failed(DOING, error);
-    let lanes: Vec<i64> = sqlx::query_scalar(store.sql.concerned_lanes.clone())
-        .bind(lane)
-        .bind(pack.scope)
-        .fetch_all(tx.connection())
-        .await
-        .map_err(failed)?;
-    let mut log = None;
-    for number in &lanes {
-        let its = unsettle(store, tx, *number).await.map_err(failed)?;
-        log = if *number == lane { its } else { log };
-    }
-    let Some(log) = log else {
-        return Err(Error::new(ErrorKind::Store, format!("{DOING}: lane {lane} is gone")));
-    };
-    let mut after = 0;
-    loop {
-        let rows = find_after(store, tx, pack.scope, digest, after).await.map_err(failed)?;
-        let Some(last) = rows.last() else { break };
-        after = last.id;
-        for row in rows.iter().filter(|row| lanes.contains(&row.lane)) {
-            if has(row, digest)? {
-                return Ok(false);
-            }
-        }
-    }
-    let partitions: Option<i32> = sqlx::query_scalar(store.sql.partitions_of_lane.clone())
-        .bind(lane)
-        .bind(pack.scope)
-        .fetch_optional(tx.connection())
-        .await
-        .map_err(failed)?;
-    let now: Option<(i64,)> = sqlx::query_as(store.sql.now.clone())
-        .fetch_optional(tx.connection())
-        .await
-        .map_err(failed)?;
-    let now = from_millis(now.map_or(0, |(now,)| now));
-    let row = PackRow {
-        every_slice: true,
-        partitions: partitions.unwrap_or(pack.partitions),
-        first_offset: offset,
-        last_offset: offset,
-        ..new_row(pack, lane, log, now)
-    };
-    insert(store, tx, pack.scope, &row).await.map_err(failed)?;
-    Ok(true)
 }

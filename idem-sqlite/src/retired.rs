@@ -9,8 +9,9 @@ use std::time::Duration;
 use idem_runtime::Result;
 
 use crate::Inner;
+use crate::direct::unsettle;
 use crate::error::{failed, unwritable};
-use crate::packs::{finish, unsettle};
+use crate::packs::finish;
 use crate::statements::now;
 use crate::tx::Tx;
 

@@ -8,7 +8,8 @@ use idem_runtime::{Error, ErrorKind, Result};
 
 use crate::Inner;
 use crate::error::{failed, undecodable};
-use crate::packs::{columns, finish, numbers, there};
+use crate::pack_row::columns;
+use crate::packs::{finish, numbers, there};
 use crate::tx::Tx;
 
 pub(crate) const OF_WINDOW: &str = "

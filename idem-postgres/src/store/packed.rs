@@ -10,7 +10,7 @@ use idem_runtime::packed::{
 use idem_runtime::store::PackedMarkers;
 use idem_runtime::{Key, Result};
 
-use crate::{Postgres, Tx, foreign, gone, merge, packs, retired, runs};
+use crate::{Postgres, Tx, direct, foreign, gone, merge, packs, retired, runs};
 
 impl PackedMarkers for Postgres {
     async fn digest_key(&self) -> Result<DigestKey> {
@@ -142,7 +142,7 @@ impl PackedMarkers for Postgres {
     }
 
     async fn find_packed(&self, scope: &str, digest: Digest) -> Result<Vec<(LaneId, PackRow)>> {
-        packs::find(&self.inner, scope, digest).await
+        direct::find(&self.inner, scope, digest).await
     }
 
     async fn pack_direct(
@@ -153,6 +153,6 @@ impl PackedMarkers for Postgres {
         pack: &NewPack<'_>,
         digest: Digest,
     ) -> Result<bool> {
-        packs::pack_direct(&self.inner, tx, lane, offset, pack, digest).await
+        direct::pack_direct(&self.inner, tx, lane, offset, pack, digest).await
     }
 }

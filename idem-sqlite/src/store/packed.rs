@@ -10,7 +10,7 @@ use idem_runtime::packed::{
 use idem_runtime::store::PackedMarkers;
 use idem_runtime::{Key, Result};
 
-use crate::{Sqlite, Tx, gone, merge, packs, retired, runs};
+use crate::{Sqlite, Tx, direct, foreign, gone, merge, packs, retired, runs};
 
 impl PackedMarkers for Sqlite {
     async fn digest_key(&self) -> Result<DigestKey> {
@@ -60,7 +60,7 @@ impl PackedMarkers for Sqlite {
     }
 
     async fn foreign(&self, window: &WindowId<'_>, partitions: i32) -> Result<Vec<Foreign>> {
-        packs::foreign(&self.inner, window, partitions).await
+        foreign::summed(&self.inner, window, partitions).await
     }
 
     async fn foreign_heads(
@@ -70,7 +70,7 @@ impl PackedMarkers for Sqlite {
         after: i64,
         limit: u32,
     ) -> Result<Vec<PackRow>> {
-        packs::foreign_heads(&self.inner, window, partitions, after, limit).await
+        foreign::heads(&self.inner, window, partitions, after, limit).await
     }
 
     async fn given_up_keys(&self, lane: i64, scope: &str) -> Result<Vec<Key>> {
@@ -87,7 +87,7 @@ impl PackedMarkers for Sqlite {
         after: i64,
         limit: u32,
     ) -> Result<Vec<PackRow>> {
-        packs::elsewhere(&self.inner, window, after, limit).await
+        foreign::elsewhere(&self.inner, window, after, limit).await
     }
 
     async fn repack(&self, held: &Held, remove: &[i64], insert: &Repack<'_>) -> Result<bool> {
@@ -142,7 +142,7 @@ impl PackedMarkers for Sqlite {
     }
 
     async fn find_packed(&self, scope: &str, digest: Digest) -> Result<Vec<(LaneId, PackRow)>> {
-        packs::find(&self.inner, scope, digest).await
+        direct::find(&self.inner, scope, digest).await
     }
 
     async fn pack_direct(
@@ -153,6 +153,6 @@ impl PackedMarkers for Sqlite {
         pack: &NewPack<'_>,
         digest: Digest,
     ) -> Result<bool> {
-        packs::pack_direct(&self.inner, tx, lane, offset, pack, digest).await
+        direct::pack_direct(&self.inner, tx, lane, offset, pack, digest).await
     }
 }
