@@ -482,15 +482,22 @@ impl Model {
 
     /// Somebody replays letters, and may be told that the database failed.
     async fn replay(&mut self) {
-        // What nobody answers is not waited for; nor is a replay held up, which asks for the window, too.
-        self.slow.clear();
+        self.let_letters_go();
+        // Nor is a replay held up, which asks for the window, too.
         self.held_up.retain(|(point, _)| *point != Point::Window);
         let filter = LetterFilter::new().limit(1 + u32::try_from(self.random.below(4)).unwrap());
         let _ = self.world.replay().run(&filter).await;
     }
 
-    async fn discard(&mut self) {
+    /// What nobody answers is not waited for: neither a commit, nor a batch that is held up while it has
+    /// a released letter's lock and looks into runs.
+    fn let_letters_go(&mut self) {
         self.slow.clear();
+        self.held_up.retain(|(point, _)| *point != Point::InRuns);
+    }
+
+    async fn discard(&mut self) {
+        self.let_letters_go();
         let letters = self.world.store.look(|view| view.letters());
         if !letters.is_empty() {
             let filter = LetterFilter::id(self.random.pick(&letters).id);
