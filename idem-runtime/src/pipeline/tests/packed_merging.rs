@@ -13,7 +13,7 @@ use crate::Store as _;
 use crate::error::ErrorKind;
 use crate::lane::{Held, Owner};
 use crate::memory::Point;
-use crate::packed::{Budget, Merged, NewRun, Pack, RunPart, WindowId};
+use crate::packed::{Budget, Merged, NewRun, Pack, PackRow, RunPart, WindowId};
 use crate::pipeline::policy::{LayoutChanged, Portions};
 use crate::policy::{Policy, Window};
 use crate::store::PackedMarkers as _;
@@ -336,21 +336,74 @@ async fn what_merges_that_fail_have_written_is_deleted_and_does_not_pile_up() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_run_of_which_rows_were_forgotten_is_not_merged() {
+    // What is forgotten of it would be known for as long as the youngest of the merged run.
+    for (low, merged) in [(0, true), (4, false)] {
+        let mut world = world(PACKED.window(Window::DEFAULT.events(0)));
+        world.settings.portions = Portions { run: 8, runs: usize::MAX, ..world.settings.portions };
+        let lane = with_runs(&world, 24).await;
+        until(|| world.packs("bill").iter().all(|row| row.run.is_some())).await;
+        world.broker.trim(0, low);
+        until(|| world.packs("bill").iter().all(|row| row.first_offset >= low)).await;
+        lane.finish().await;
+        assert_eq!(runs(&world), 3);
+        world.settings.portions.runs = 3;
+        let lane = world.start(0);
+        quiet(Duration::from_secs(5)).await;
+        assert_eq!(merges(&world) > 0, merged);
+        lane.finish().await;
+    }
+}
+
+/// Puts a row into a run that lacks the first digests of it, so many.
+async fn put_into_run(world: &World, held: &Held, row: &PackRow, lacking: usize) {
+    let mut digests = Pack::decode(row).unwrap().entries;
+    digests.sort_unstable_by_key(|(_, digest)| *digest);
+    let there: Vec<u8> =
+        digests.iter().skip(lacking).flat_map(|(_, digest)| digest.to_bytes()).collect();
+    let window = WindowId { lane: held.number, scope: "bill", slice: None };
+    let (id, count) = (NewRun::unused(), digests.len() as u64);
+    let run = NewRun { id, window, count, filter: b"none", digests: &there };
+    assert!(world.store.add_run(held, &[row.id], &run).await.unwrap());
+}
+
+#[tokio::test(start_paused = true)]
+async fn runs_are_not_merged_while_their_digests_are_in_memory_too() {
+    // Nobody would let go of them any more.
+    let mut world = world(PACKED);
+    world.budget = Budget::new(1 << 20);
+    with_runs(&world, 12).await.finish().await;
+    let page = world.store.faults().pause(Point::Packs);
+    let lane = world.start(0);
+    page.reached().await;
+    let last = world.store.faults().pause(Point::Packs);
+    page.release();
+    last.reached().await;
+    // All rows are read: whoever widens puts them into runs.
+    for row in world.packs("bill") {
+        put_into_run(&world, &world.row(0).held(), &row, 0).await;
+    }
+    last.release();
+    quiet(Duration::from_secs(5)).await;
+    assert_eq!((runs(&world), merges(&world)), (3, 0));
+    lane.finish().await;
+    let lane = world.start(0);
+    until(|| is_merged(&world)).await;
+    world.broker.produce(0, ids(12));
+    world.worked(0, 24).await;
+    lane.finish().await;
+    assert_eq!((world.bills(), world.counts().duplicates), (ids(12), 12));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_run_of_which_something_is_missing_is_not_merged() {
     let mut world = world(PACKED);
     world.budget = Budget::new(1 << 20);
     with_runs(&world, 12).await.finish().await;
     let (held, rows) = (take(&world).await, world.packs("bill"));
     assert_eq!(rows.len(), 3);
-    for (row, missing) in rows.iter().zip([0, 1, 0]) {
-        let mut digests = Pack::decode(row).unwrap().entries;
-        digests.sort_unstable_by_key(|(_, digest)| *digest);
-        let there: Vec<u8> =
-            digests.iter().skip(missing).flat_map(|(_, digest)| digest.to_bytes()).collect();
-        let window = WindowId { lane: held.number, scope: "bill", slice: None };
-        let (id, count) = (NewRun::unused(), digests.len() as u64);
-        let run = NewRun { id, window, count, filter: b"none", digests: &there };
-        assert!(world.store.add_run(&held, &[row.id], &run).await.unwrap());
+    for (row, lacking) in rows.iter().zip([0, 1, 0]) {
+        put_into_run(&world, &held, row, lacking).await;
     }
     let lane = world.start(0);
     quiet(Duration::from_secs(5)).await;
