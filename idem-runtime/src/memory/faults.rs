@@ -152,6 +152,12 @@ impl<'a> Faults<'a> {
         self.shared.change(|state| state.script.failures.push_back((point, kind)));
     }
 
+    /// The next time the store comes to this point, it panics, as a bug in a store would.
+    #[cfg(test)]
+    pub(crate) fn panic(&self, point: Point) {
+        self.shared.change(|state| state.script.panics.push(point));
+    }
+
     /// The next time the store comes to this point, it stays there until the pause is released.
     pub fn pause(&self, point: Point) -> Pause {
         let number = self.shared.change(|state| state.script.pauses.add(Some(point)));
@@ -209,6 +215,8 @@ type Constraint = Box<dyn Fn(&[(&str, &str)]) -> Option<Error> + Send + Sync>;
 #[derive(Default)]
 pub(super) struct Script {
     failures: VecDeque<(Point, ErrorKind)>,
+    #[cfg(test)]
+    panics: Vec<Point>,
     pub(super) pauses: Pauses,
     commits: VecDeque<CommitFault>,
     constraint: Option<Constraint>,
@@ -222,6 +230,13 @@ pub(super) enum CommitFault {
 }
 
 impl Script {
+    /// Whether a panic is scripted for this point.
+    #[cfg(test)]
+    pub(super) fn panics(&mut self, point: Point) -> bool {
+        let index = self.panics.iter().position(|it| *it == point);
+        index.map(|index| self.panics.remove(index)).is_some()
+    }
+
     /// The next failure that is scripted for this point.
     pub(super) fn failure(&mut self, point: Point) -> Option<Error> {
         let index = self.failures.iter().position(|(it, _)| *it == point)?;

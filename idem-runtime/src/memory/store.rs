@@ -36,6 +36,11 @@ impl Memory {
         if let Some(pause) = stop {
             self.shared.until(|state| state.script.pauses.is_released(pause).then_some(())).await;
         }
+        #[cfg(test)]
+        assert!(
+            !self.shared.change(|state| state.script.panics(point)),
+            "the test made {point:?} panic"
+        );
         let mut state = self.shared.lock();
         if state.down {
             return Err(Error::new(ErrorKind::Connection, "the database cannot be reached"));

@@ -419,6 +419,18 @@ async fn a_database_that_fails_while_a_window_is_loaded_is_asked_again() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_window_of_which_a_part_is_not_loaded_is_not_taken_for_a_smaller_one() {
+    let world = World::with(PACKED);
+    world.broker.produce(0, ids(3));
+    world.drain(0).await;
+    world.broker.produce(0, ids(4));
+    // Whoever reads the rows, beside what is put into memory, ends without the last page.
+    world.store.faults().panic(Point::Packs);
+    world.drain(0).await;
+    assert_eq!((world.bills(), world.counts().duplicates), (ids(4), 3));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_lane_that_is_asked_to_leave_while_its_window_is_loaded_leaves_at_once() {
     let world = World::with(PACKED);
     world.broker.produce(0, ids(3));
