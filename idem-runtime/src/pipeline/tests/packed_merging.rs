@@ -12,7 +12,7 @@ use super::slices::{SLICES, produce};
 use crate::Store as _;
 use crate::error::ErrorKind;
 use crate::lane::{Held, Owner};
-use crate::memory::Point;
+use crate::memory::{Pause, Point};
 use crate::packed::{Budget, Merged, NewRun, Pack, PackRow, RunPart, WindowId};
 use crate::pipeline::policy::{LayoutChanged, Portions};
 use crate::policy::{Policy, Window};
@@ -82,17 +82,23 @@ async fn many_runs_become_few_and_what_was_in_them_is_known_also_after_a_restart
     }
 }
 
+/// A lane that has worked 16 events, and has come to this point with merging the runs of their keys.
+async fn amid_a_merge(point: Point) -> (World, Running, Pause) {
+    let world = world(PACKED);
+    let lane = with_runs(&world, 8).await;
+    until(|| runs(&world) == 2 && unfinished(&world) == 0).await;
+    quiet(Duration::from_secs(1)).await;
+    let pause = world.store.faults().pause(point);
+    world.broker.produce(0, ids(16).split_off(8));
+    pause.reached().await;
+    world.worked(0, 16).await;
+    (world, lane, pause)
+}
+
 #[tokio::test(start_paused = true)]
 async fn who_dies_while_runs_are_merged_leaves_the_others_or_the_new_one() {
     for point in [Point::RunBlocks, Point::ExtendRun, Point::MergeRuns, Point::SweepRuns] {
-        let world = world(PACKED);
-        let lane = with_runs(&world, 8).await;
-        until(|| runs(&world) == 2 && unfinished(&world) == 0).await;
-        quiet(Duration::from_secs(1)).await;
-        let pause = world.store.faults().pause(point);
-        world.broker.produce(0, ids(16).split_off(8));
-        pause.reached().await;
-        world.worked(0, 16).await;
+        let (world, lane, pause) = amid_a_merge(point).await;
         lane.kill().await;
         pause.release();
         let lane = world.start(0);
@@ -126,14 +132,7 @@ async fn a_merge_that_fails_is_done_another_time() {
 #[tokio::test(start_paused = true)]
 async fn a_key_that_is_forgotten_while_runs_are_merged_is_new() {
     for point in [Point::RunBlocks, Point::ExtendRun, Point::MergeRuns, Point::SweepRuns] {
-        let world = world(PACKED);
-        let lane = with_runs(&world, 8).await;
-        until(|| runs(&world) == 2 && unfinished(&world) == 0).await;
-        quiet(Duration::from_secs(1)).await;
-        let pause = world.store.faults().pause(point);
-        world.broker.produce(0, ids(16).split_off(8));
-        pause.reached().await;
-        world.worked(0, 16).await;
+        let (world, lane, pause) = amid_a_merge(point).await;
         assert!(world.forget("e3").await);
         pause.release();
         world.broker.produce(0, ids(16));
