@@ -16,6 +16,7 @@ mod database;
 mod gauge;
 mod latency;
 mod machine;
+mod numbers;
 mod options;
 mod plot;
 mod results;

@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 
 use crate::catalog::Kind;
+use crate::numbers::thousands;
 use crate::results::{Report, Row};
-use crate::table::thousands;
 
 const WIDTH: f64 = 900.0;
 const LABELS: f64 = 210.0;

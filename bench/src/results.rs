@@ -5,6 +5,7 @@ use serde::Serialize;
 use crate::catalog::{Contender, Kind};
 use crate::latency::Latency;
 use crate::machine::Machine;
+use crate::numbers::short;
 use crate::task::{Measured, Written};
 use crate::windows::Takeover;
 
@@ -187,15 +188,6 @@ impl Variant {
             Self::Replay => format!("{what}; the whole topic again"),
             Self::Markers(markers) => format!("{what}; {} markers before", short(markers)),
         }
-    }
-}
-
-/// A round number as people write it.
-pub(crate) fn short(number: u64) -> String {
-    match number {
-        0..1_000 => number.to_string(),
-        1_000..1_000_000 => format!("{}k", number / 1_000),
-        _ => format!("{}M", number / 1_000_000),
     }
 }
 

@@ -1,6 +1,7 @@
 //! The table: Markdown that is also legible as it is.
 
-use crate::results::{Report, Row, Spread, short};
+use crate::numbers::{short, thousands};
+use crate::results::{Report, Row, Spread};
 use crate::windows::Takeover;
 
 const HEADINGS: [&str; 12] = [
@@ -108,28 +109,9 @@ fn dash() -> String {
     "-".to_owned()
 }
 
-/// A number without fraction, in groups of three digits.
-pub(crate) fn thousands(number: f64) -> String {
-    let digits = format!("{number:.0}");
-    let mut text = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index) % 3 == 0 {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn digits_are_in_groups_of_three() {
-        let texts = [0.4, 999.0, 1_000.0, 1_234_567.0].map(thousands);
-        assert_eq!(texts, ["0", "999", "1,000", "1,234,567"]);
-    }
 
     #[test]
     fn every_line_is_as_wide_as_the_heading() {

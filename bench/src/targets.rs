@@ -1,6 +1,7 @@
 //! What is aimed at, as ratios of numbers of one run. It judges nothing: a shared machine is noisy.
 
-use crate::results::{Report, Variant, short};
+use crate::numbers::short;
+use crate::results::{Report, Variant};
 use crate::windows::Takeover;
 
 /// The hand-written ways with a transaction for each event, whatever its effect is.

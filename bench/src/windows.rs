@@ -27,7 +27,7 @@ use crate::contenders::by_idem;
 use crate::data::{self, Message};
 use crate::database::Database;
 use crate::gauge::{self, Gauge};
-use crate::results::short;
+use crate::numbers::short;
 use crate::say;
 use crate::task::{Task, VARIABLE};
 use crate::topic::{Kafka, send};

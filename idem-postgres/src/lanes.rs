@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use crate::Inner;
 use crate::error::failed;
-use crate::take::heartbeat;
+use crate::owners::heartbeat;
 use crate::times::from_micros;
 use crate::tx::Session;
 

@@ -46,6 +46,7 @@
 //!
 //! Not here: what to do with a failure, retries, Kafka (see `idem-runtime`).
 
+mod answer;
 mod attempts;
 mod beside;
 mod builder;
@@ -67,6 +68,7 @@ mod marker_id;
 mod markers;
 mod merge;
 mod migrate;
+mod owners;
 mod pack_row;
 mod packs;
 mod parking;

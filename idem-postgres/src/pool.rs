@@ -3,7 +3,6 @@
 //! Two pools: one for transactions with effects, and a small one for everything else, so that a
 //! partition can be taken over, watched and left while all others work.
 
-use std::future::Future;
 use std::io;
 use std::time::Duration;
 
@@ -12,6 +11,7 @@ use idem_runtime::{Error, ErrorKind, Result};
 use sqlx::postgres::{PgConnection, PgPoolOptions};
 use sqlx::{AssertSqlSafe, Connection as _, PgPool, SqlSafeStr as _, SqlStr};
 
+use crate::answer::no_answer;
 use crate::error::unreachable;
 use crate::fault::ends_connection;
 use crate::session::Sessions;
@@ -128,23 +128,6 @@ fn is_stale(error: &sqlx::Error) -> bool {
         sqlx::Error::Io(error) => error.kind() != io::ErrorKind::TimedOut,
         error => error.as_database_error().is_some() && ends_connection(error),
     }
-}
-
-/// Waits for the server's answer, but not for ever: a network that swallows everything says
-/// nothing.
-pub(crate) async fn answer<T>(
-    within: Option<Duration>,
-    question: impl Future<Output = sqlx::Result<T>>,
-) -> sqlx::Result<T> {
-    let Some(within) = within else { return question.await };
-    match tokio::time::timeout(within, question).await {
-        Ok(answer) => answer,
-        Err(_) => Err(no_answer()),
-    }
-}
-
-fn no_answer() -> sqlx::Error {
-    sqlx::Error::Io(io::Error::new(io::ErrorKind::TimedOut, "no answer in time"))
 }
 
 /// Asks the server to look now and then whether the client of a running statement is still there:

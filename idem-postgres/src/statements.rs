@@ -7,8 +7,8 @@ use sqlx::{AssertSqlSafe, SqlSafeStr as _, SqlStr};
 use crate::schema::Schema;
 use crate::{
     attempts, check, claim, claim_states, dead_letters, direct, foreign, forget, given_up, gone,
-    instances, lanes, letters, markers, merge, migrate, packs, parking, retired, runs, scopes,
-    seal, settle, slices, take, zombie,
+    instances, lanes, letters, markers, merge, migrate, owners, packs, parking, retired, runs,
+    scopes, seal, settle, slices, take, zombie,
 };
 
 macro_rules! statements {
@@ -46,7 +46,7 @@ statements! {
     lock_lane: take::LOCK,
     take_lane: take::TAKE,
     observe_lanes: lanes::OBSERVE,
-    heartbeat: take::HEARTBEAT,
+    heartbeat: owners::HEARTBEAT,
     reposition_lane: lanes::REPOSITION,
     forget_offset_marks: lanes::FORGET_OFFSET_MARKS,
     release_lane: lanes::RELEASE,

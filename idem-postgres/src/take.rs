@@ -2,7 +2,6 @@
 
 use idem_runtime::Result;
 use idem_runtime::lane::{LaneId, LaneRow, Owner};
-use sqlx::SqlStr;
 use uuid::Uuid;
 
 use crate::Inner;
@@ -50,11 +49,6 @@ insert into {schema}.owners (owner_id, name) values ($3, $4)
 on conflict (owner_id) do update set name = excluded.name, heartbeat_at = clock_timestamp()
 ";
 
-pub(crate) const HEARTBEAT: &str = "
-insert into {schema}.owners (owner_id, name) values ($1, $2)
-on conflict (owner_id) do update set name = excluded.name, heartbeat_at = clock_timestamp()
-";
-
 /// The row is locked; what depends on having waited is done and read in later statements, which see
 /// what the transaction that was waited for has committed.
 pub(crate) async fn take(store: &Inner, lane: &LaneId, owner: &Owner) -> Result<Option<LaneRow>> {
@@ -81,17 +75,4 @@ pub(crate) async fn take(store: &Inner, lane: &LaneId, owner: &Owner) -> Result<
     let row = by_number(store, &mut session, number).await.map_err(failed)?;
     session.finish(DOING).await?;
     Ok(row)
-}
-
-/// Says that the owner is alive.
-pub(crate) async fn heartbeat(store: &Inner, owner: &Owner) -> Result<()> {
-    const DOING: &str = "heartbeat";
-    /// Whoever locks the row, the watch over the lanes does not wait for it.
-    const IMPATIENT: SqlStr = SqlStr::from_static("set local lock_timeout = 250");
-    let failed = |error| failed(DOING, error);
-    let mut session = store.pools.write().await?;
-    session.execute(sqlx::query(IMPATIENT)).await.map_err(failed)?;
-    let beat = sqlx::query(store.sql.heartbeat.clone()).bind(owner.id).bind(&owner.name);
-    session.execute(beat).await.map_err(failed)?;
-    session.finish(DOING).await
 }

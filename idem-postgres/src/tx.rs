@@ -10,9 +10,9 @@ use sqlx::query::{Query, QueryAs};
 use sqlx::{Database, FromRow, Postgres, SqlStr};
 use sqlx_core::transaction::TransactionManager;
 
+use crate::answer::answer;
 use crate::error::{broke, failed};
 use crate::fault::ends_connection;
-use crate::pool::answer;
 
 /// The driver's own count of what is open: through it a handler's `tx.begin()` is a savepoint, and
 /// not a second BEGIN.

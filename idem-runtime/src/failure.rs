@@ -3,7 +3,7 @@
 use std::error::Error as StdError;
 use std::fmt;
 
-use crate::error::{BoxError, Error, report};
+use crate::error::{BoxError, Error, ErrorKind, report};
 
 /// Why a handler did not finish an event.
 ///
@@ -202,10 +202,18 @@ impl StdError for Permanent {
     }
 }
 
+/// What a handler did that ended its transaction.
+pub(crate) fn handler_broke() -> Error {
+    Error::new(
+        ErrorKind::HandlerBroke,
+        "the handler ended the transaction it was lent (COMMIT or ROLLBACK): that is a bug in the \
+         handler, remove the statement; nothing of this attempt was kept beside its marker",
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::ErrorKind;
 
     #[test]
     fn a_panic_with_text_keeps_its_text() {

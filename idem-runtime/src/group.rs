@@ -118,6 +118,24 @@ impl<S: Store> Default for Handlers<S> {
     }
 }
 
+/// Whether a builder's current store is the one a handler writes through.
+#[diagnostic::on_unimplemented(
+    message = "the handler `{H}` does not write through `{Self}`",
+    note = "call `.store(..)` with the handler's store before `.handler::<{H}>()`; the handler \
+            names it with `store = ..`"
+)]
+pub trait Serves<H: Subscriber>: Store {
+    #[doc(hidden)]
+    fn register(handlers: &mut Handlers<Self>);
+}
+
+#[diagnostic::do_not_recommend]
+impl<H: Subscriber> Serves<H> for H::Store {
+    fn register(handlers: &mut Handlers<Self>) {
+        handlers.0.push(Registered::of::<H>());
+    }
+}
+
 /// A handler of a group.
 pub(crate) struct Registered<S: Store> {
     pub(crate) scope: &'static str,

@@ -13,7 +13,6 @@ use crate::effects::{Begun, Probed};
 use crate::event::{DecodeError, Event};
 use crate::failure::Failure;
 use crate::format::{Encoded, SchemaOf};
-use crate::group::{Handlers, Registered};
 use crate::key::{Content, Key, KeyError};
 use crate::policy::Policy;
 use crate::routing::EventType;
@@ -316,23 +315,5 @@ impl<'a, H: Handler, T: Send + Sync + 'static> Param<'a, H> for State<T> {
                 std::any::type_name::<T>()
             ))
         })
-    }
-}
-
-/// Whether a builder's current store is the one a handler writes through.
-#[diagnostic::on_unimplemented(
-    message = "the handler `{H}` does not write through `{Self}`",
-    note = "call `.store(..)` with the handler's store before `.handler::<{H}>()`; the handler \
-            names it with `store = ..`"
-)]
-pub trait Serves<H: Subscriber>: Store {
-    #[doc(hidden)]
-    fn register(handlers: &mut Handlers<Self>);
-}
-
-#[diagnostic::do_not_recommend]
-impl<H: Subscriber> Serves<H> for H::Store {
-    fn register(handlers: &mut Handlers<Self>) {
-        handlers.0.push(Registered::of::<H>());
     }
 }

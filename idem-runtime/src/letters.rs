@@ -6,10 +6,11 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::backoff::Backoff;
-use crate::dead_letter::{DeadLetter, LetterAction, LetterFilter, LetterNote, LetterState};
+use crate::dead_letter::{DeadLetter, LetterAction, LetterFilter, LetterNote};
 use crate::edit::LetterEdit;
 use crate::error::{Error, ErrorKind, Result};
-use crate::store::{Sealed, Settlement, Store, Terms, Writer};
+use crate::store::direct::sealed;
+use crate::store::{Settlement, Store, Terms, Writer};
 use uuid::Uuid;
 
 /// How often a step that failed for a passing reason is tried again before the caller is told.
@@ -70,7 +71,7 @@ impl<S: Store> DeadLetters<S> {
     pub async fn discard(&self, filter: &LetterFilter, reason: &str) -> Result<u64> {
         let mut dropped = 0;
         for letter in self.store.letters(filter).await? {
-            if is_open(letter.state) {
+            if !letter.state.is_settled() {
                 let (action, by) = (LetterAction::Dropped, self.by.as_str());
                 let settlement = Settlement { action, by, note: Some(reason), edit: None };
                 dropped += u64::from(settle(&self.store, letter.id, &settlement).await?);
@@ -112,11 +113,6 @@ impl<S: Store> DeadLetters<S> {
     }
 }
 
-/// Whether something can still be done with it.
-pub(crate) fn is_open(state: LetterState) -> bool {
-    matches!(state, LetterState::Dead | LetterState::Parked | LetterState::Waiting)
-}
-
 /// Settles a letter in a transaction of its own; answers whether it was still open.
 pub(crate) async fn settle<S: Store>(
     store: &S,
@@ -154,7 +150,7 @@ async fn try_settle<S: Store>(store: &S, id: i64, what: &What<'_>, unknown: bool
     let mut tx = store.begin(&writer, &Terms::default()).await?;
     let settled = async {
         let letter = match store.lock_letter(&mut tx, id).await? {
-            Some(letter) if is_open(letter.state) => letter,
+            Some(letter) if !letter.state.is_settled() => letter,
             // After a commit whose answer was lost it is this call that closed it.
             Some(_) => return Ok(Some(unknown)),
             None => return Ok(Some(false)),
@@ -184,13 +180,5 @@ async fn try_settle<S: Store>(store: &S, id: i64, what: &What<'_>, unknown: bool
             store.rollback(tx).await;
             Err(error)
         }
-    }
-}
-
-/// Seals a transaction without a lane.
-pub(crate) async fn sealed<S: Store>(store: &S, tx: &mut S::Tx, writer: &Writer<'_>) -> Result<()> {
-    match store.seal(tx, writer, None).await? {
-        Sealed::Yes => Ok(()),
-        Sealed::No => Err(crate::process::handler_broke()),
     }
 }

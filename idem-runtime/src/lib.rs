@@ -76,16 +76,16 @@ pub use dead_letter::{
 pub use edit::LetterEdit;
 pub use effects::{Begun, Probed, UnknownEnd};
 pub use error::{BoxError, Error, ErrorKind, Result};
-pub use event::{DecodeError, Event, Headers, TimestampKind, decode_json};
+pub use event::{DecodeError, Event, Headers, TimestampKind};
 pub use failure::{Failure, Permanent, permanent};
-pub use format::{CloudEvent, Encoded, Format, Schema, SchemaOf, Schemas};
+pub use format::{CloudEvent, Encoded, Format, Schema, SchemaOf, Schemas, decode_json};
 #[cfg(feature = "avro")]
 pub use format::{decode_avro, schema_of_avro};
 #[cfg(feature = "protobuf")]
 pub use format::{decode_protobuf, decode_protobuf_registry};
+pub use group::Serves;
 pub use handler::{
-    Call, EventOf, Handler, Input, KeySource, KeyedByEvent, Many, One, Param, Serves, Single,
-    Subscriber,
+    Call, EventOf, Handler, Input, KeySource, KeyedByEvent, Many, One, Param, Single, Subscriber,
 };
 #[cfg(feature = "kafka")]
 pub use kafka::Kafka;

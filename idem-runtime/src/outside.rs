@@ -13,11 +13,10 @@ use crate::effects::{self, Begun, Probed, UNKNOWN, UnknownEnd, Verdict};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::Key;
 use crate::lane::LaneId;
-use crate::letters::is_open;
 use crate::marker::MarkerState;
-use crate::process::handler_broke;
 use crate::state::States;
-use crate::store::{Claim, Claimed, Sealed, Store, Terms, Writer};
+use crate::store::direct::sealed;
+use crate::store::{Claim, Claimed, Store, Terms, Writer};
 
 /// How often what passes by itself is tried again before the caller is told.
 const TRIES: u32 = 5;
@@ -150,13 +149,11 @@ fn passes(error: &Error) -> bool {
 
 /// Seals and commits.
 async fn finish<S: Store>(store: &S, mut tx: S::Tx, writer: &Writer<'_>) -> Result<()> {
-    let broke = match store.seal(&mut tx, writer, None).await {
-        Ok(Sealed::Yes) => return store.commit(tx).await,
-        Ok(Sealed::No) => handler_broke(),
-        Err(error) => error,
-    };
-    store.rollback(tx).await;
-    Err(broke)
+    if let Err(error) = sealed(store, &mut tx, writer).await {
+        store.rollback(tx).await;
+        return Err(error);
+    }
+    store.commit(tx).await
 }
 
 /// What is to be done for a key.
@@ -260,7 +257,7 @@ impl Opening<'_> {
         let seen = async {
             if let Some(id) = self.letter {
                 match store.lock_letter(&mut tx, id).await? {
-                    Some(letter) if is_open(letter.state) => {}
+                    Some(letter) if !letter.state.is_settled() => {}
                     _ => return Ok(Seen::Known),
                 }
             }

@@ -7,8 +7,9 @@ use uuid::Uuid;
 use crate::error::{Error, Result};
 use crate::failure::Failure;
 use crate::outcome::Outcome;
-use crate::process::{failed, handler_broke};
-use crate::store::{Sealed, Store, Terms, Writer};
+use crate::process::failed;
+use crate::store::direct::sealed;
+use crate::store::{Store, Terms, Writer};
 
 /// Begin, guard, run, seal, commit.
 pub(crate) async fn unmarked<S: Store, T>(
@@ -36,12 +37,7 @@ pub(crate) async fn unmarked<S: Store, T>(
             return Err(place(failed::<S>(failure)));
         }
     };
-    let broke = match store.seal(&mut tx, &writer, None).await {
-        Ok(Sealed::Yes) => None,
-        Ok(Sealed::No) => Some(handler_broke()),
-        Err(error) => Some(error),
-    };
-    if let Some(error) = broke {
+    if let Err(error) = sealed(store, &mut tx, &writer).await {
         store.rollback(tx).await;
         return Err(place(error));
     }

@@ -13,7 +13,8 @@ use std::time::Duration;
 
 use crate::broadcast::Broadcast;
 use crate::error::{Error, ErrorKind, Result};
-use crate::handler::{Serves, Subscriber};
+use crate::group::Serves;
+use crate::handler::Subscriber;
 use crate::kafka::Kafka;
 use crate::pipeline::policy::{
     DatabaseLost, LaneSettings, LayoutChanged, LogChanged, Stale, Start,

@@ -11,9 +11,10 @@
 use apache_avro::schema::ResolvedSchema;
 use serde::de::DeserializeOwned;
 
-use crate::event::{DecodeError, Event, missing_field_in};
+use crate::event::{DecodeError, Event};
 use crate::format::avro_reader::{MOST_DEEP, MOST_EMPTY, Obstacle};
 use crate::format::avro_value::AvroValue;
+use crate::format::json::missing_field_in;
 use crate::format::{Encoded, Schema, framed, payload};
 
 /// Decodes an Avro event with the schema that its first bytes name.

@@ -6,7 +6,8 @@ use serde::de::value::{Error as ValueError, SeqDeserializer};
 use serde::de::{DeserializeOwned, Deserializer, Visitor};
 use serde::forward_to_deserialize_any;
 
-use crate::event::{DecodeError, json_error};
+use crate::event::DecodeError;
+use crate::format::json::json_error;
 
 /// The data as it was found.
 pub(super) enum Data<'a> {

@@ -1,6 +1,6 @@
 //! How an event is read: from the bytes of a message to the type a handler takes.
 //!
-//! JSON is `decode_json` in `event.rs`. Not here: where schemas come from (`crate::registry`).
+//! Not here: where schemas come from (`crate::registry`).
 
 #[cfg(feature = "avro")]
 mod avro;
@@ -17,6 +17,7 @@ mod data;
 mod encoded;
 #[cfg(any(feature = "avro", feature = "protobuf"))]
 mod framed;
+pub(crate) mod json;
 #[cfg(feature = "protobuf")]
 mod protobuf;
 mod schemas;
@@ -25,6 +26,7 @@ mod schemas;
 pub use self::avro::{decode_avro, schema_of_avro};
 pub use self::cloud_event::CloudEvent;
 pub use self::encoded::Encoded;
+pub use self::json::decode_json;
 #[cfg(feature = "protobuf")]
 pub use self::protobuf::{decode_protobuf, decode_protobuf_registry};
 #[cfg(feature = "avro")]

@@ -1,13 +1,12 @@
 //! Running the handlers of an attempt for what is new.
 
 use crate::error::{Error, ErrorKind};
-use crate::failure::Failure;
+use crate::failure::{Failure, handler_broke};
 use crate::outcome::Decision;
 use crate::pipeline::attempt::{Done, Ended, Passing, Trial};
 use crate::pipeline::batch::Batch;
 use crate::pipeline::failed::Failed;
 use crate::pipeline::outside::Outside;
-use crate::process::handler_broke;
 use crate::store::{Fault, Store};
 use crate::work::{Item, Room, Stopped};
 

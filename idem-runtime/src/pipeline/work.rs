@@ -7,6 +7,7 @@ use tokio::time::Instant;
 
 use crate::backoff::Backoff;
 use crate::error::{Error, ErrorKind};
+use crate::failure::handler_broke;
 use crate::lane::Standing;
 use crate::pipeline::attempt::{Attempt, Done, Passing, Trial, attempt};
 use crate::pipeline::batch::{Batch, Kind};
@@ -18,7 +19,6 @@ use crate::pipeline::judge::Verdict;
 use crate::pipeline::lane::{Lane, Tenure};
 use crate::pipeline::stats::Stats;
 use crate::pipeline::stop::Stop;
-use crate::process::handler_broke;
 use crate::store::Store;
 
 /// How often a range of events fails in a row for reasons that pass by themselves before smaller

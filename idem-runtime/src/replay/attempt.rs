@@ -20,10 +20,11 @@ use crate::failure::Failure;
 use crate::format::Encoded;
 use crate::group::Registered;
 use crate::key::Key;
-use crate::letters::{is_open, sealed, settle};
+use crate::letters::settle;
 use crate::marker::{Fingerprint, MarkerMode, MarkerState};
 use crate::packed::{NewPack, Pack, WindowId};
 use crate::process::failed;
+use crate::store::direct::sealed;
 use crate::store::{Claim, Claimed, Settlement, Store, Terms, Writer};
 use crate::work::{Item, Room, Work};
 
@@ -213,7 +214,7 @@ impl<S: Store> Replay<S> {
             Some(letter) if letter.state == LetterState::Replayed && unknown => {
                 return Ok(Step::undo(Replayed::Processed));
             }
-            Some(letter) if !is_open(letter.state) => return Ok(Step::undo(Replayed::Settled)),
+            Some(letter) if letter.state.is_settled() => return Ok(Step::undo(Replayed::Settled)),
             Some(letter) => letter,
         };
         let mut new = Vec::with_capacity(handlers.len());

@@ -11,7 +11,6 @@ use crate::error::Result;
 use crate::format::Encoded;
 use crate::group::Registered;
 use crate::key::Key;
-use crate::letters::is_open;
 use crate::marker::MarkerState;
 use crate::outside::{Opened, Opening, put_back};
 use crate::store::{Claim, Store};
@@ -54,7 +53,7 @@ impl<S: Store> Replay<S> {
         begun: &mut Vec<Begun>,
     ) -> Result<Option<Replayed>> {
         let letters = self.store.letters(&LetterFilter::id(id)).await?;
-        let open = letters.first().filter(|letter| is_open(letter.state));
+        let open = letters.first().filter(|letter| !letter.state.is_settled());
         // The transaction that follows says what it is, and why it cannot be read.
         let Some(letter) = open.filter(|letter| letter.state != LetterState::Waiting) else {
             return Ok(None);

@@ -14,9 +14,8 @@ use crate::dead_letter::{DeadLetter, FailureClass, LetterFilter, LetterState};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::Event;
 use crate::format::{Encoded, Schemas};
-use crate::group::{Handlers, Registered, lasting};
-use crate::handler::{Serves, Subscriber};
-use crate::letters::is_open;
+use crate::group::{Handlers, Registered, Serves, lasting};
+use crate::handler::Subscriber;
 use crate::registry::SchemaRegistry;
 use crate::routing::{Correlation, EventType, Rules, Wish};
 use crate::state::States;
@@ -286,7 +285,7 @@ impl<S: Store> Replay<S> {
     }
 
     async fn count(&self, report: &mut ReplayReport, letter: DeadLetter) -> Result<()> {
-        if !is_open(letter.state) {
+        if letter.state.is_settled() {
             return Ok(());
         }
         let unmatched =

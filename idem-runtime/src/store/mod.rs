@@ -5,6 +5,7 @@
 //! the truth about what happened. The conformance suite (module `conformance`, feature
 //! `testing`) holds a store to this contract.
 
+pub(crate) mod direct;
 mod packed;
 mod types;
 

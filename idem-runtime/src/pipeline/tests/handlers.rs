@@ -8,9 +8,10 @@ use serde::Deserialize;
 use tokio::sync::Semaphore;
 
 use crate::context::Context;
-use crate::event::{DecodeError, Event, decode_json};
+use crate::event::{DecodeError, Event};
 use crate::failure::Failure;
 use crate::format::Encoded;
+use crate::format::decode_json;
 use crate::handler::{
     Call, EventOf, Handler, KeySource, KeyedByEvent, Many, One, Param, Subscriber,
 };
