@@ -15,6 +15,7 @@ pub(crate) async fn wait(company: &Company, patience: Duration) {
     let deadline = Instant::now() + patience;
     while Instant::now() < deadline {
         let Some(before) = usage::strangers(company) else { return };
+        // The window itself: use of the CPU is measured over it.
         tokio::time::sleep(WINDOW).await;
         let Some(after) = usage::strangers(company) else { return };
         let cores = thread::available_parallelism().map_or(1, usize::from);

@@ -72,6 +72,7 @@ pub(crate) fn measure(gauge: Arc<Gauge>, task: &Task) -> thread::JoinHandle<Meas
             if gauge.count() > 0 {
                 break Sample::take(&gauge, &company);
             }
+            // A sampler's period, here and below.
             thread::sleep(LOOK);
         };
         while gauge.count() < gauge.total {

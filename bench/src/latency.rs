@@ -83,6 +83,7 @@ async fn until_handled(
         if Instant::now() >= deadline {
             return Err(format!("{} has not begun after {PATIENCE:?}", contender.name).into());
         }
+        // Each look is a query: rarely, so as not to load what is measured.
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     Ok(())
@@ -99,6 +100,7 @@ fn send_at_rate(
     let began = Instant::now();
     for (due, message) in (0..).map(|it| Duration::from_secs(it) / rate()).zip(messages) {
         if let Some(wait) = due.checked_sub(began.elapsed()) {
+            // The rate is the point.
             thread::sleep(wait);
         }
         // Orders come in sequence; whatever is before the next one is a repeat.

@@ -104,6 +104,7 @@ impl Kafka {
             if Instant::now() >= deadline {
                 return Err(error.into());
             }
+            // The broker tells nobody when a member is gone; bounded by `deadline`.
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
         Ok(())

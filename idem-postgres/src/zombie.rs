@@ -44,6 +44,7 @@ pub(crate) async fn unblocked<T>(store: &Inner, held: &Held, work: impl Future<O
 /// Looks again and again, one patience apart.
 async fn end_blockers(store: &Inner, held: &Held) -> Infallible {
     loop {
+        // First a wait, then a look: most claims are not held up.
         tokio::time::sleep(store.patience).await;
         if let Err(error) = end_once(store, held).await {
             tracing::warn!(

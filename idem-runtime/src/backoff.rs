@@ -34,6 +34,7 @@ impl Backoff {
     }
 
     pub(crate) async fn wait(&mut self) {
+        // The pause that this type is for.
         tokio::time::sleep(self.next()).await;
     }
 

@@ -222,6 +222,7 @@ mod tests {
             std::thread::yield_now();
         }
         let running = tokio::spawn(heart("b").run(store.clone(), interval));
+        // Virtual time, here and below: nobody waits.
         tokio::time::sleep(interval * 5).await;
         assert_eq!(store.look(|view| view.instances()), ["g.a", "g.b"]);
         store.faults().fail(Point::KeepInstance, ErrorKind::Connection);
@@ -247,6 +248,7 @@ mod tests {
         assert!(!running.is_finished());
         // Once at a time: it is begun again when it is done.
         let next = store.faults().pause(Point::ForgetInstances);
+        // Virtual time.
         tokio::time::sleep(interval * 5).await;
         assert!(!next.is_reached(), "the first one still goes on");
         forgetting.release();

@@ -131,6 +131,7 @@ impl Fixture {
                 return;
             }
             assert!(Instant::now() < until, "{what}: still {number}, not {expected}");
+            // PostgreSQL tells nobody that a session waits: polled, with a deadline.
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
