@@ -1,4 +1,4 @@
-//! Rows of packed markers: written by a lane with its batch, merged and forgotten by its owner.
+//! Rows of packed markers: written by a lane with its batch, joined and forgotten by its owner.
 
 use std::time::SystemTime;
 

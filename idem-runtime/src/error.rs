@@ -15,7 +15,8 @@ pub type BoxError = Box<dyn StdError + Send + Sync + 'static>;
 pub enum ErrorKind {
     /// Something was configured in a way that cannot work. Fix the program or its settings.
     Config,
-    /// The database's schema is missing, behind this program, ahead of it, or was changed.
+    /// The database's schema is missing, behind this program, ahead of it, or was changed; or a lane's
+    /// packed markers were made with another digest key than the one that the database has now.
     Migration,
     /// The database could not be reached, or refused the credentials.
     Connection,
@@ -42,7 +43,11 @@ pub enum ErrorKind {
     /// The handler ended or broke the transaction it was lent. That is a bug in the handler;
     /// nothing of the attempt was kept.
     HandlerBroke,
-    /// A scope belongs to another group, or was renamed.
+    /// A scope cannot be used in this way. At start: it belongs to another group, or has packed markers in
+    /// another group's lanes; it seems renamed; its markers are kept in another way than the handler asks
+    /// for; or it was retired, and what it had packed is being deleted. While running: it was retired by
+    /// another release, and what it had packed is deleted. Without Kafka: its markers are packed. And when
+    /// a group's name is one that Kafka takes for another group's.
     Scope,
     /// The log in Kafka is not the one the position was taken from, or lost a part of it.
     Log,

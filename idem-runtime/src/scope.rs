@@ -74,8 +74,10 @@ impl Registration<'_> {
     /// recorded as an instance of.
     ///
     /// # Errors
-    /// [`ErrorKind::Scope`] when a scope is another group's, changed its mode, or seems renamed, or when
-    /// the group's name is one that Kafka takes for another group's.
+    /// [`ErrorKind::Scope`] when a scope is another group's, or has packed markers in another group's
+    /// lanes; when it was retired and what it had packed is being forgotten; when it changed its mode from
+    /// or to `offset`, or seems renamed; or when the group's name is one that Kafka takes for another
+    /// group's.
     pub fn review(
         &self,
         recorded: &[ScopeRow],

@@ -175,7 +175,8 @@ impl<C: Current> Builder<C> {
     /// Says that the handler of this scope is gone for good. The group does not ask about it any more,
     /// and an hour later deletes what it had packed; its rows of markers and its dead letters stay. Until
     /// then the handler can be registered again, and has what it had; after that it begins as a new one,
-    /// which is said in the log. An instance that still has the handler by then stops its lanes.
+    /// which is said in the log. An instance that still runs the handler after that hour stops its lanes
+    /// with an error.
     pub fn retire_scope(mut self, scope: impl Into<String>) -> Self {
         self.open.retire.push(scope.into());
         self

@@ -187,7 +187,7 @@ pub async fn rows_that_are_not_all_there_are_not_merged<H: Harness>(harness: &H)
     let other = pack(harness, &one, &[(1, digest(3))]).await;
     let before = rows(harness, &held).await;
     let elsewhere = rows(harness, &other).await;
-    // A row of another lane, and rows that are merged already.
+    // A row of another lane, and rows that are joined already.
     assert!(!merge(harness, &held, &[before[0].clone(), elsewhere[0].clone()]).await);
     assert_eq!(rows(harness, &held).await, before);
     assert!(merge(harness, &held, &before).await);

@@ -57,7 +57,7 @@ const VERSION: u8 = 1;
 pub struct Pack {
     /// Each digest with the offset of its event, in the order of the batch.
     pub entries: Vec<(i64, Digest)>,
-    /// Of a row that others were merged into: how many of the entries, in their order, were written
+    /// Of a row that others were joined into: how many of the entries, in their order, were written
     /// when, to the microsecond. All entries are in a span, or there are none: for a row of one batch,
     /// whose time is the row's.
     pub spans: Vec<(u32, SystemTime)>,

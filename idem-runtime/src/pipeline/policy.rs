@@ -57,7 +57,7 @@ pub enum LayoutChanged {
     Stop,
     /// Also ask for what was seen in all partitions, or slices, of before, until it has aged out: in the
     /// database, so that it need not fit into memory. The first to do so writes 16 bytes for each digest.
-    /// A key that two partitions have at the same time, around the change, is not found.
+    /// If events with one key wait in two partitions at the time of the change, both are worked.
     Widen,
 }
 

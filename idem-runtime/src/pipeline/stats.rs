@@ -90,8 +90,8 @@ pub struct Counts {
     pub packed_bytes_limit: u64,
     /// Keys that were asked for in runs, in the database. One that is tried again counts again.
     pub packed_asked: u64,
-    /// Those of [`packed_asked`](Self::packed_asked) that were in one. The others passed a filter for
-    /// nothing, or there was none.
+    /// Those of [`packed_asked`](Self::packed_asked) that were in one. The others were false positives of
+    /// a filter, or met a run without one.
     pub packed_found: u64,
     /// Rows of packed markers that were joined with others to a larger one.
     pub packed_rows_joined: u64,

@@ -37,10 +37,11 @@ const PAGE: u32 = 1000;
 /// Of how many rows the contents are asked for at once.
 const CONTENTS: usize = 64;
 
-/// Every how many intervals it is looked at what there is of a former layout, besides when a run of it is
-/// gone, and of partitions that are gone. What others pack for all lanes is looked at each time. And all rows
-/// are read anew: one of a batch that took long has a lower number than others that were read before it was
-/// committed.
+/// Every how many rounds it is looked at what there is of partitions that are gone, and all rows are read
+/// anew: one of a batch that took long has a lower number than others that were read before it was
+/// committed. A round is an interval, less when somebody asks, or a step of a merge. What there is of a
+/// former layout is looked at after so many intervals, and when a run of it is gone; what others pack for
+/// all lanes, each time.
 const FORMER: u32 = 60;
 
 /// What tends to the windows of a lane, for as long as it is kept.
