@@ -79,7 +79,8 @@ impl fmt::Debug for Event {
 
 /// The headers of an event, in the order in which the producer wrote them.
 ///
-/// A name may occur more than once; a value may be absent.
+/// A name may occur more than once; a value may be absent. In a name that is not UTF-8, what is not is
+/// replaced by U+FFFD.
 #[derive(Clone, Default)]
 pub struct Headers(Option<Arc<[Header]>>);
 

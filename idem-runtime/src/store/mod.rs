@@ -173,7 +173,7 @@ pub trait Store: Lends<Self::Connection> + PackedMarkers + Clone + Send + Sync +
 
     /// Inserts markers for keys that are sorted and without duplicates, in that order, in one
     /// statement, and says for each whether it was new. It waits for other transactions that hold
-    /// one of the keys.
+    /// one of the keys. Without keys it sets the transaction's guard all the same.
     ///
     /// # Errors
     /// [`Scope`](crate::ErrorKind::Scope) when a call without Kafka claims a key in a scope that is
