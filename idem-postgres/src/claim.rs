@@ -100,7 +100,11 @@ with claims as (
         with ordinality as c (marker_id, scope, event_key, metadata, fingerprint, correlation_id,
                               causation_id, place)
 ), refused as materialized (
-    select scope from {schema}.scopes where scope = any($3::text[]) and mode = 'packed' limit 1
+    select scope from unnest($3::text[]) as asked (scope)
+    where exists (select from {schema}.scopes owned
+                  where owned.scope = asked.scope and owned.mode = 'packed')
+       or exists (select from {schema}.packs pack where pack.scope = asked.scope)
+    limit 1
 ), inserted as (
     insert into {schema}.markers (marker_id, scope, event_key, metadata, attempt, fingerprint,
                                   correlation_id, causation_id)

@@ -80,8 +80,11 @@ with claims as (
         with ordinality as c (marker_id, scope, event_key, metadata, fingerprint, correlation_id,
                               causation_id, state, reclaim, attempt, over, place)
 ), refused as materialized (
-    select scope from {schema}.scopes
-    where scope in (select scope from claims where not reclaim) and mode = 'packed'
+    select scope from claims
+    where not reclaim and over is null
+      and (exists (select from {schema}.scopes owned
+                   where owned.scope = claims.scope and owned.mode = 'packed')
+           or exists (select from {schema}.packs pack where pack.scope = claims.scope))
     limit 1
 ), begun as materialized (
     select known.marker_id

@@ -7,7 +7,7 @@ use idem_runtime::Result;
 use idem_runtime::lane::{
     AttemptRow, Held, LaneId, LaneRow, LogIdentity, Observed, Owner, Position, Slice,
 };
-use idem_runtime::store::{Opening, Reposition};
+use idem_runtime::store::{NewLog, Opening, Reposition};
 use sqlx::postgres::PgRow;
 use sqlx::types::Json;
 use sqlx::{FromRow, Row};
@@ -88,7 +88,14 @@ where lane.lane_id = any($1)
 pub(crate) const REPOSITION: &str = "
 update {schema}.lanes
 set position = $4, leader_epoch = $5, cluster_id = $6, topic_id = $7, revision = revision + 1,
-    floor = case when $8 then 0 else floor end, log = log + $8::int, updated_at = clock_timestamp()
+    floor = case when $8 then 0 else floor end, log = log + $8::int,
+    first_log = case when $8 and $10::bigint is null then log + 1 else first_log end,
+    handled_to = case when $8 and $10::bigint is null then 0 else least($10::bigint, greatest(
+        handled_to, position, (
+            select max(slice.position) from {schema}.lane_slices slice where slice.lane_id = $1
+        )
+    )) end,
+    updated_at = clock_timestamp()
 where lane_id = $1 and token = $2 and revision = $3
   and not exists (
       select from unnest($9::bigint[]) with ordinality as known (revision, place)
@@ -96,6 +103,13 @@ where lane_id = $1 and token = $2 and revision = $3
           on slice.lane_id = $1 and slice.slices = cardinality($9) and slice.slice = known.place - 1
       where slice.revision is null or slice.revision < known.revision
   )
+";
+
+/// The log lost its tail, and is what it was below this offset.
+pub(crate) const CUT_FLOORS: &str = "
+update {schema}.windows known set log = lane.log, floor = least(known.floor, $2)
+from {schema}.lanes lane
+where lane.lane_id = $1 and known.lane_id = lane.lane_id and known.log = lane.log - 1
 ";
 
 pub(crate) const FORGET_OFFSET_MARKS: &str = "
@@ -234,6 +248,10 @@ pub(crate) async fn observe(store: &Inner, owner: &Owner, lanes: &[i64]) -> Resu
 pub(crate) async fn reposition(store: &Inner, held: &Held, to: &Reposition<'_>) -> Result<bool> {
     const DOING: &str = "moving a lane";
     let failed = |error| failed(DOING, error);
+    let high = match to.new_log {
+        Some(NewLog::Shorter(high)) => Some(high),
+        Some(NewLog::Another) | None => None,
+    };
     let mut session = store.pools.write().await?;
     let reposition = sqlx::query(store.sql.reposition_lane.clone())
         .bind(held.number)
@@ -243,12 +261,17 @@ pub(crate) async fn reposition(store: &Inner, held: &Held, to: &Reposition<'_>) 
         .bind(to.position.leader_epoch)
         .bind(to.identity.cluster_id.as_deref())
         .bind(to.identity.topic_id.as_deref())
-        .bind(to.new_log)
-        .bind(to.slices);
+        .bind(to.new_log.is_some())
+        .bind(to.slices)
+        .bind(high);
     let moved = session.execute(reposition).await.map_err(failed)? == 1;
-    if moved && to.new_log {
+    if moved && to.new_log.is_some() {
         let forget = sqlx::query(store.sql.forget_offset_marks.clone()).bind(held.number);
         session.execute(forget).await.map_err(failed)?;
+    }
+    if let Some(high) = high.filter(|_| moved) {
+        let cut = sqlx::query(store.sql.cut_floors.clone()).bind(held.number).bind(high);
+        session.execute(cut).await.map_err(failed)?;
     }
     session.finish(DOING).await?;
     Ok(moved)

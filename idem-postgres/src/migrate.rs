@@ -45,6 +45,11 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
         name: "letter_edits",
         sql: include_str!("../migrations/0007_letter_edits.sql"),
     },
+    Migration {
+        version: 8,
+        name: "former_forms",
+        sql: include_str!("../migrations/0008_former_forms.sql"),
+    },
 ];
 
 const READING: &str = "reading the migrations";
@@ -229,7 +234,8 @@ mod tests {
                 (4, 8_122_540_357_944_319_565),
                 (5, -4_607_335_399_233_749_068),
                 (6, -4_860_839_156_231_092_616),
-                (7, -981_700_632_386_264_961)
+                (7, -981_700_632_386_264_961),
+                (8, -2_989_185_042_272_999_089)
             ]
         );
     }
@@ -247,6 +253,7 @@ mod tests {
             "0005_packed.sql",
             "0006_packed_upkeep.sql",
             "0007_letter_edits.sql",
+            "0008_former_forms.sql",
         ];
         assert_eq!(written, names.map(|name| folder.join(name)));
         assert!(Postgres::write_migrations("idem", &folder).unwrap().is_empty());

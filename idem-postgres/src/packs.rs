@@ -1,13 +1,13 @@
 //! Rows of packed markers: written by a lane with its batch, joined and forgotten by its owner.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use crate::error::failed;
 use crate::pack_row::{Selected, columns, select_packs};
 use crate::times::{from_micros, to_micros};
 use crate::{Inner, Tx, gone};
 use idem_runtime::lane::Held;
-use idem_runtime::packed::{DigestKey, NewPack, PackRow, Repack, WindowId, WindowRow};
+use idem_runtime::packed::{DigestKey, Floor, NewPack, PackRow, Repack, WindowId, WindowRow};
 use idem_runtime::{Error, ErrorKind, Key, Result};
 
 pub(crate) const DIGEST_KEY: &str = "select digest_key from {schema}.store";
@@ -54,7 +54,13 @@ select (extract(epoch from now()) * 1000000)::bigint, null::text, null::text fro
 ";
 
 pub(crate) const WINDOW: &str = "
-select coalesce(lane.log, 0), coalesce(known.floor, 0),
+select coalesce(lane.log, 0), coalesce(lane.first_log, 0), coalesce(known.floor, 0),
+       coalesce(known.is_early, false),
+       coalesce(greatest(lane.handled_to, lane.position, (
+           select max(slice.position) from {schema}.lane_slices slice
+           where slice.lane_id = lane.lane_id
+       )), 0),
+       (extract(epoch from owned.window_length) * 1000000)::bigint,
        (extract(epoch from clock_timestamp() - owned.switched_at) * 1000000)::bigint,
        (extract(epoch from clock_timestamp()) * 1000000)::bigint,
        coalesce(owned.mode = 'packed', false),
@@ -139,10 +145,12 @@ with fence as materialized (
 select exists (select from complete)
 ";
 
-/// Rows in runs, too; answers in which. The floor is of the log that the rows are of.
+/// Rows in runs, too; answers in which. The floor is of the lane's log, unless all rows are of logs that are
+/// gone.
 pub(crate) const FORGET: &str = "
 with fence as materialized (
-    select lane_id, log from {schema}.lanes where lane_id = $1 and token = $2 for key share
+    select lane_id, log, first_log from {schema}.lanes where lane_id = $1 and token = $2
+    for key share
 ), chosen as materialized (
     select pack.pack_id, pack.run_id, pack.log
     from {schema}.packs pack
@@ -151,19 +159,29 @@ with fence as materialized (
     order by pack.pack_id
     for update of pack
 ), complete as materialized (
-    select lane_id, log from fence where (select count(*) from chosen) = cardinality($3::bigint[])
+    select lane_id, case
+        when (select max(chosen.log) from chosen) < first_log then (select max(chosen.log) from chosen)
+        else log
+    end as log
+    from fence
+    where (select count(*) from chosen) = cardinality($3::bigint[])
 ), gone as (
     delete from {schema}.packs pack
     using chosen, complete
     where pack.lane_id = $1 and pack.scope = $4 and pack.pack_id = chosen.pack_id
 ), raised as (
-    insert into {schema}.windows as known (lane_id, scope, log, floor)
-    select lane_id, $4, coalesce((select max(chosen.log) from chosen), complete.log), $5
+    insert into {schema}.windows as known (lane_id, scope, log, floor, is_early)
+    select lane_id, $4, log, $5, $6
     from complete
     where $5::bigint is not null
     on conflict (lane_id, scope) do update
-    set log = excluded.log, floor = excluded.floor
-    where (excluded.log, excluded.floor) > (known.log, known.floor)
+    set log = excluded.log,
+        floor = case
+            when known.log < excluded.log then excluded.floor
+            else greatest(known.floor, excluded.floor)
+        end,
+        is_early = excluded.is_early or (known.is_early and known.log = excluded.log)
+    where known.log <= excluded.log
 )
 select exists (select from complete),
        array(select distinct run_id from chosen where run_id is not null)
@@ -217,18 +235,31 @@ pub(crate) async fn pack(
 pub(crate) async fn window(store: &Inner, window: &WindowId<'_>) -> Result<WindowRow> {
     const DOING: &str = "reading a window";
     let mut session = store.pools.read().await?;
-    type Known = (i32, i64, Option<i64>, i64, bool, bool, Option<Vec<u8>>);
+    type Known =
+        (i32, i32, i64, bool, i64, Option<i64>, Option<i64>, i64, bool, bool, Option<Vec<u8>>);
     let known =
         sqlx::query_as::<_, Known>(store.sql.window.clone()).bind(window.lane).bind(window.scope);
     let known = session.optional(known).await.map_err(|error| failed(DOING, error))?;
     session.finish(DOING).await?;
-    let (log, floor, switched, now, is_packed, is_forgotten, digest_key) = known
+    let known = known
         .ok_or_else(|| Error::new(ErrorKind::Store, format!("{DOING}: the database was silent")))?;
+    let (log, first_log, floor, is_early, handled_to, length, switched, now, ..) = known;
+    let (.., is_packed, is_forgotten, digest_key) = known;
     // A clock that went back makes it no time at all.
-    let switched = switched.map(|micros| micros.max(0).unsigned_abs());
-    let switched = switched.map(std::time::Duration::from_micros);
-    let (now, digest_key) = (from_micros(now), digest_key.map(|id| gone::read(&id)));
-    Ok(WindowRow { log, floor, switched, now, is_packed, is_forgotten, digest_key })
+    let duration = |micros: i64| Duration::from_micros(micros.max(0).unsigned_abs());
+    Ok(WindowRow {
+        log,
+        first_log,
+        floor,
+        is_early,
+        handled_to,
+        switched: switched.map(duration),
+        length: length.map(duration),
+        now: from_micros(now),
+        is_packed,
+        is_forgotten,
+        digest_key: digest_key.map(|id| gone::read(&id)),
+    })
 }
 
 /// With their contents, those that are in no run; or all, without.
@@ -297,7 +328,7 @@ pub(crate) async fn repack(
     remove: &[i64],
     insert: &Repack<'_>,
 ) -> Result<bool> {
-    const DOING: &str = "merging packed markers";
+    const DOING: &str = "joining rows of packed markers";
     let row = insert.row;
     let (slices, slice) = match row.every_slice {
         true => (None, None),
@@ -329,7 +360,7 @@ pub(crate) async fn forget(
     held: &Held,
     scope: &str,
     rows: &[i64],
-    floor: Option<i64>,
+    floor: Option<Floor>,
 ) -> Result<bool> {
     const DOING: &str = "forgetting packed markers";
     let failed = |error| failed(DOING, error);
@@ -338,7 +369,8 @@ pub(crate) async fn forget(
         .bind(held.token)
         .bind(rows)
         .bind(scope)
-        .bind(floor);
+        .bind(floor.map(|floor| floor.offset))
+        .bind(floor.is_some_and(|floor| floor.is_early));
     let mut session = store.pools.write().await?;
     let Some((true, runs)) = session.optional(forget).await.map_err(failed)? else {
         session.finish(DOING).await?;

@@ -6,6 +6,7 @@ use idem_runtime::{Error, ErrorKind, MarkerMode, Registration, Result, Retired, 
 
 use crate::Inner;
 use crate::error::failed;
+use crate::tx::Session;
 
 const DOING: &str = "recording the scopes";
 
@@ -14,7 +15,8 @@ pub(crate) const LOCK: &str =
     "select pg_advisory_xact_lock(hashtextextended('idem scopes {schema}', 0))";
 
 /// The scopes' rows, whoever owns them, and all of the group's that are not retired. Of those of others
-/// also how long ago the newest of their packed markers was written.
+/// also how long ago the newest of their packed markers was written, and below which offset some were
+/// forgotten early.
 pub(crate) const RECORDED: &str = "
 select owned.scope, owned.group_name, owned.mode,
        case
@@ -30,6 +32,12 @@ select owned.scope, owned.group_name, owned.mode,
            select (extract(epoch from clock_timestamp() - max(pack.last_at)) * 1000000)::bigint
            from {schema}.packs pack
            where pack.scope = owned.scope
+       ) end,
+       case when owned.group_name <> $2 then (
+           select max(known.floor)
+           from {schema}.windows known
+           join {schema}.lanes lane using (lane_id)
+           where known.scope = owned.scope and known.is_early and known.log = lane.log
        ) end
 from {schema}.scopes owned
 where owned.scope = any($1::text[]) or (owned.group_name = $2 and owned.state = 'active')
@@ -50,6 +58,15 @@ update {schema}.scopes owned set mode = it.mode, switched_at = now()
 from unnest($1::text[], $2::text[]) as it (scope, mode)
 where owned.scope = it.scope
 ";
+
+pub(crate) const SET_WINDOWS: &str = "
+update {schema}.scopes owned set window_length = it.seconds * interval '1 second'
+from unnest($1::text[], $2::float8[]) as it (scope, seconds)
+where owned.scope = it.scope
+";
+
+pub(crate) const LANES_OF: &str =
+    "select lane_id from {schema}.lanes where group_name = $1 order by lane_id";
 
 pub(crate) const RETIRE: &str = "update {schema}.scopes set state = 'retired', retired_at = now() where scope = any($1::text[])";
 
@@ -121,13 +138,37 @@ pub(crate) async fn register(store: &Inner, registration: &Registration<'_>) -> 
     session.execute(instance).await.map_err(failed)?;
     let revive = sqlx::query(store.sql.revive_scopes.clone()).bind(&scopes);
     session.execute(revive).await.map_err(failed)?;
+    if !registration.windows.is_empty() {
+        /// What fits into an interval.
+        const LONG: f64 = 1e11;
+        let lengths = registration.windows.iter();
+        let (scopes, lengths): (Vec<&str>, Vec<f64>) =
+            lengths.map(|(scope, length)| (*scope, length.as_secs_f64().min(LONG))).unzip();
+        let windows = sqlx::query(store.sql.set_windows.clone()).bind(scopes).bind(lengths);
+        session.execute(windows).await.map_err(failed)?;
+    }
+    if !plan.switch.is_empty() {
+        unsettle(store, &mut session, registration.group).await.map_err(failed)?;
+    }
     session.finish(DOING).await
 }
 
-/// As [`RECORDED`] answers.
-type Recorded = (String, String, String, String, Option<i64>);
+/// Whoever works on a lane of the group takes it again, and is told what was switched. Lanes are locked one
+/// after the other, in the order of their numbers, and after the scopes, as by who forgets a retired one.
+async fn unsettle(store: &Inner, session: &mut Session, group: &str) -> sqlx::Result<()> {
+    let lanes = sqlx::query_as::<_, (i64,)>(store.sql.lanes_of_group.clone()).bind(group);
+    for (lane,) in session.all(lanes).await? {
+        for statement in [&store.sql.unsettle_lanes, &store.sql.unsettle_slices] {
+            session.execute(sqlx::query(statement.clone()).bind([lane])).await?;
+        }
+    }
+    Ok(())
+}
 
-fn row((scope, group, mode, state, packed): Recorded) -> Result<ScopeRow> {
+/// As [`RECORDED`] answers.
+type Recorded = (String, String, String, String, Option<i64>, Option<i64>);
+
+fn row((scope, group, mode, state, packed, early): Recorded) -> Result<ScopeRow> {
     let retired = match &*state {
         "kept" => Some(Retired::Kept),
         "leaving" => Some(Retired::Leaving),
@@ -137,7 +178,7 @@ fn row((scope, group, mode, state, packed): Recorded) -> Result<ScopeRow> {
     // A clock that went back makes it no time at all.
     let packed = packed.map(|micros| Duration::from_micros(micros.max(0).unsigned_abs()));
     match MarkerMode::parse(&mode) {
-        Some(mode) => Ok(ScopeRow { scope, group, mode, packed, retired }),
+        Some(mode) => Ok(ScopeRow { scope, group, mode, packed, early, retired }),
         None => Err(Error::new(
             ErrorKind::Scope,
             format!(

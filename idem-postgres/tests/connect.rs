@@ -150,6 +150,7 @@ async fn a_role_without_rights_to_create_does_everything_but_migrate() {
         let registration = Registration {
             group: "billing",
             scopes: &scopes,
+            windows: &[],
             adopt: &[],
             retire: &[],
             broadcast: None,

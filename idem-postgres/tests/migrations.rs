@@ -20,7 +20,7 @@ async fn refusal(store: &Postgres) -> String {
 async fn a_fresh_database_is_migrated_once_and_keeps_its_identity() {
     on_schema(async |fixture: Fixture| {
         let store = fixture.store().await;
-        assert_eq!(store.pending_migrations().await.unwrap().len(), 7);
+        assert_eq!(store.pending_migrations().await.unwrap().len(), 8);
         store.migrate().await.unwrap();
         let id = store.check().await.unwrap();
         store.migrate().await.unwrap();
@@ -105,7 +105,7 @@ async fn what_the_first_release_has_written_is_kept() {
         assert!(
             behind.contains(
                 "migrations 2 (failures), 3 (marker_ids), 4 (instances), 5 (packed), \
-                 6 (packed_upkeep), 7 (letter_edits) pending"
+                 6 (packed_upkeep), 7 (letter_edits), 8 (former_forms) pending"
             ),
             "{behind}"
         );

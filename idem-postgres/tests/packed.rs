@@ -10,7 +10,7 @@ use common::{Fixture, batch, claim, finish, key, lend, on_store, owner, seal_at,
 use idem_postgres::Postgres;
 use idem_runtime::lane::{Held, LaneId, LogIdentity, Position, Slice};
 use idem_runtime::packed::{
-    Digest, Merged, NewPack, NewRun, Pack, PackRow, Repack, RunPart, WindowId,
+    Digest, Floor, Merged, NewPack, NewRun, Pack, PackRow, Repack, RunPart, WindowId,
 };
 use idem_runtime::store::PackedMarkers as _;
 use idem_runtime::store::{Claimed, Instance, Opening, RELOAD, Sealed, Terms, Writer};
@@ -399,6 +399,7 @@ async fn a_forgotten_instance_leaves_no_packed_markers() {
         let registration = Registration {
             group,
             scopes: &scopes,
+            windows: &[],
             adopt: &[],
             retire: &[],
             broadcast: Some("fleet"),
@@ -415,7 +416,12 @@ async fn a_forgotten_instance_leaves_no_packed_markers() {
         }
         let row = rows(&store, &held).await[0].id;
         add_run(&store, &held, row, &[1]).await;
-        assert!(store.forget_packs(&held, "bill", &[], Some(1)).await.unwrap());
+        assert!(
+            store
+                .forget_packs(&held, "bill", &[], Some(Floor { offset: 1, is_early: false }))
+                .await
+                .unwrap()
+        );
         // Another group's stay.
         let mut other = fixture.lane(&store, 0).await;
         let mut tx = store.begin(&Writer::Lane(&other), &Terms::default()).await.unwrap();
@@ -525,7 +531,8 @@ async fn retired(fixture: &Fixture, store: &Postgres, rows: i64) -> Held {
     let retire = ["bill".to_owned()];
     for (scopes, retire) in [(&scopes[..], &[][..]), (&scopes[1..], &retire[..])] {
         let group = "billing";
-        let registration = Registration { group, scopes, adopt: &[], retire, broadcast: None };
+        let registration =
+            Registration { group, scopes, windows: &[], adopt: &[], retire, broadcast: None };
         store.register(&registration).await.expect("registers");
     }
     let held = fixture.lane(store, 0).await;

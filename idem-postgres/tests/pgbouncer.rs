@@ -43,6 +43,7 @@ async fn everything_works_without_session_settings_and_named_statements() {
         let registration = Registration {
             group: "billing",
             scopes: &scopes,
+            windows: &[],
             adopt: &[],
             retire: &[],
             broadcast: None,

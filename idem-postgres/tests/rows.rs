@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 use common::{Fixture, batch, claim, key, on_store, open_batch, take};
 use idem_postgres::Postgres;
 use idem_runtime::lane::{LogIdentity, Position};
-use idem_runtime::store::{Fault, Opening, Reposition, Seal, Sealed, Terms, Writer};
+use idem_runtime::store::{Fault, NewLog, Opening, Reposition, Seal, Sealed, Terms, Writer};
 use idem_runtime::{ErrorKind, MarkerMode, Origin, Registration, Store};
 use sqlx::{Connection as _, Executor as _, PgConnection};
 use uuid::Uuid;
@@ -59,10 +59,10 @@ async fn what_offset_mode_remembers_does_not_go_down_unless_the_log_is_another()
         assert_eq!((row.offset_marks["ship"], row.offset_marks["bill"]), (10, 10));
 
         let identity = LogIdentity { cluster_id: Some("c".into()), topic_id: Some("t2".into()) };
-        let to = |new_log| Reposition {
+        let to = |new_log: bool| Reposition {
             position: Position { offset: 2, leader_epoch: Some(5) },
             identity: &identity,
-            new_log,
+            new_log: new_log.then_some(NewLog::Another),
             slices: &[],
         };
         assert!(store.reposition(&held, &to(false)).await.unwrap());
@@ -168,8 +168,14 @@ async fn register(
     let scopes: Vec<_> = scopes.iter().map(|scope| (*scope, MarkerMode::Rows)).collect();
     let owned = |names: &[&str]| names.iter().map(|it| (*it).to_owned()).collect::<Vec<_>>();
     let (adopt, retire) = (owned(adopt), owned(retire));
-    let registration =
-        Registration { group, scopes: &scopes, adopt: &adopt, retire: &retire, broadcast: None };
+    let registration = Registration {
+        group,
+        scopes: &scopes,
+        windows: &[],
+        adopt: &adopt,
+        retire: &retire,
+        broadcast: None,
+    };
     store.register(&registration).await
 }
 

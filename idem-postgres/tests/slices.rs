@@ -46,7 +46,7 @@ async fn a_lanes_position_moves_while_slices_are_open_and_sealed() {
             assert_eq!(answer, Sealed::Yes);
 
             let position = Position::at(offset);
-            let to = Reposition { position, identity: &identity, new_log: false, slices: &[] };
+            let to = Reposition { position, identity: &identity, new_log: None, slices: &[] };
             assert!(store.reposition(&held, &to).await.unwrap(), "{isolation:?}");
             held.revision += 1;
 

@@ -46,6 +46,12 @@ impl<S: Store> Group<S> {
         self.handlers.iter().map(|handler| (handler.scope, handler.mode())).collect()
     }
 
+    /// The scopes that pack their markers, and how long they keep what is packed.
+    pub(crate) fn window_lengths(&self) -> Vec<(&'static str, Duration)> {
+        let packs = self.handlers.iter().filter(|it| it.mode() == MarkerMode::Packed);
+        packs.map(|it| (it.scope, it.policy.window.unwrap_or_default().time)).collect()
+    }
+
     /// The scopes in offset mode that read this topic: what its lanes remember.
     pub(crate) fn offset_scopes(&self, topic: &str) -> Vec<&'static str> {
         let handlers = self.handlers.iter();

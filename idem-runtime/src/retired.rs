@@ -73,8 +73,14 @@ mod tests {
 
     async fn record(store: &Memory, scopes: &[(&str, MarkerMode)], retire: &[&str]) -> Result<()> {
         let retire: Vec<String> = retire.iter().map(|scope| (*scope).to_owned()).collect();
-        let registration =
-            Registration { group: "g", scopes, adopt: &[], retire: &retire, broadcast: None };
+        let registration = Registration {
+            group: "g",
+            scopes,
+            windows: &[],
+            adopt: &[],
+            retire: &retire,
+            broadcast: None,
+        };
         register(store, &registration).await
     }
 

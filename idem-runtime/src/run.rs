@@ -284,11 +284,12 @@ impl<S: Store> Runner for GroupRunner<S> {
     async fn start(self: Box<Self>, process: &Process) -> Result<Running> {
         let Self { group, kafka, lanes, settings, heart, adopt, retire } = *self;
         let named = |error: Error| error.context(format_args!("group {}", group.name));
-        let scopes = group.scopes();
+        let (scopes, windows) = (group.scopes(), group.window_lengths());
         let store = group.store.check().await.map_err(named)?;
         let registration = Registration {
             group: &group.name,
             scopes: &scopes,
+            windows: &windows,
             adopt: &adopt,
             retire: &retire,
             broadcast: heart.as_ref().map(|heart| heart.broadcast.as_str()),

@@ -19,6 +19,8 @@ pub struct Registration<'a> {
     pub group: &'a str,
     /// Its scopes.
     pub scopes: &'a [(&'a str, MarkerMode)],
+    /// Of those that are packed: how long they keep what is.
+    pub windows: &'a [(&'a str, Duration)],
     /// Scopes that may be taken over from another group.
     pub adopt: &'a [String],
     /// Scopes of this group whose handler is gone for good.
@@ -39,6 +41,9 @@ pub struct ScopeRow {
     /// How long ago the newest of its packed markers was written, if there are any: also of a scope that
     /// keeps rows by now. Asked for scopes of other groups alone.
     pub packed: Option<Duration>,
+    /// The highest offset below which packed markers of it were forgotten though Kafka could still deliver
+    /// their events, if that is so. Asked for scopes of other groups alone.
+    pub early: Option<i64>,
     /// Whether it is retired, and what it has.
     pub retired: Option<Retired>,
 }
@@ -143,6 +148,17 @@ impl Registration<'_> {
                          `window` of the handler after the newest, and when Kafka does not deliver \
                          their events any more. Or name the group as before, or give the handler a new \
                          scope and say where it starts with `.start(..)`",
+                        row.group, self.group, row.group
+                    ));
+                }
+                if let Some(floor) = row.early {
+                    return refuse(format!(
+                        "scope `{scope}` kept its markers packed in group `{}`, and forgot some that \
+                         Kafka may still deliver (`.stale(..)`): only its lanes know below which offset \
+                         that is (up to {floor}), and group `{}` would do those events again. Go on with \
+                         group `{}` until Kafka has none of them any more, delete its rows of the table \
+                         `windows` then, and start this again; or give the handler a new scope and say \
+                         where it starts with `.start(..)`",
                         row.group, self.group, row.group
                     ));
                 }
@@ -257,7 +273,14 @@ mod tests {
 
     fn row(scope: &str, group: &str) -> ScopeRow {
         let mode = MarkerMode::Rows;
-        ScopeRow { scope: scope.into(), group: group.into(), mode, packed: None, retired: None }
+        ScopeRow {
+            scope: scope.into(),
+            group: group.into(),
+            mode,
+            packed: None,
+            early: None,
+            retired: None,
+        }
     }
 
     fn review(
@@ -271,6 +294,7 @@ mod tests {
         Registration {
             group: "g",
             scopes: &scopes,
+            windows: &[],
             adopt: &owned(adopt),
             retire: &owned(retire),
             broadcast: None,
@@ -308,9 +332,16 @@ mod tests {
     fn an_instance_whose_name_is_another_groups_is_refused() {
         let review = |broadcast, recorded: &[ScopeRow], instance_of, retire: &[String]| {
             let scopes = [("bill@c", MarkerMode::Rows)];
-            Registration { group: "a.b.c", scopes: &scopes, adopt: &[], retire, broadcast }
-                .review(recorded, instance_of)
-                .map_err(|error| error.to_string())
+            Registration {
+                group: "a.b.c",
+                scopes: &scopes,
+                windows: &[],
+                adopt: &[],
+                retire,
+                broadcast,
+            }
+            .review(recorded, instance_of)
+            .map_err(|error| error.to_string())
         };
         let own = [row("bill@c", "a.b.c")];
         assert!(review(Some("a.b"), &own, Some("a.b"), &[]).is_ok());
@@ -332,6 +363,7 @@ mod tests {
         let error = Registration {
             group: "g",
             scopes: &[("a", MarkerMode::Offset)],
+            windows: &[],
             adopt: &["a".to_owned()],
             retire: &[],
             broadcast: None,
@@ -365,8 +397,15 @@ mod tests {
     /// A registration of one scope in this mode, where this is recorded of it.
     fn review_one(mode: MarkerMode, recorded: ScopeRow) -> Result<ScopePlan, Error> {
         let (scopes, none) = ([("a", mode)], []);
-        Registration { group: "g", scopes: &scopes, adopt: &none, retire: &none, broadcast: None }
-            .review(&[recorded], None)
+        Registration {
+            group: "g",
+            scopes: &scopes,
+            windows: &[],
+            adopt: &none,
+            retire: &none,
+            broadcast: None,
+        }
+        .review(&[recorded], None)
     }
 
     #[test]

@@ -62,8 +62,14 @@ mod packed {
 
     async fn held_by(store: &Memory, broadcast: Option<&str>) -> Held {
         let scopes = [("bill", MarkerMode::Packed)];
-        let registration =
-            Registration { group: GROUP, scopes: &scopes, adopt: &[], retire: &[], broadcast };
+        let registration = Registration {
+            group: GROUP,
+            scopes: &scopes,
+            windows: &[],
+            adopt: &[],
+            retire: &[],
+            broadcast,
+        };
         store.register(&registration).await.unwrap();
         let lanes = [(0, Position::at(0))];
         let identity = LogIdentity::default();

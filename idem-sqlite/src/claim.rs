@@ -125,8 +125,9 @@ pub(crate) async fn claim(
 
 /// Whether none of the scopes is packed: what is there cannot be seen without its lanes.
 async fn refuse_packed(store: &Inner, tx: &mut Tx, claims: &[Claim<'_>]) -> Result<()> {
-    let scopes: Vec<&str> =
-        claims.iter().filter(|claim| !claim.reclaim).map(|claim| claim.scope).collect();
+    // Who takes a marker over knows of it.
+    let plain = claims.iter().filter(|claim| !claim.reclaim && claim.over.is_none());
+    let scopes: Vec<&str> = plain.map(|claim| claim.scope).collect();
     if scopes.is_empty() {
         return Ok(());
     }

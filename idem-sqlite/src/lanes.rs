@@ -2,7 +2,7 @@
 
 use idem_runtime::Result;
 use idem_runtime::lane::{Held, LaneRow};
-use idem_runtime::store::{Opening, Reposition};
+use idem_runtime::store::{NewLog, Opening, Reposition};
 
 use crate::Inner;
 use crate::error::{failed, unwritable};
@@ -25,7 +25,14 @@ on conflict (group_name, topic, partition) do nothing
 pub(crate) const REPOSITION: &str = concat!(
     "update {schema}lanes
      set position = ?4, leader_epoch = ?5, cluster_id = ?6, topic_id = ?7, revision = revision + 1,
-         floor = case when ?8 then 0 else floor end, log = log + ?8, updated_at = ",
+         floor = case when ?8 then 0 else floor end, log = log + ?8,
+         first_log = case when ?8 and ?10 is null then log + 1 else first_log end,
+         handled_to = case when ?8 and ?10 is null then 0 else min(
+             coalesce(?10, 9223372036854775807), max(handled_to, position, coalesce((
+                 select max(slice.position) from {schema}lane_slices slice where slice.lane_id = ?1
+             ), 0))
+         ) end,
+         updated_at = ",
     now!(),
     " where lane_id = ?1 and token = ?2 and revision = ?3
         and not exists (
@@ -36,6 +43,13 @@ pub(crate) const REPOSITION: &str = concat!(
             where slice.revision is null or slice.revision < known.value
         )"
 );
+
+/// The log lost its tail, and is what it was below this offset.
+pub(crate) const CUT_FLOORS: &str = "
+update {schema}windows as known set log = lane.log, floor = min(known.floor, ?2)
+from {schema}lanes lane
+where lane.lane_id = ?1 and known.lane_id = lane.lane_id and known.log = lane.log - 1
+";
 
 pub(crate) const FORGET_OFFSET_MARKS: &str = "delete from {schema}offset_marks where lane_id = ?1";
 
@@ -106,6 +120,10 @@ pub(crate) async fn open_topics(store: &Inner, openings: &[Opening<'_>]) -> Resu
 pub(crate) async fn reposition(store: &Inner, held: &Held, to: &Reposition<'_>) -> Result<bool> {
     const DOING: &str = "moving a lane";
     let slices = serde_json::to_string(to.slices).map_err(|error| unwritable(DOING, error))?;
+    let high = match to.new_log {
+        Some(NewLog::Shorter(high)) => Some(high),
+        Some(NewLog::Another) | None => None,
+    };
     let mut tx = Tx::begin(&store.writers).await?;
     let moved = async {
         let moved = sqlx::query(store.sql.reposition_lane.clone())
@@ -116,12 +134,17 @@ pub(crate) async fn reposition(store: &Inner, held: &Held, to: &Reposition<'_>) 
             .bind(to.position.leader_epoch)
             .bind(to.identity.cluster_id.as_deref())
             .bind(to.identity.topic_id.as_deref())
-            .bind(to.new_log)
+            .bind(to.new_log.is_some())
             .bind(slices)
+            .bind(high)
             .execute(tx.connection())
             .await?;
         let moved = moved.rows_affected() == 1;
-        if moved && to.new_log {
+        if let Some(high) = high.filter(|_| moved) {
+            let cut = sqlx::query(store.sql.cut_floors.clone()).bind(held.number).bind(high);
+            cut.execute(tx.connection()).await?;
+        }
+        if moved && to.new_log.is_some() {
             let sql = &store.sql;
             for forget in [&sql.forget_offset_marks, &sql.forget_slices, &sql.forget_all_attempts] {
                 sqlx::query(forget.clone()).bind(held.number).execute(tx.connection()).await?;

@@ -45,6 +45,11 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
         name: "letter_edits",
         sql: include_str!("../migrations/0007_letter_edits.sql"),
     },
+    Migration {
+        version: 8,
+        name: "former_forms",
+        sql: include_str!("../migrations/0008_former_forms.sql"),
+    },
 ];
 
 const DOING: &str = "migrating";

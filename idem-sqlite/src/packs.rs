@@ -10,7 +10,7 @@ use crate::statements::now;
 use crate::time::{from_millis, to_millis};
 use crate::tx::Tx;
 use idem_runtime::lane::Held;
-use idem_runtime::packed::{DigestKey, NewPack, PackRow, Repack, WindowId, WindowRow};
+use idem_runtime::packed::{DigestKey, Floor, NewPack, PackRow, Repack, WindowId, WindowRow};
 use idem_runtime::{Error, ErrorKind, Key, Result};
 
 pub(crate) const DIGEST_KEY: &str = "select digest_key from {schema}store";
@@ -27,7 +27,13 @@ values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)
 ";
 
 pub(crate) const WINDOW: &str = concat!(
-    "select coalesce(lane.log, 0), coalesce(known.floor, 0), owned.switched_at, ",
+    "select coalesce(lane.log, 0), coalesce(lane.first_log, 0), coalesce(known.floor, 0),
+            coalesce(known.is_early, 0),
+            coalesce(max(lane.handled_to, lane.position, coalesce((
+                select max(slice.position) from {schema}lane_slices slice
+                where slice.lane_id = lane.lane_id
+            ), 0)), 0),
+            owned.window_length, owned.switched_at, ",
     now!(),
     ", coalesce(owned.mode = 'packed', false),
        coalesce(owned.state = 'retired' and owned.forgotten_at is not null, false),
@@ -88,12 +94,17 @@ where pack_id in (select value from json_each(?3)) and lane_id = ?1 and scope = 
 pub(crate) const DELETE: &str =
     "delete from {schema}packs where pack_id in (select value from json_each(?1))";
 
+/// The floor is of the lane's log, unless all rows are of logs that are gone, of which this is the latest.
 pub(crate) const RAISE_FLOOR: &str = "
-insert into {schema}windows as known (lane_id, scope, log, floor)
-values (?1, ?2, ?3, ?4)
+insert into {schema}windows as known (lane_id, scope, log, floor, is_early)
+select lane_id, ?2, case when ?3 < first_log then ?3 else log end, ?4, ?5
+from {schema}lanes where lane_id = ?1
 on conflict (lane_id, scope) do update
-set log = excluded.log, floor = excluded.floor
-where (excluded.log, excluded.floor) > (known.log, known.floor)
+set log = excluded.log,
+    floor = case when known.log < excluded.log then excluded.floor
+                 else max(known.floor, excluded.floor) end,
+    is_early = excluded.is_early or (known.is_early and known.log = excluded.log)
+where known.log <= excluded.log
 ";
 
 pub(crate) async fn digest_key(store: &Inner) -> Result<DigestKey> {
@@ -179,19 +190,31 @@ pub(crate) fn new_row(pack: &NewPack<'_>, lane: i64, log: i32, now: SystemTime) 
 }
 
 pub(crate) async fn window(store: &Inner, window: &WindowId<'_>) -> Result<WindowRow> {
-    type Known = (i32, i64, Option<i64>, i64, bool, bool, Option<Vec<u8>>);
-    let (log, floor, switched, now, is_packed, is_forgotten, digest_key): Known =
-        sqlx::query_as(store.sql.window.clone())
-            .bind(window.lane)
-            .bind(window.scope)
-            .fetch_one(&store.readers)
-            .await
-            .map_err(|error| failed("reading a window", error))?;
+    type Known =
+        (i32, i32, i64, bool, i64, Option<i64>, Option<i64>, i64, bool, bool, Option<Vec<u8>>);
+    let known: Known = sqlx::query_as(store.sql.window.clone())
+        .bind(window.lane)
+        .bind(window.scope)
+        .fetch_one(&store.readers)
+        .await
+        .map_err(|error| failed("reading a window", error))?;
+    let (log, first_log, floor, is_early, handled_to, length, switched, now, ..) = known;
+    let (.., is_packed, is_forgotten, digest_key) = known;
     // A clock that went back makes it no time at all.
-    let switched =
-        switched.map(|at| Duration::from_millis(now.saturating_sub(at).max(0).unsigned_abs()));
-    let (now, digest_key) = (from_millis(now), digest_key.map(|id| gone::read(&id)));
-    Ok(WindowRow { log, floor, switched, now, is_packed, is_forgotten, digest_key })
+    let duration = |millis: i64| Duration::from_millis(millis.max(0).unsigned_abs());
+    Ok(WindowRow {
+        log,
+        first_log,
+        floor,
+        is_early,
+        handled_to,
+        switched: switched.map(|at| duration(now.saturating_sub(at))),
+        length: length.map(duration),
+        now: from_millis(now),
+        is_packed,
+        is_forgotten,
+        digest_key: digest_key.map(|id| gone::read(&id)),
+    })
 }
 
 /// With their contents, those that are in no run; or all, without.
@@ -298,7 +321,7 @@ pub(crate) async fn repack(
     remove: &[i64],
     new: &Repack<'_>,
 ) -> Result<bool> {
-    const DOING: &str = "merging packed markers";
+    const DOING: &str = "joining rows of packed markers";
     let mut tx = Tx::begin(&store.writers).await?;
     let done = async {
         let found = there(store, &mut tx, held, (held.number, new.scope), remove).await?;
@@ -333,7 +356,7 @@ pub(crate) async fn forget(
     held: &Held,
     scope: &str,
     rows: &[i64],
-    floor: Option<i64>,
+    floor: Option<Floor>,
 ) -> Result<bool> {
     const DOING: &str = "forgetting packed markers";
     let mut tx = Tx::begin(&store.writers).await?;
@@ -348,21 +371,10 @@ pub(crate) async fn forget(
             empty.execute(tx.connection()).await.map_err(failed)?;
         }
         if let Some(floor) = floor {
-            // The floor is of the log that the rows are of.
-            let log = match found.iter().map(|(_, log)| *log).max() {
-                Some(log) => log,
-                None => {
-                    let (log, _): (i32, i64) = sqlx::query_as(store.sql.pack_fence.clone())
-                        .bind(held.number)
-                        .bind(held.token.to_string())
-                        .fetch_one(tx.connection())
-                        .await
-                        .map_err(failed)?;
-                    log
-                }
-            };
+            let log = found.iter().map(|(_, log)| *log).max();
             let raise = sqlx::query(store.sql.raise_floor.clone()).bind(held.number).bind(scope);
-            let raise = raise.bind(log).bind(floor).execute(tx.connection());
+            let raise =
+                raise.bind(log).bind(floor.offset).bind(floor.is_early).execute(tx.connection());
             raise.await.map_err(failed)?;
         }
         Ok(true)

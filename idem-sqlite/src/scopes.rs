@@ -5,6 +5,7 @@ use std::time::Duration;
 use idem_runtime::{Error, ErrorKind, MarkerMode, Registration, Result, Retired, ScopeRow};
 
 use crate::Inner;
+use crate::direct::unsettle;
 use crate::error::failed;
 use crate::statements::now;
 use crate::tx::Tx;
@@ -12,7 +13,8 @@ use crate::tx::Tx;
 const DOING: &str = "recording the scopes";
 
 /// The scopes' rows, whoever owns them, and all of the group's that are not retired. Of those of others
-/// also how long ago the newest of their packed markers was written.
+/// also how long ago the newest of their packed markers was written, and below which offset some were
+/// forgotten early.
 pub(crate) const RECORDED: &str = concat!(
     "select owned.scope, owned.group_name, owned.mode,
             case
@@ -28,6 +30,12 @@ pub(crate) const RECORDED: &str = concat!(
                 select ",
     now!(),
     " - max(pack.last_at) from {schema}packs pack where pack.scope = owned.scope
+            ) end,
+            case when owned.group_name <> ?2 then (
+                select max(known.floor)
+                from {schema}windows known
+                join {schema}lanes lane on lane.lane_id = known.lane_id
+                where known.scope = owned.scope and known.is_early and known.log = lane.log
             ) end
      from {schema}scopes owned
      where owned.scope in (select value from json_each(?1))
@@ -46,12 +54,18 @@ update {schema}scopes set group_name = ?2 where scope in (select value from json
 pub(crate) const SWITCH: &str =
     concat!("update {schema}scopes set mode = ?2, switched_at = ", now!(), " where scope = ?1");
 
-/// One of these that is packed.
+/// One of these that is packed, or was and has something yet.
 pub(crate) const PACKED: &str = "
-select scope from {schema}scopes
-where scope in (select value from json_each(?1)) and mode = 'packed'
+select asked.value from json_each(?1) asked
+where exists (select 1 from {schema}scopes owned
+              where owned.scope = asked.value and owned.mode = 'packed')
+   or exists (select 1 from {schema}packs pack where pack.scope = asked.value)
 limit 1
 ";
+
+pub(crate) const SET_WINDOW: &str = "update {schema}scopes set window_length = ?2 where scope = ?1";
+
+pub(crate) const LANES_OF: &str = "select lane_id from {schema}lanes where group_name = ?1";
 
 pub(crate) const RETIRE: &str = concat!(
     "update {schema}scopes set state = 'retired', retired_at = ",
@@ -128,6 +142,19 @@ async fn write(store: &Inner, tx: &mut Tx, registration: &Registration<'_>) -> R
     instance.execute(tx.connection()).await.map_err(failed)?;
     let revive = sqlx::query(sql.revive_scopes.clone()).bind(scopes);
     revive.execute(tx.connection()).await.map_err(failed)?;
+    for (scope, length) in registration.windows {
+        let length = i64::try_from(length.as_millis()).unwrap_or(i64::MAX);
+        let set = sqlx::query(sql.set_window.clone()).bind(scope).bind(length);
+        set.execute(tx.connection()).await.map_err(failed)?;
+    }
+    if !plan.switch.is_empty() {
+        // Whoever works on a lane of the group takes it again, and is told what was switched.
+        let lanes = sqlx::query_scalar(sql.lanes_of_group.clone()).bind(registration.group);
+        let lanes: Vec<i64> = lanes.fetch_all(tx.connection()).await.map_err(failed)?;
+        for lane in lanes {
+            unsettle(store, tx, lane).await.map_err(failed)?;
+        }
+    }
     Ok(())
 }
 
@@ -139,9 +166,9 @@ fn list(scopes: &[impl AsRef<str>]) -> Result<String> {
 }
 
 /// As [`RECORDED`] answers.
-type Recorded = (String, String, String, String, Option<i64>);
+type Recorded = (String, String, String, String, Option<i64>, Option<i64>);
 
-fn row((scope, group, mode, state, packed): Recorded) -> Result<ScopeRow> {
+fn row((scope, group, mode, state, packed, early): Recorded) -> Result<ScopeRow> {
     let retired = match &*state {
         "kept" => Some(Retired::Kept),
         "leaving" => Some(Retired::Leaving),
@@ -151,7 +178,7 @@ fn row((scope, group, mode, state, packed): Recorded) -> Result<ScopeRow> {
     // A clock that went back makes it no time at all.
     let packed = packed.map(|millis| Duration::from_millis(millis.max(0).unsigned_abs()));
     match MarkerMode::parse(&mode) {
-        Some(mode) => Ok(ScopeRow { scope, group, mode, packed, retired }),
+        Some(mode) => Ok(ScopeRow { scope, group, mode, packed, early, retired }),
         None => Err(Error::new(
             ErrorKind::Scope,
             format!(

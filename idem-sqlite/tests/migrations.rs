@@ -19,7 +19,7 @@ async fn refusal(store: &Sqlite) -> String {
 async fn a_fresh_file_is_migrated_once_and_keeps_its_identity() {
     let fixture = Fixture::new();
     let store = fixture.store().await;
-    assert_eq!(store.pending_migrations().await.unwrap().len(), 7);
+    assert_eq!(store.pending_migrations().await.unwrap().len(), 8);
     store.migrate().await.unwrap();
     let id = store.check().await.unwrap();
     assert_eq!(id.get_version_num(), 4);
@@ -146,6 +146,7 @@ async fn files_are_written_once_and_never_over_another_content() {
         "0005_packed.sql",
         "0006_packed_upkeep.sql",
         "0007_letter_edits.sql",
+        "0008_former_forms.sql",
     ];
     assert_eq!(written, names.map(|name| folder.join(name)));
     assert!(Sqlite::write_migrations("idem_", &folder).unwrap().is_empty());

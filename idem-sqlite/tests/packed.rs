@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use common::{Fixture, lane, owner};
 use idem_runtime::lane::{LogIdentity, Position};
-use idem_runtime::packed::{Digest, NewPack, NewRun, Pack, WindowId};
+use idem_runtime::packed::{Digest, Floor, NewPack, NewRun, Pack, WindowId};
 use idem_runtime::store::PackedMarkers as _;
 use idem_runtime::store::{Instance, Opening, Seal, Sealed, Terms, Writer};
 use idem_runtime::{MarkerMode, Registration, Store as _};
@@ -22,6 +22,7 @@ async fn a_forgotten_instance_leaves_no_packed_markers() {
     let registration = Registration {
         group: &id.group,
         scopes: &scopes,
+        windows: &[],
         adopt: &[],
         retire: &[],
         broadcast: Some("fleet"),
@@ -54,7 +55,12 @@ async fn a_forgotten_instance_leaves_no_packed_markers() {
     let row = store.packs(&window, 0, 9).await.unwrap()[0].id;
     let run = NewRun { id: 7, window, count: 1, filter: &[], digests: &digest.to_bytes() };
     assert!(store.add_run(&held, &[row], &run).await.unwrap());
-    assert!(store.forget_packs(&held, "bill", &[], Some(1)).await.unwrap());
+    assert!(
+        store
+            .forget_packs(&held, "bill", &[], Some(Floor { offset: 1, is_early: false }))
+            .await
+            .unwrap()
+    );
 
     // Of a lane of somebody else.
     fixture

@@ -47,7 +47,7 @@ async fn a_file_of_the_first_release_keeps_what_it_has() {
     assert!(
         behind.to_string().contains(
             "3 (marker_details), 4 (instances), 5 (packed), 6 (packed_upkeep), \
-             7 (letter_edits) pending"
+             7 (letter_edits), 8 (former_forms) pending"
         ),
         "{behind}"
     );

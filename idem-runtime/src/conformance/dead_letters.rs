@@ -10,7 +10,7 @@ use super::support::*;
 use crate::dead_letter::{Cause, DeadLetter, FailureClass, LetterState, MAX_ERROR_LEN, NewLetter};
 use crate::event::{Event, Headers};
 use crate::lane::Position;
-use crate::store::{Reposition, Store as _, Writer};
+use crate::store::{NewLog, Reposition, Store as _, Writer};
 
 type Whole = Vec<(String, Option<Vec<u8>>)>;
 
@@ -201,8 +201,12 @@ pub async fn another_event_at_the_same_place_has_a_letter_of_its_own<H: Harness>
     assert_eq!(letters(harness).await.len(), 6);
 
     let identity = log("another log");
-    let to =
-        Reposition { position: Position::at(0), identity: &identity, new_log: true, slices: &[] };
+    let to = Reposition {
+        position: Position::at(0),
+        identity: &identity,
+        new_log: Some(NewLog::Another),
+        slices: &[],
+    };
     assert!(harness.store().reposition(&held, &to).await.unwrap());
     let held = row(harness, &held).await.held();
     give_up(harness, &held, &[dead(&first, &cause)]).await;
@@ -212,8 +216,12 @@ pub async fn another_event_at_the_same_place_has_a_letter_of_its_own<H: Harness>
 pub async fn the_log_of_a_letter_need_not_be_known<H: Harness>(harness: &H) {
     let held = held(harness).await;
     let identity = crate::lane::LogIdentity::default();
-    let to =
-        Reposition { position: Position::at(0), identity: &identity, new_log: true, slices: &[] };
+    let to = Reposition {
+        position: Position::at(0),
+        identity: &identity,
+        new_log: Some(NewLog::Another),
+        slices: &[],
+    };
     assert!(harness.store().reposition(&held, &to).await.unwrap());
     let held = row(harness, &held).await.held();
     let (event, cause) = (event(3, "k"), cause());

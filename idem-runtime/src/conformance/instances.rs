@@ -40,7 +40,8 @@ async fn work<H: Harness>(harness: &H, group: &str) -> Held {
     let (store, scope, identity) = (harness.store(), scope(group), log("log"));
     let scopes = [(scope.as_str(), MarkerMode::Rows)];
     let broadcast = group.split_once('.').map(|(broadcast, _)| broadcast);
-    let registration = Registration { group, scopes: &scopes, adopt: &[], retire: &[], broadcast };
+    let registration =
+        Registration { group, scopes: &scopes, windows: &[], adopt: &[], retire: &[], broadcast };
     store.register(&registration).await.unwrap();
     let lanes = [(0, Position::at(0))];
     let opening = Opening { group, topic: TOPIC, identity: &identity, lanes: &lanes };
@@ -96,8 +97,14 @@ pub async fn a_silent_instance_is_forgotten_with_all_it_had<H: Harness>(harness:
     // Its scope is nobody's any more.
     let scope = scope("fleet.a");
     let scopes = [(scope.as_str(), MarkerMode::Offset)];
-    let registration =
-        Registration { group: "new", scopes: &scopes, adopt: &[], retire: &[], broadcast: None };
+    let registration = Registration {
+        group: "new",
+        scopes: &scopes,
+        windows: &[],
+        adopt: &[],
+        retire: &[],
+        broadcast: None,
+    };
     harness.store().register(&registration).await.unwrap();
 }
 
@@ -109,7 +116,8 @@ async fn register<H: Harness>(
     (scope, retire): (&str, &[String]),
 ) -> Result<()> {
     let scopes = [(scope, MarkerMode::Rows)];
-    let registration = Registration { group, scopes: &scopes, adopt: &[], retire, broadcast };
+    let registration =
+        Registration { group, scopes: &scopes, windows: &[], adopt: &[], retire, broadcast };
     harness.store().register(&registration).await
 }
 

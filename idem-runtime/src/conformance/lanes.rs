@@ -3,7 +3,7 @@
 use super::Harness;
 use super::support::*;
 use crate::lane::{Held, LaneId, Observed, Position};
-use crate::store::{Opening, Reposition, Seal, Sealed, Store as _, Writer};
+use crate::store::{NewLog, Opening, Reposition, Seal, Sealed, Store as _, Writer};
 
 pub async fn a_new_lane_has_its_start_and_its_log_and_is_nobodys<H: Harness>(harness: &H) {
     let start = Position { offset: 42, leader_epoch: Some(6) };
@@ -101,7 +101,12 @@ pub async fn a_held_lane_is_read_as_it_is<H: Harness>(harness: &H) {
 async fn reposition<H: Harness>(harness: &H, held: &Held, offset: i64, new_log: bool) -> bool {
     let identity = log(if new_log { "new log" } else { "log" });
     let position = Position { offset, leader_epoch: Some(2) };
-    let to = Reposition { position, identity: &identity, new_log, slices: &[] };
+    let to = Reposition {
+        position,
+        identity: &identity,
+        new_log: new_log.then_some(NewLog::Another),
+        slices: &[],
+    };
     harness.store().reposition(held, &to).await.unwrap()
 }
 

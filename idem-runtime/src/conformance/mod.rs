@@ -29,6 +29,8 @@ pub mod fences;
 #[doc(hidden)]
 pub mod forgetting;
 #[doc(hidden)]
+pub mod former;
+#[doc(hidden)]
 pub mod forwarding;
 mod harness;
 #[doc(hidden)]
@@ -395,6 +397,13 @@ macro_rules! conformance {
         upkeep::what_is_left_of_merges_goes_with_the_last_row_of_a_partition_that_is_gone
         upkeep::a_key_that_came_often_is_found_and_forgotten_without_its_neighbours
         upkeep::a_key_is_found_behind_many_rows_that_only_look_as_if_they_had_it
+        former::a_log_that_lost_its_tail_is_what_it_was_below_its_end
+        former::what_was_handled_before_a_lane_was_moved_back_is_known
+        former::what_slices_have_handled_is_known
+        former::a_scope_that_forgot_something_early_is_not_adopted
+        former::how_long_a_scope_keeps_what_is_packed_is_recorded
+        former::who_has_a_lane_is_told_that_a_scope_is_switched
+        former::a_call_without_kafka_is_refused_while_something_is_packed
         restart::a_process_that_starts_later_finds_everything
     } };
     (@cases $harness:ty: $($group:ident :: $case:ident)*) => { $(
@@ -424,6 +433,7 @@ mod tests {
             ("direct", include_str!("direct.rs")),
             ("fences", include_str!("fences.rs")),
             ("forgetting", include_str!("forgetting.rs")),
+            ("former", include_str!("former.rs")),
             ("forwarding", include_str!("forwarding.rs")),
             ("instances", include_str!("instances.rs")),
             ("keys", include_str!("keys.rs")),
@@ -445,6 +455,9 @@ mod tests {
             ("slices", include_str!("slices.rs")),
             ("upkeep", include_str!("upkeep.rs")),
         ];
+        let modules = list.lines().filter_map(|line| line.strip_prefix("pub mod "));
+        let modules: Vec<_> = modules.map(|name| name.trim_end_matches(';')).collect();
+        assert_eq!(modules, sources.map(|(name, _)| name));
         for (group, source) in sources {
             for case in source.lines().filter_map(|line| line.strip_prefix("pub async fn ")) {
                 let name = case.split('<').next().unwrap();

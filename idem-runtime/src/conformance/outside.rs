@@ -9,7 +9,7 @@ use crate::lane::{Held, Position};
 use crate::marker::{MarkerMode, MarkerState};
 use crate::packed::{NewPack, PackRow};
 use crate::store::PackedMarkers as _;
-use crate::store::{Claim, Opening, Reposition, Store as _, Writer};
+use crate::store::{Claim, NewLog, Opening, Reposition, Store as _, Writer};
 
 /// Takes two lanes of a topic that has these.
 async fn two<H: Harness>(harness: &H) -> [Held; 2] {
@@ -160,7 +160,8 @@ pub async fn a_key_from_outside_concerns_all_lanes_beside_one_of_a_topic_that_wa
     let [zero, one] = two(harness).await;
     let one = pack_among(harness, &one, 2, &[(1, digest(2))]).await;
     let (position, identity) = (Position::at(0), log("another log"));
-    let anew = Reposition { position, identity: &identity, new_log: true, slices: &[] };
+    let anew =
+        Reposition { position, identity: &identity, new_log: Some(NewLog::Another), slices: &[] };
     assert!(harness.store().reposition(&zero, &anew).await.unwrap());
     let zero = again(harness, &zero).await;
     assert!(!pack_direct(harness, &zero, 3, digest(2)).await, "it is known");

@@ -5,7 +5,7 @@ use super::support::*;
 use crate::error::Result;
 use crate::lane::Held;
 use crate::marker::MarkerMode;
-use crate::packed::{Digest, NewPack, NewRun, Pack, PackRow, Repack, WindowId};
+use crate::packed::{Digest, Floor, NewPack, NewRun, Pack, PackRow, Repack, WindowId};
 use crate::scope::Registration;
 use crate::store::PackedMarkers as _;
 use crate::store::{Sealed, Store as _, Writer};
@@ -16,6 +16,12 @@ pub(super) const PARTITIONS: i32 = 4;
 /// A digest that is like no other.
 pub(super) fn digest(n: u128) -> Digest {
     Digest((n + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835))
+}
+
+/// A floor that is not raised before Kafka has deleted what is below it.
+#[expect(clippy::unnecessary_wraps, reason = "it is what is asked for")]
+pub(super) const fn floor_at(offset: i64) -> Option<Floor> {
+    Some(Floor { offset, is_early: false })
 }
 
 /// The digest of a key in the harness's store.
@@ -202,7 +208,13 @@ pub(super) async fn can_seal<H: Harness>(harness: &H, held: &Held) -> bool {
 pub(super) async fn register<H: Harness>(harness: &H, group: &str, mode: MarkerMode) -> Result<()> {
     let adopt = [SCOPE.to_owned()];
     let scopes = [(SCOPE, mode)];
-    let registration =
-        Registration { group, scopes: &scopes, adopt: &adopt, retire: &[], broadcast: None };
+    let registration = Registration {
+        group,
+        scopes: &scopes,
+        windows: &[],
+        adopt: &adopt,
+        retire: &[],
+        broadcast: None,
+    };
     harness.store().register(&registration).await
 }

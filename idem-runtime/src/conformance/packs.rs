@@ -10,7 +10,7 @@ use crate::error::ErrorKind;
 use crate::lane::{Held, Position};
 use crate::marker::{MarkerMode, MarkerState};
 use crate::store::PackedMarkers as _;
-use crate::store::{Claim, Claimed, Reposition, Sealed, Store as _, Writer};
+use crate::store::{Claim, Claimed, NewLog, Reposition, Sealed, Store as _, Writer};
 
 pub async fn a_pack_is_kept_with_its_batch_and_gone_with_its_rollback<H: Harness>(harness: &H) {
     let held = held(harness).await;
@@ -242,16 +242,16 @@ pub async fn what_is_forgotten_raises_the_floor<H: Harness>(harness: &H) {
     let floor = async || store.window(&window(&now)).await.unwrap().floor;
     assert_eq!(floor().await, 0);
     let all = ids(&rows(harness, &now).await);
-    assert!(store.forget_packs(&now, SCOPE, &all[..2], Some(3)).await.unwrap());
+    assert!(store.forget_packs(&now, SCOPE, &all[..2], floor_at(3)).await.unwrap());
     assert_eq!(entries(&rows(harness, &now).await), [(3, digest(3)), (4, digest(4))]);
     assert_eq!(floor().await, 3);
     // Never down, and not by who is fenced, or when a row is gone.
-    assert!(store.forget_packs(&now, SCOPE, &[], Some(2)).await.unwrap());
+    assert!(store.forget_packs(&now, SCOPE, &[], floor_at(2)).await.unwrap());
     assert_eq!(floor().await, 3);
-    assert!(!store.forget_packs(&now, SCOPE, &all[1..3], Some(4)).await.unwrap());
-    assert!(!store.forget_packs(&now, "another", &all[2..], Some(4)).await.unwrap());
+    assert!(!store.forget_packs(&now, SCOPE, &all[1..3], floor_at(4)).await.unwrap());
+    assert!(!store.forget_packs(&now, "another", &all[2..], floor_at(4)).await.unwrap());
     let next = take(harness, 0).await.held();
-    assert!(!store.forget_packs(&now, SCOPE, &all[2..], Some(5)).await.unwrap());
+    assert!(!store.forget_packs(&now, SCOPE, &all[2..], floor_at(5)).await.unwrap());
     assert_eq!(rows(harness, &next).await.len(), 2);
     assert_eq!(floor().await, 3);
     assert!(store.forget_packs(&next, SCOPE, &all[2..], None).await.unwrap());
@@ -267,13 +267,13 @@ pub async fn a_new_log_has_a_number_and_a_floor_of_its_own<H: Harness>(harness: 
     let held = pack(harness, &held, &[(6, digest(1))]).await;
     let store = harness.store();
     assert_eq!(store.window(&window(&held)).await.unwrap().log, 0);
-    assert!(store.forget_packs(&held, SCOPE, &[], Some(5)).await.unwrap());
+    assert!(store.forget_packs(&held, SCOPE, &[], floor_at(5)).await.unwrap());
     for new_log in [false, true] {
         let held = again(harness, &held).await;
         let to = Reposition {
             position: Position::at(0),
             identity: &log("another"),
-            new_log,
+            new_log: new_log.then_some(NewLog::Another),
             slices: &[],
         };
         assert!(store.reposition(&held, &to).await.unwrap());
@@ -286,9 +286,9 @@ pub async fn a_new_log_has_a_number_and_a_floor_of_its_own<H: Harness>(harness: 
     let all = rows(harness, &held).await;
     assert_eq!([all[0].log, all[1].log], [0, 1]);
     // A floor that is of the log before says nothing of this one.
-    assert!(store.forget_packs(&held, SCOPE, &ids(&all[..1]), Some(7)).await.unwrap());
+    assert!(store.forget_packs(&held, SCOPE, &ids(&all[..1]), floor_at(7)).await.unwrap());
     assert_eq!(store.window(&window(&held)).await.unwrap().floor, 0);
-    assert!(store.forget_packs(&held, SCOPE, &ids(&all[1..]), Some(3)).await.unwrap());
+    assert!(store.forget_packs(&held, SCOPE, &ids(&all[1..]), floor_at(3)).await.unwrap());
     assert_eq!(store.window(&window(&held)).await.unwrap().floor, 3);
 }
 
@@ -483,7 +483,7 @@ pub async fn a_scope_of_which_something_is_packed_is_not_adopted<H: Harness>(har
     // It is its own group's as before.
     register(harness, GROUP, MarkerMode::Rows).await.unwrap();
     let all = ids(&rows(harness, &held).await);
-    assert!(harness.store().forget_packs(&held, SCOPE, &all, Some(2)).await.unwrap());
+    assert!(harness.store().forget_packs(&held, SCOPE, &all, floor_at(2)).await.unwrap());
     register(harness, "another", MarkerMode::Rows).await.unwrap();
 }
 

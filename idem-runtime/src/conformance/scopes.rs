@@ -16,8 +16,14 @@ async fn register<H: Harness>(
     let scopes: Vec<_> = scopes.iter().map(|scope| (*scope, MarkerMode::Rows)).collect();
     let owned = |names: &[&str]| names.iter().map(|it| (*it).to_owned()).collect::<Vec<_>>();
     let (adopt, retire) = (owned(adopt), owned(retire));
-    let registration =
-        Registration { group, scopes: &scopes, adopt: &adopt, retire: &retire, broadcast: None };
+    let registration = Registration {
+        group,
+        scopes: &scopes,
+        windows: &[],
+        adopt: &adopt,
+        retire: &retire,
+        broadcast: None,
+    };
     harness.store().register(&registration).await
 }
 
@@ -61,8 +67,14 @@ pub async fn a_renamed_scope_asks_until_the_old_one_is_retired<H: Harness>(harne
 pub async fn a_changed_mode_is_refused<H: Harness>(harness: &H) {
     register(harness, "g", &["a"], &[], &[]).await.unwrap();
     let scopes = [("a", MarkerMode::Offset)];
-    let registration =
-        Registration { group: "g", scopes: &scopes, adopt: &[], retire: &[], broadcast: None };
+    let registration = Registration {
+        group: "g",
+        scopes: &scopes,
+        windows: &[],
+        adopt: &[],
+        retire: &[],
+        broadcast: None,
+    };
     let message = refused(harness.store().register(&registration).await);
     assert!(message.contains("`rows`") && message.contains("`offset`"), "{message}");
 }

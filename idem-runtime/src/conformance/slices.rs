@@ -6,7 +6,7 @@ use super::slicing::*;
 use super::support::*;
 use crate::dead_letter::LetterAction;
 use crate::lane::{Held, Position};
-use crate::store::{Reposition, Sealed, Store as _, Writer};
+use crate::store::{NewLog, Reposition, Sealed, Store as _, Writer};
 
 pub async fn new_slices_start_where_their_lane_is<H: Harness>(harness: &H) {
     let held = held(harness).await;
@@ -107,7 +107,12 @@ pub async fn a_slice_keeps_its_failures_with_its_lane<H: Harness>(harness: &H) {
 
 async fn reposition<H: Harness>(harness: &H, held: &Held, new_log: bool, slices: &[i64]) -> bool {
     let identity = log(if new_log { "new log" } else { "log" });
-    let to = Reposition { position: Position::at(2), identity: &identity, new_log, slices };
+    let to = Reposition {
+        position: Position::at(2),
+        identity: &identity,
+        new_log: new_log.then_some(NewLog::Another),
+        slices,
+    };
     harness.store().reposition(held, &to).await.unwrap()
 }
 

@@ -44,6 +44,7 @@ async fn record<H: Harness>(harness: &H, scopes: &[&str], retire: &[&str]) -> Re
     let registration = Registration {
         group: GROUP,
         scopes: &scopes,
+        windows: &[],
         adopt: &[],
         retire: &retire,
         broadcast: None,
@@ -105,7 +106,7 @@ async fn work<H: Harness>(harness: &H, partition: i32) -> Held {
     let held = pack(harness, &held, &[(13, digest(3))]).await;
     let all = ids(&rows(harness, &held).await);
     add_run(harness, &held, &all[..1], vec![digest(1), digest(2)]).await.unwrap();
-    assert!(harness.store().forget_packs(&held, SCOPE, &[], Some(11)).await.unwrap());
+    assert!(harness.store().forget_packs(&held, SCOPE, &[], floor_at(11)).await.unwrap());
     pack_as(harness, &held, OTHER, 14).await
 }
 

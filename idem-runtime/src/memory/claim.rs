@@ -34,9 +34,9 @@ impl State {
             self.counts.claims += 1;
             self.version += 1;
             if let Writer::Direct { .. } = writer {
-                let plain = claims.iter().filter(|claim| !claim.reclaim);
+                let plain = claims.iter().filter(|it| !it.reclaim && it.over.is_none());
                 let mut scopes = plain.map(|claim| claim.scope);
-                if let Some(packed) = scopes.find(|scope| self.data.is_packed(scope)) {
+                if let Some(packed) = scopes.find(|scope| self.data.has_packed(scope)) {
                     return Err(refused(packed));
                 }
             }

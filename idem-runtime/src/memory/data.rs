@@ -1,7 +1,7 @@
 //! What is committed: the tables.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use uuid::Uuid;
 
@@ -33,8 +33,12 @@ pub(super) struct Lane {
     pub(super) owner: Option<Owner>,
     /// What it is divided into.
     pub(super) slices: Vec<SliceRow>,
-    /// One more each time that the topic was made anew.
+    /// One more each time that the topic was made anew, or lost its tail.
     pub(super) log: i32,
+    /// What it was when the topic was made anew.
+    pub(super) first_log: i32,
+    /// What lay below it before it was moved back was handled.
+    pub(super) handled_to: i64,
     /// Which key its digests are made with, once that is known.
     pub(super) digest_key: Option<[u8; 8]>,
 }
@@ -80,6 +84,8 @@ pub(super) struct Data {
     pub(super) retired: BTreeMap<String, RetiredRow>,
     /// When scopes began to keep their markers in another form.
     pub(super) switched: BTreeMap<String, SystemTime>,
+    /// The windows of scopes that pack, or did.
+    pub(super) lengths: BTreeMap<String, Duration>,
     /// What digests are made with, made with the store's identity.
     pub(super) digest_key: Uuid,
     pub(super) packs: Packs,
@@ -111,6 +117,11 @@ impl Data {
     }
 
     /// Whether the scope is recorded as packed.
+    /// Whether some of its markers are packed, or are to be.
+    pub(super) fn has_packed(&self, scope: &str) -> bool {
+        self.is_packed(scope) || self.packs.rows.values().any(|(of, _)| of == scope)
+    }
+
     pub(super) fn is_packed(&self, scope: &str) -> bool {
         self.scopes.iter().any(|row| row.scope == scope && row.mode == MarkerMode::Packed)
     }
@@ -138,7 +149,10 @@ impl Data {
                 let number = self.next_lane;
                 let row = LaneRow::new(id, number, position, opening.identity.clone());
                 let (owner, slices, digest_key) = (None, Vec::new(), None);
-                self.lanes.insert(number, Lane { row, owner, slices, log: 0, digest_key });
+                self.lanes.insert(
+                    number,
+                    Lane { row, owner, slices, log: 0, first_log: 0, handled_to: 0, digest_key },
+                );
             }
         }
     }
@@ -152,6 +166,30 @@ impl Data {
         }
     }
 
+    /// Whether a scope keeps its markers in another form than before, with a registration.
+    pub(super) fn switches(&self, registration: &Registration<'_>) -> bool {
+        let is_other = |(scope, mode): &(&str, MarkerMode)| {
+            self.scopes.iter().any(|row| row.scope == *scope && row.mode != *mode)
+        };
+        registration.scopes.iter().any(is_other)
+    }
+
+    /// The lanes of a group.
+    pub(super) fn of_group(&self, group: &str) -> Vec<i64> {
+        let lanes = self.lanes.iter().filter(|(_, lane)| &*lane.row.id.group == group);
+        lanes.map(|(number, _)| *number).collect()
+    }
+
+    /// The highest floor of a scope below which something was forgotten early.
+    fn early_floor(&self, scope: &str) -> Option<i64> {
+        let floors = self.packs.floors.iter().filter(|((lane, of), (log, floor))| {
+            of == scope
+                && floor.is_early
+                && self.lanes.get(lane).is_some_and(|lane| lane.log == *log)
+        });
+        floors.map(|(_, (_, floor))| floor.offset).max()
+    }
+
     /// Forgets whatever is not in the lanes of these groups.
     pub(super) fn forget_groups(&mut self, groups: &[String]) {
         let is_gone = |row: &ScopeRow| groups.contains(&row.group);
@@ -162,6 +200,7 @@ impl Data {
         self.letters.retain(|_, letter| !groups.iter().any(|it| *it == letter.group()));
         self.scopes.retain(|row| !is_gone(row));
         self.switched.retain(|scope, _| !scopes.contains(scope));
+        self.lengths.retain(|scope, _| !scopes.contains(scope));
         self.retired.retain(|scope, _| !scopes.contains(scope));
         self.instances.retain(|group, _| !groups.contains(group));
     }
@@ -191,6 +230,7 @@ impl Data {
                 let of_another = Some(&row.scope).filter(|_| row.group != registration.group);
                 ScopeRow {
                     packed: of_another.and_then(|it| self.packs.age(it, now)),
+                    early: of_another.and_then(|it| self.early_floor(it)),
                     retired: self.retired(&row.scope),
                     ..row.clone()
                 }
@@ -214,12 +254,22 @@ impl Data {
                 row.mode = mode;
             }
             self.switched.insert(scope, now);
+            // Whoever works on one of the group's lanes is to know.
+            for number in self.of_group(registration.group) {
+                if let Some(lane) = self.lanes.get_mut(&number) {
+                    lane.unsettle();
+                }
+            }
+        }
+        for (scope, length) in registration.windows {
+            self.lengths.insert((*scope).to_owned(), *length);
         }
         self.scopes.extend(plan.insert.into_iter().map(|(scope, mode)| ScopeRow {
             scope,
             group: registration.group.to_owned(),
             mode,
             packed: None,
+            early: None,
             retired: None,
         }));
         let retired = RetiredRow { at: now, is_forgotten: false };

@@ -8,7 +8,7 @@ use super::data::{Lane, SliceRow};
 use super::state::State;
 use crate::error::Error;
 use crate::lane::{AttemptRow, Held, LaneId, LaneRow, Observed, Owner};
-use crate::store::Reposition;
+use crate::store::{NewLog, Reposition};
 
 impl Lane {
     /// The revision of what is held: of the lane, or of a slice of it; `None` when it is not
@@ -96,15 +96,27 @@ impl State {
         if !known.into_iter().all(has) {
             return Some(false);
         }
+        lane.handled_to = lane.handled_to();
         lane.row.revision += 1;
         lane.row.position = to.position;
         lane.row.identity = to.identity.clone();
-        if to.new_log {
+        if let Some(new_log) = to.new_log {
             lane.log += 1;
+            lane.handled_to = match new_log {
+                NewLog::Another => 0,
+                NewLog::Shorter(high) => lane.handled_to.min(high),
+            };
+            if new_log == NewLog::Another {
+                lane.first_log = lane.log;
+            }
             lane.row.offset_marks.clear();
             lane.row.floor = 0;
             lane.row.attempts.clear();
             lane.slices.clear();
+            if let NewLog::Shorter(high) = new_log {
+                let log = lane.log;
+                self.data.packs.cut_floors(held.number, log, high);
+            }
         }
         Some(true)
     }

@@ -11,8 +11,8 @@ use crate::key::Key;
 use crate::lane::{Held, LaneId, LaneRow};
 use crate::marker::MarkerState;
 use crate::packed::{
-    BLOCK, Digest, Foreign, Merged, NewPack, NewRun, PackRow, Repack, Run, RunBlock, RunPart,
-    WindowId, WindowRow, check_settled, has, may_have, only, without,
+    BLOCK, Digest, Floor, Foreign, Merged, NewPack, NewRun, PackRow, Repack, Run, RunBlock,
+    RunPart, WindowId, WindowRow, check_settled, has, may_have, only, without,
 };
 use crate::store::RELOAD;
 
@@ -22,7 +22,7 @@ pub(super) struct Packs {
     pub(super) rows: BTreeMap<i64, (String, PackRow)>,
     pub(super) runs: BTreeMap<i64, RunRow>,
     /// The floors of windows, by lane and scope, each with the log that its offsets are of.
-    pub(super) floors: BTreeMap<(i64, String), (i32, i64)>,
+    pub(super) floors: BTreeMap<(i64, String), (i32, Floor)>,
     pub(super) next_row: i64,
 }
 
@@ -143,14 +143,30 @@ impl Data {
 
     pub(super) fn window(&self, window: &WindowId<'_>, now: SystemTime) -> WindowRow {
         let log = self.lanes.get(&window.lane).map_or(0, |lane| lane.log);
+        let first_log = self.lanes.get(&window.lane).map_or(0, |lane| lane.first_log);
         let floor = self.packs.floors.get(&(window.lane, window.scope.to_owned()));
-        let floor = floor.filter(|(of, _)| *of == log).map_or(0, |(_, floor)| *floor);
+        let floor = floor.filter(|(of, _)| *of == log).map(|(_, floor)| *floor);
+        let (floor, is_early) = floor.map_or((0, false), |it| (it.offset, it.is_early));
+        let handled_to = self.lanes.get(&window.lane).map_or(0, Lane::handled_to);
+        let length = self.lengths.get(window.scope).copied();
         let switched = self.switched.get(window.scope);
         let switched = switched.map(|at| now.duration_since(*at).unwrap_or_default());
         let is_packed = self.is_packed(window.scope);
         let is_forgotten = self.retired.get(window.scope).is_some_and(|row| row.is_forgotten);
         let digest_key = self.lanes.get(&window.lane).and_then(|lane| lane.digest_key);
-        WindowRow { log, floor, switched, now, is_packed, is_forgotten, digest_key }
+        WindowRow {
+            log,
+            first_log,
+            floor,
+            is_early,
+            handled_to,
+            switched,
+            length,
+            now,
+            is_packed,
+            is_forgotten,
+            digest_key,
+        }
     }
 
     fn is_foreign(
@@ -371,7 +387,7 @@ impl Data {
         held: &Held,
         scope: &str,
         rows: &[i64],
-        floor: Option<i64>,
+        floor: Option<Floor>,
     ) -> bool {
         let there = |id: &i64| {
             let row = self.packs.rows.get(id);
@@ -381,7 +397,12 @@ impl Data {
             return false;
         }
         let logs = rows.iter().filter_map(|id| self.packs.rows.get(id)).map(|(_, row)| row.log);
-        let log = logs.max().or_else(|| self.lanes.get(&held.number).map(|lane| lane.log));
+        let lane = self.lanes.get(&held.number);
+        let of_lane = lane.map(|lane| (lane.first_log, lane.log));
+        let log = match (logs.max(), of_lane) {
+            (Some(log), Some((first, _))) if log < first => Some(log),
+            (_, of_lane) => of_lane.map(|(_, log)| log),
+        };
         for id in rows {
             self.packs.rows.remove(id);
         }
@@ -389,7 +410,12 @@ impl Data {
         if let (Some(floor), Some(log)) = (floor, log) {
             let place = (held.number, scope.to_owned());
             let known = self.packs.floors.entry(place).or_insert((log, floor));
-            *known = (log, floor).max(*known);
+            let is_early = floor.is_early || known.1.is_early;
+            if log > known.0 {
+                *known = (log, floor);
+            } else if log == known.0 {
+                known.1 = Floor { offset: known.1.offset.max(floor.offset), is_early };
+            }
         }
         true
     }
@@ -451,6 +477,16 @@ impl Packs {
         rows.chain(runs).chain(floors).collect()
     }
 
+    /// The log of a lane has this number from now on, and is what it was below this offset.
+    pub(super) fn cut_floors(&mut self, lane: i64, log: i32, high: i64) {
+        for ((of, _), (number, floor)) in &mut self.floors {
+            if *of == lane && *number == log - 1 {
+                *number = log;
+                floor.offset = floor.offset.min(high);
+            }
+        }
+    }
+
     /// Everything of a scope.
     pub(super) fn drop_scope(&mut self, scope: &str) {
         self.rows.retain(|_, (of, _)| of != scope);
@@ -484,6 +520,12 @@ impl RunRow {
 }
 
 impl Lane {
+    /// What lies below it was handled before.
+    pub(super) fn handled_to(&self) -> i64 {
+        let slices = self.slices.iter().map(|slice| slice.position.offset);
+        slices.chain([self.handled_to, self.row.position.offset]).max().unwrap_or_default()
+    }
+
     /// Whoever owns it commits nothing before it has taken it again.
     pub(super) fn unsettle(&mut self) {
         self.row.revision += RELOAD;

@@ -37,10 +37,10 @@ impl Memory {
             self.shared.until(|state| state.script.pauses.is_released(pause).then_some(())).await;
         }
         #[cfg(test)]
-        assert!(
-            !self.shared.change(|state| state.script.panics(point)),
-            "the test made {point:?} panic"
-        );
+        {
+            let panics = self.shared.lock().script.panics(point);
+            assert!(!panics, "the test made {point:?} panic");
+        }
         let mut state = self.shared.lock();
         if state.down {
             return Err(Error::new(ErrorKind::Connection, "the database cannot be reached"));
@@ -70,10 +70,7 @@ impl Store for Memory {
 
     async fn register(&self, registration: &Registration<'_>) -> Result<()> {
         self.enter(Point::Register).await?;
-        self.shared.change(|state| {
-            let now = state.clock.now();
-            state.data.register(registration, now)
-        })
+        self.shared.until(|state| state.register(registration)).await
     }
 
     async fn keep_instance(&self, instance: &Instance<'_>) -> Result<Vec<String>> {

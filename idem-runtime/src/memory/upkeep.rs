@@ -5,8 +5,9 @@ use std::time::{Duration, SystemTime};
 
 use super::data::{Data, RetiredRow};
 use super::state::State;
+use crate::error::Result;
 use crate::lane::Held;
-use crate::scope::Retired;
+use crate::scope::{Registration, Retired};
 
 impl Data {
     pub(super) fn note_digest_key(&mut self, held: &Held, id: [u8; 8]) -> Option<[u8; 8]> {
@@ -65,6 +66,18 @@ impl Data {
 }
 
 impl State {
+    /// One try at a registration; `None` when a lane that it moves is locked.
+    pub(super) fn register(&mut self, registration: &Registration<'_>) -> Option<Result<()>> {
+        let lanes = self.data.of_group(registration.group);
+        let switches = self.data.switches(registration);
+        if switches && lanes.iter().any(|number| self.is_locked(*number)) {
+            return None;
+        }
+        self.version += 1;
+        let now = self.clock.now();
+        Some(self.data.register(registration, now))
+    }
+
     /// One try at forgetting what retired scopes have; `None` when it has to wait.
     pub(super) fn forget_retired(
         &mut self,

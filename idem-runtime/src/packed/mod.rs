@@ -21,7 +21,7 @@ pub(crate) use self::find::find_marker;
 pub use self::find::{check_settled, has, may_have, only, refused, without};
 pub use self::pack::{Damaged, Pack};
 pub use self::row::{
-    BLOCK, Foreign, Merged, NewPack, NewRun, PackRow, Repack, Run, RunBlock, RunPart, WindowId,
-    WindowRow,
+    BLOCK, Floor, Foreign, Merged, NewPack, NewRun, PackRow, Repack, Run, RunBlock, RunPart,
+    WindowId, WindowRow,
 };
 pub(crate) use self::window::{Asked, Filters, Lack, Look, RunFilter, Window};

@@ -87,10 +87,21 @@ pub struct Repack<'a> {
 pub struct WindowRow {
     /// The number of the lane's log.
     pub log: i32,
+    /// The lowest number of a log of which Kafka may still deliver something. Those up to the lane's own
+    /// are what it was before it lost its tail.
+    pub first_log: i32,
     /// Digests of offsets below it, in this log, may be forgotten.
     pub floor: i64,
+    /// Whether some of them were forgotten though Kafka could still deliver their events.
+    pub is_early: bool,
+    /// What lies below it in this log was handled before, perhaps before somebody rewound the lane; in one
+    /// of its slices at least.
+    pub handled_to: i64,
     /// How long ago the scope began to keep its markers in another form than before, if it did.
     pub switched: Option<Duration>,
+    /// How long the scope has its packed markers in the window at least, as the last release said that
+    /// packed them.
+    pub length: Option<Duration>,
     /// The time by the database's clock.
     pub now: SystemTime,
     /// Whether the scope is recorded as one with packed markers.
@@ -100,6 +111,15 @@ pub struct WindowRow {
     /// Which key the lane's digests are made with ([`DigestKey::id`](super::DigestKey::id)), if that is
     /// recorded.
     pub digest_key: Option<[u8; 8]>,
+}
+
+/// Below which offset packed markers are forgotten.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Floor {
+    /// The offset.
+    pub offset: i64,
+    /// Whether Kafka may still deliver events from below it.
+    pub is_early: bool,
 }
 
 /// Packed markers of a scope that were written when the topic had another number of partitions, or the

@@ -48,6 +48,8 @@ pub(crate) struct Window {
     /// How much memory its filters would have besides, if none were folded or missing.
     missing: usize,
     seen_to: Option<i64>,
+    /// The time of the oldest that was learnt since [`note_learning`](Self::note_learning).
+    learnt: Option<SystemTime>,
     budget: Arc<Budget>,
 }
 
@@ -98,6 +100,7 @@ impl Window {
             share: Share::new(Arc::clone(budget)),
             missing: 0,
             seen_to: None,
+            learnt: None,
             budget: Arc::clone(budget),
         }
     }
@@ -159,13 +162,14 @@ impl Window {
 
     /// These digests, with their offsets, were packed at this time, in the current log.
     pub(crate) fn learn(&mut self, entries: &[(i64, Digest)], time: SystemTime) {
-        self.table.insert_all(entries.iter().map(|(_, digest)| *digest), self.eras.of(time));
+        self.learn_late(entries, time);
         self.seen_to = self.seen_to.max(entries.iter().map(|(offset, _)| *offset).max());
     }
 
     /// These were delivered some time ago, perhaps in another log, and packed at this time: that says
     /// nothing of how far the lane is.
     pub(crate) fn learn_late(&mut self, entries: &[(i64, Digest)], time: SystemTime) {
+        self.learnt = Some(self.learnt.map_or(time, |learnt| learnt.min(time)));
         self.table.insert_all(entries.iter().map(|(_, digest)| *digest), self.eras.of(time));
     }
 
@@ -203,6 +207,17 @@ impl Window {
     /// many were forgotten.
     pub(crate) fn evict_older_than(&mut self, time: SystemTime) -> usize {
         self.table.evict_before(self.eras.of(time))
+    }
+
+    /// From now on it is noted what is learnt.
+    pub(crate) fn note_learning(&mut self) {
+        self.learnt = None;
+    }
+
+    /// Forgets digests of before this time, which is that of the oldest row of all that were there after
+    /// it was begun to note what is learnt: rows that were not yet may be older, if a clock went back.
+    pub(crate) fn evict_unneeded(&mut self, oldest: SystemTime) -> usize {
+        self.evict_older_than(self.learnt.map_or(oldest, |learnt| learnt.min(oldest)))
     }
 
     /// These digests, which are ascending, are in a run from now on: they are forgotten here, unless they
@@ -331,11 +346,6 @@ impl Window {
     pub(crate) fn drop_run(&mut self, id: i64) {
         self.runs.retain(|run| run.id != id);
         self.note_missing();
-    }
-
-    /// Its rows go to this offset of the current log.
-    pub(crate) fn saw(&mut self, offset: Option<i64>) {
-        self.seen_to = self.seen_to.max(offset);
     }
 
     /// The highest offset of the current log that is known to be packed. Rows that are in runs are not

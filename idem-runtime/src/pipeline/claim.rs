@@ -192,7 +192,8 @@ pub(crate) async fn claim<S: Store>(
                     true => MarkerState::Processed,
                     false => state(done.intents[index]),
                 },
-                fingerprint: all[index].fingerprint,
+                // Of what was seen it is the first one's that would count, and nobody has that.
+                fingerprint: all[index].fingerprint.filter(|_| !seen.contains(&index)),
                 reclaim: released,
                 over: all[index].outside.attempt(),
                 ..Claim::new(scope(index), key)

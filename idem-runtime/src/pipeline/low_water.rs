@@ -136,7 +136,7 @@ impl<S: Store> Lane<S> {
         let Move { mut held, to: position, identity, slices, calm } = next;
         let calm = calm && self.calm(&mut held).await;
         let done: Vec<i64> = slices.iter().map(|slice| slice.revision).collect();
-        let to = Reposition { position, identity: &identity, new_log: false, slices: &done };
+        let to = Reposition { position, identity: &identity, new_log: None, slices: &done };
         let moved = match self.group.store.reposition(&held, &to).await {
             Ok(moved) => moved,
             Err(error) => {

@@ -186,10 +186,7 @@ impl<'a> Packing<'a> {
             match open.had_rows {
                 HadRows::No => false,
                 HadRows::Lately => true,
-                HadRows::Once => {
-                    let offset = events[tasks[it.index].event].offset;
-                    open.window().seen_to().is_none_or(|to| offset <= to)
-                }
+                HadRows::Once => events[tasks[it.index].event].offset < open.handled_to,
             }
         };
         let asked: Vec<usize> =

@@ -109,6 +109,8 @@ pub(crate) struct Portions {
     pub(crate) part: u64,
     /// How many digests are merged before the windows are tended to again.
     pub(crate) step: u64,
+    /// So many digests more than rows have stay in memory when rows were forgotten by their count.
+    pub(crate) spare: u64,
 }
 
 impl Default for Portions {
@@ -125,6 +127,7 @@ impl Default for Portions {
             merged: 20_000_000,
             part: 4,
             step: 1 << 20,
+            spare: 1 << 16,
         }
     }
 }

@@ -9,7 +9,7 @@ use crate::pipeline::policy::Policies;
 use crate::pipeline::source::{Seat, Source, Survey};
 use crate::pipeline::start::{self, Decided, Moves};
 use crate::pipeline::stats::Stats;
-use crate::store::{Reposition, Store};
+use crate::store::{NewLog, Reposition, Store};
 
 /// How often a position past the log's end is looked at again: after a leader change the end can
 /// seem lower for a moment.
@@ -102,9 +102,15 @@ impl<S: Store> Taking<'_, S> {
     ) -> Result<()> {
         // A gap alone does not make it another log: what offset mode remembers stays. A log that
         // lost its tail gives those offsets to other events.
-        let new_log = moves == Moves::LogChanged
-            && (row.identity.difference(&survey.identity).is_some()
-                || row.position.offset > survey.high);
+        let new_log = match moves {
+            Moves::LogChanged if row.identity.difference(&survey.identity).is_some() => {
+                Some(NewLog::Another)
+            }
+            Moves::LogChanged if row.position.offset > survey.high => {
+                Some(NewLog::Shorter(survey.high))
+            }
+            _ => None,
+        };
         let identity = survey.identity.or(&row.identity);
         let to =
             Reposition { position: decided.position, identity: &identity, new_log, slices: &[] };
@@ -117,7 +123,7 @@ impl<S: Store> Taking<'_, S> {
         row.revision += 1;
         row.position = decided.position;
         row.identity = identity;
-        if new_log {
+        if new_log.is_some() {
             row.offset_marks.clear();
             row.attempts.clear();
         }

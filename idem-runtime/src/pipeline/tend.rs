@@ -10,7 +10,7 @@ mod cool;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::task::JoinHandle;
 
@@ -18,7 +18,7 @@ pub(crate) use self::cool::{chunks, cool, write_run};
 use crate::error::{Error, ErrorKind, Result};
 use crate::group::Group;
 use crate::lane::{Held, LaneId};
-use crate::packed::{Budget, Damaged, Measure, Measured as _, Pack, PackRow, Repack};
+use crate::packed::{Budget, Damaged, Floor, Measure, Measured as _, Pack, PackRow, Repack};
 use crate::pipeline::merge::{Merging, sweep};
 use crate::pipeline::policy::Portions;
 use crate::pipeline::source::{Seat, Source};
@@ -196,7 +196,10 @@ impl<S: Store> Tending<S> {
         if joined.as_ref().is_err_and(|error| error.kind() == ErrorKind::Fenced) {
             return joined;
         }
-        let forgotten = self.forget(open).await;
+        let forgotten = match self.forget(open).await {
+            Ok(()) => self.trim(open).await,
+            failed => failed,
+        };
         let mut rows = lock(&open.rows).clone();
         let cooled = cool(&self.group.store, (&self.held, self.portions), open, &mut rows).await;
         *lock(&open.rows) = rows;
@@ -376,8 +379,7 @@ impl<S: Store> Tending<S> {
     /// Forgets rows that are out of date.
     async fn forget(&self, open: &Open) -> Result<()> {
         let store = &self.group.store;
-        let id = open.id(self.held.number);
-        let now = store.window(&id).await?.now;
+        let now = self.now(open).await?;
         let mut rows = lock(&open.rows).clone();
         rows.sort_by_key(|row| std::cmp::Reverse((row.last_at, row.id)));
         // What was seen again in the same era as what is in a run goes with the run: an era later.
@@ -423,7 +425,7 @@ impl<S: Store> Tending<S> {
         let needed: BTreeSet<i64> = runs.into_iter().filter(|run| needed(*run)).collect();
         let gone = |row: &&PackRow| {
             old.contains(&row.id)
-                && (row.log < open.log || row.last_offset < low)
+                && (row.log < open.first_log || row.last_offset < low)
                 && row.run.is_none_or(|run| !needed.contains(&run))
         };
         let gone: Vec<PackRow> = rows.iter().filter(gone).cloned().collect();
@@ -440,14 +442,19 @@ impl<S: Store> Tending<S> {
             return Ok(());
         }
         let ids: Vec<i64> = gone.iter().map(|row| row.id).collect();
-        let of_log = gone.iter().filter(|row| row.log == open.log);
+        // None of them lies above the position: what a log was before it lost its tail is below.
+        let of_log = gone.iter().filter(|row| row.log >= open.first_log);
         let floor = of_log.map(|row| row.last_offset.saturating_add(1)).max();
+        let floor = floor.map(|offset| Floor { offset, is_early: self.early });
         if !store.forget_packs(&self.held, open.scope, &ids, floor).await? {
             return Err(changed(&self.held));
         }
         Stats::add(&open.stats.packed_rows_forgotten, ids.len());
         rows.retain(|row| !ids.contains(&row.id));
-        let oldest = rows.iter().map(|row| row.first_at).min().unwrap_or(outside);
+        // One for every slice may never go: it may be of another log than it says. Should its event be
+        // delivered again, then to who has loaded it anew.
+        let counts = |row: &&PackRow| !row.every_slice || row.last_at >= outside;
+        let oldest = rows.iter().filter(counts).map(|row| row.first_at).min().unwrap_or(outside);
         let runs: BTreeSet<i64> = rows.iter().filter_map(|row| row.run).collect();
         {
             let mut window = open.window();
@@ -463,10 +470,43 @@ impl<S: Store> Tending<S> {
             lane = %self.held.id,
             scope = open.scope,
             rows = ids.len(),
-            floor,
+            floor = floor.map(|it| it.offset),
             "packed markers that are out of date were forgotten"
         );
         Ok(())
+    }
+
+    /// Lets go of digests of rows that were forgotten because there are so many newer ones: their time tells
+    /// that they are older than all that is left.
+    async fn trim(&self, open: &Open) -> Result<()> {
+        // What is in a run that is asked need not be in memory.
+        let runs: BTreeSet<i64> = open.window().runs().into_iter().collect();
+        let in_memory = |row: &&PackRow| row.run.is_none_or(|run| !runs.contains(&run));
+        let needed =
+            lock(&open.rows).iter().filter(in_memory).map(|row| u64::from(row.count)).sum::<u64>();
+        let has = open.window().len() as u64;
+        if open.length.events.is_none() || has <= needed + needed / 4 + self.portions.spare {
+            return Ok(());
+        }
+        // All rows anew, as one may have been committed after others with higher numbers.
+        open.window().note_learning();
+        lock(&open.rows).clear();
+        self.read_rows(open).await?;
+        let outside = before(self.now(open).await?, open.length.time);
+        let counts = |row: &&PackRow| match row.every_slice {
+            true => row.last_at >= outside,
+            false => in_memory(row),
+        };
+        let oldest = lock(&open.rows).iter().filter(counts).map(|row| row.first_at).min();
+        if let Some(oldest) = oldest {
+            open.window().evict_unneeded(oldest);
+        }
+        Ok(())
+    }
+
+    /// The time by the database's clock.
+    async fn now(&self, open: &Open) -> Result<SystemTime> {
+        Ok(self.group.store.window(&open.id(self.held.number)).await?.now)
     }
 
     /// The lane's committed position, as long as this one is its owner.

@@ -50,6 +50,8 @@ pub(crate) struct Open {
     pub(crate) partitions: i32,
     /// The number of the lane's log.
     pub(crate) log: i32,
+    /// The lowest number of one of which Kafka may still deliver something.
+    pub(crate) first_log: i32,
     /// Below it, what was seen may be forgotten; what becomes of an event from there.
     pub(crate) floor: i64,
     pub(crate) stale: Stale,
@@ -59,6 +61,8 @@ pub(crate) struct Open {
     looked: Mutex<Option<Instant>>,
     seat: Arc<Seat>,
     pub(crate) stats: Arc<Stats>,
+    /// What lay below it was handled before the lane was taken.
+    pub(crate) handled_to: i64,
     /// Whether the scope kept its markers in rows a while ago, which are asked, too.
     pub(crate) had_rows: HadRows,
     /// How long it keeps what it has.
@@ -250,7 +254,9 @@ mod tests {
             slice: None,
             partitions: 1,
             log: 0,
+            first_log: 0,
             floor: 0,
+            handled_to: 0,
             stale: Stale::Stop,
             widens: false,
             looked: Mutex::default(),

@@ -22,7 +22,7 @@ use crate::group::Registered;
 use crate::key::Key;
 use crate::letters::settle;
 use crate::marker::{Fingerprint, MarkerMode, MarkerState};
-use crate::packed::{NewPack, Pack, WindowId};
+use crate::packed::{NewPack, Pack, WindowId, WindowRow};
 use crate::process::failed;
 use crate::store::direct::sealed;
 use crate::store::{Claim, Claimed, Settlement, Store, Terms, Writer};
@@ -372,9 +372,18 @@ impl<S: Store> Replay<S> {
         let Some(lane) = lane.map(|lane| lane.number) else { return Ok(true) };
         let is_its_own = letter.key.as_ref() == Some(key);
         match store.window(&WindowId { lane, scope, slice: None }).await {
-            // What was given up on under its key is in its lane's window already.
-            Ok(window) if is_its_own && letter.event.offset >= window.floor => return Ok(true),
-            Ok(window) if window.is_packed => {}
+            // What was given up on under its key is in its lane's window already, unless that was before
+            // the scope packed.
+            Ok(WindowRow { is_packed: true, switched, floor, .. }) => {
+                if is_its_own && letter.event.offset >= floor && switched.is_none() {
+                    return Ok(true);
+                }
+            }
+            // It keeps rows, and did not before.
+            Ok(WindowRow { switched: Some(_), .. }) if !is_its_own => {
+                let digest = store.digest_key().await?.digest(key);
+                return Ok(store.find_packed(scope, digest).await?.is_empty());
+            }
             Ok(_) => return Ok(true),
             // A store that keeps no packed markers.
             Err(error) if error.kind() == ErrorKind::Config => return Ok(true),

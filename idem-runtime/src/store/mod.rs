@@ -17,8 +17,8 @@ use uuid::Uuid;
 
 pub use self::packed::{PackedMarkers, RELOAD};
 pub use self::types::{
-    Claim, Claimed, Edit, Fault, GivenUp, Instance, Opening, Reposition, Seal, Sealed, Settlement,
-    Terms, Writer,
+    Claim, Claimed, Edit, Fault, GivenUp, Instance, NewLog, Opening, Reposition, Seal, Sealed,
+    Settlement, Terms, Writer,
 };
 use crate::dead_letter::{DeadLetter, LetterFilter, LetterNote, NewLetter};
 use crate::error::Error;

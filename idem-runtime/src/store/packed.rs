@@ -8,8 +8,8 @@ use crate::error::{Error, ErrorKind};
 use crate::key::Key;
 use crate::lane::{Held, LaneId};
 use crate::packed::{
-    Digest, DigestKey, Foreign, Merged, NewPack, NewRun, PackRow, Repack, Run, RunBlock, RunPart,
-    WindowId, WindowRow,
+    Digest, DigestKey, Floor, Foreign, Merged, NewPack, NewRun, PackRow, Repack, Run, RunBlock,
+    RunPart, WindowId, WindowRow,
 };
 
 /// The part of a [`Store`] that keeps packed markers: rows of digests and runs of them.
@@ -314,9 +314,10 @@ pub trait PackedMarkers: Sized + Sync {
     }
 
     /// Forgets these rows of a window, and runs of which no row is left, and raises the window's floor
-    /// (a floor below the one there is stays), in a transaction of its own. The floor is of the latest
-    /// log that the rows are of; without rows, of the lane's. Rows may be in runs. Otherwise as
-    /// [`repack`](Self::repack).
+    /// (a higher one that there is stays, and an early one stays early), in a transaction of its own. The
+    /// floor is of the lane's log, unless all rows are of others that Kafka delivers nothing of any more
+    /// ([`WindowRow::first_log`](crate::packed::WindowRow::first_log)): then of the latest of those. Rows
+    /// may be in runs. Otherwise as [`repack`](Self::repack).
     ///
     /// # Errors
     /// When the database fails.
@@ -325,7 +326,7 @@ pub trait PackedMarkers: Sized + Sync {
         _held: &Held,
         _scope: &str,
         _rows: &[i64],
-        _floor: Option<i64>,
+        _floor: Option<Floor>,
     ) -> impl Future<Output = Result<bool, Error>> + Send {
         std::future::ready(Err(unpacked()))
     }

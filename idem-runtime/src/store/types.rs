@@ -163,11 +163,21 @@ pub struct Reposition<'a> {
     pub position: Position,
     /// The identity of the log the position belongs to.
     pub identity: &'a LogIdentity,
-    /// Whether the log is another one, so that what offset mode remembers of the old one is void.
-    pub new_log: bool,
+    /// Whether offsets are of other events than before, so that what offset mode remembers is void.
+    pub new_log: Option<NewLog>,
     /// Only if each of the lane's slices, in order, has at least this revision: a database that
     /// went back has lost what it did. Empty for a lane without slices.
     pub slices: &'a [i64],
+}
+
+/// Why a lane's offsets are of other events than before. Its log has the next number from then on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NewLog {
+    /// It is another one: Kafka delivers nothing of the one before any more.
+    Another,
+    /// It lost its tail. What is below this offset is what it was: floors of packed markers hold up to
+    /// there.
+    Shorter(i64),
 }
 
 /// An instance of a group that reads everything in each of its instances.

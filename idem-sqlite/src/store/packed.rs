@@ -4,8 +4,8 @@ use std::time::{Duration, SystemTime};
 
 use idem_runtime::lane::{Held, LaneId};
 use idem_runtime::packed::{
-    Digest, DigestKey, Foreign, Merged, NewPack, NewRun, PackRow, Repack, Run, RunBlock, RunPart,
-    WindowId, WindowRow,
+    Digest, DigestKey, Floor, Foreign, Merged, NewPack, NewRun, PackRow, Repack, Run, RunBlock,
+    RunPart, WindowId, WindowRow,
 };
 use idem_runtime::store::PackedMarkers;
 use idem_runtime::{Key, Result};
@@ -124,7 +124,7 @@ impl PackedMarkers for Sqlite {
         held: &Held,
         scope: &str,
         rows: &[i64],
-        floor: Option<i64>,
+        floor: Option<Floor>,
     ) -> Result<bool> {
         packs::forget(&self.inner, held, scope, rows, floor).await
     }

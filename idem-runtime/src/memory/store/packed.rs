@@ -10,8 +10,8 @@ use crate::memory::faults::Point;
 use crate::memory::state::State;
 use crate::memory::tx::MemoryTx;
 use crate::packed::{
-    Digest, DigestKey, Foreign, Merged, NewPack, NewRun, PackRow, Repack, Run, RunBlock, RunPart,
-    WindowId, WindowRow,
+    Digest, DigestKey, Floor, Foreign, Merged, NewPack, NewRun, PackRow, Repack, Run, RunBlock,
+    RunPart, WindowId, WindowRow,
 };
 use crate::store::PackedMarkers;
 
@@ -162,7 +162,7 @@ impl PackedMarkers for Memory {
         held: &Held,
         scope: &str,
         rows: &[i64],
-        floor: Option<i64>,
+        floor: Option<Floor>,
     ) -> Result<bool> {
         self.enter(Point::ForgetPacks).await?;
         Ok(self.shared.change(|state| {

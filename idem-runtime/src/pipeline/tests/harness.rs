@@ -253,8 +253,15 @@ impl World {
     pub(super) async fn register(&self) {
         let handlers = self.group.handlers.iter();
         let scopes: Vec<_> = handlers.map(|handler| (handler.scope, handler.mode())).collect();
-        let registration =
-            Registration { group: "g", scopes: &scopes, adopt: &[], retire: &[], broadcast: None };
+        let windows = &self.group.window_lengths();
+        let registration = Registration {
+            group: "g",
+            scopes: &scopes,
+            windows,
+            adopt: &[],
+            retire: &[],
+            broadcast: None,
+        };
         self.store.register(&registration).await.unwrap();
     }
 

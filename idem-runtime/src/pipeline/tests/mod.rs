@@ -31,6 +31,7 @@ mod outside_replays;
 mod packed;
 mod packed_counts;
 mod packed_eras;
+mod packed_former;
 mod packed_layout;
 mod packed_merging;
 mod packed_outside;

@@ -66,8 +66,14 @@ async fn a_handler_that_never_packed_does_not_mind_another_digest_key() {
 /// Another release of the group, which has retired the scope.
 async fn retire(world: &World) {
     let (scopes, retire) = ([("other", MarkerMode::Packed)], ["bill".to_owned()]);
-    let registration =
-        Registration { group: "g", scopes: &scopes, adopt: &[], retire: &retire, broadcast: None };
+    let registration = Registration {
+        group: "g",
+        scopes: &scopes,
+        windows: &[],
+        adopt: &[],
+        retire: &retire,
+        broadcast: None,
+    };
     world.store.register(&registration).await.unwrap();
 }
 

@@ -24,6 +24,7 @@ pub(super) const PORTIONS: Portions = Portions {
     merged: 40,
     part: 1,
     step: 4,
+    spare: 2,
 };
 
 /// How much memory there is for windows.

@@ -19,6 +19,7 @@ use crate::pipeline::policy::{LayoutChanged, Stale};
 use crate::pipeline::stop::Stop;
 use crate::pipeline::tend::{cool, damaged};
 use crate::pipeline::widen::Widening;
+use crate::policy;
 use crate::store::Store;
 
 /// How many rows are counted at once.
@@ -104,10 +105,9 @@ impl<S: Store> Lane<S> {
     /// could still deliver it, or because the scope was retired: then the lane stops while it is loaded.
     async fn has_packs(&self, window: &WindowId<'_>, partitions: i32) -> Result<bool> {
         let store = &self.group.store;
-        let early = self.settings.policies.stale.is_some();
         let row = store.window(window).await?;
         Ok(row.is_forgotten
-            || early && row.floor > 0
+            || row.is_early && row.floor > 0
             || !store.pack_heads(window, 0, 1).await?.is_empty()
             || !store.foreign(window, partitions).await?.is_empty())
     }
@@ -138,7 +138,7 @@ impl<S: Store> Loading<'_, S> {
         }
         let key = store.digest_key().await?;
         self.check_digest_key(&row, key).await?;
-        let length = self.handler.policy.window.unwrap_or_default();
+        let length = self.length(&row);
         let open = Open {
             window: Mutex::new(Window::new(&self.lane.budget, row.log, length.time)),
             key,
@@ -146,7 +146,9 @@ impl<S: Store> Loading<'_, S> {
             slice: self.id.slice,
             partitions: self.partitions,
             log: row.log,
+            first_log: row.first_log,
             floor: row.floor,
+            handled_to: row.handled_to,
             stale: policies.stale.unwrap_or(Stale::Stop),
             widens,
             looked: Mutex::new(Some(Instant::now())),
@@ -154,6 +156,8 @@ impl<S: Store> Loading<'_, S> {
             stats: Arc::clone(&self.lane.stats),
             had_rows: match row.switched {
                 Some(_) if self.handler.mode() != MarkerMode::Packed => HadRows::No,
+                // Instances of another release keep rows meanwhile.
+                Some(_) if !row.is_packed => HadRows::Lately,
                 // Twice, because those who still kept rows then may have done so for a while.
                 Some(since) if since < length.time.saturating_mul(2) => HadRows::Lately,
                 Some(_) => HadRows::Once,
@@ -203,9 +207,6 @@ impl<S: Store> Loading<'_, S> {
         }
         // A lane for which they are of a former layout may have put some into runs meanwhile.
         self.add_runs(&open, &held.id).await?;
-        if open.had_rows == HadRows::Once && !open.window().runs().is_empty() {
-            self.see(&open).await?;
-        }
         for key in store.given_up_keys(self.id.lane, self.id.scope).await? {
             let digest = open.digest(&key);
             open.window().learn_forever(digest);
@@ -251,15 +252,13 @@ impl<S: Store> Loading<'_, S> {
         pages
     }
 
-    /// How far what is in runs goes.
-    async fn see(&self, open: &Open) -> Result<()> {
-        let mut after = 0;
-        loop {
-            let heads = self.lane.group.store.pack_heads(&self.id, after, HEADS).await?;
-            let Some(last) = heads.last() else { return Ok(()) };
-            after = last.id;
-            let its = heads.iter().filter(|row| row.log == open.log && !row.every_slice);
-            open.window().saw(its.map(|row| row.last_offset).max());
+    /// How long the window is. A handler that keeps rows by now has what it packed for as long as it was to
+    /// be when it did.
+    fn length(&self, row: &WindowRow) -> policy::Window {
+        let own = self.handler.policy.window.unwrap_or_default();
+        match (self.handler.mode(), row.length) {
+            (MarkerMode::Packed, _) | (_, None) => own,
+            (_, Some(time)) => policy::Window::time(time),
         }
     }
 
