@@ -64,8 +64,8 @@ pub(crate) fn broke(code: Option<&str>) -> Error {
     Error::new(ErrorKind::HandlerBroke, message)
 }
 
-/// No connection could be had. `target` is `user@host:port/database`.
-pub(crate) fn unreachable(target: &str, error: sqlx::Error) -> Error {
+/// No connection could be had. `target` is `user@host:port/database`, and `busy` says why a pool has none.
+pub(crate) fn unreachable(target: &str, busy: &str, error: sqlx::Error) -> Error {
     let (kind, message) = match &error {
         sqlx::Error::Database(database) => match Class::of_error(database.as_ref()) {
             Class::Credentials => (
@@ -102,10 +102,7 @@ pub(crate) fn unreachable(target: &str, error: sqlx::Error) -> Error {
         ),
         sqlx::Error::PoolTimedOut => (
             ErrorKind::Transient,
-            format!(
-                "no connection to {target} in time: the database cannot be reached, or all \
-                 connections are busy (see `max_connections`)"
-            ),
+            format!("no connection to {target} in time: the database cannot be reached, or {busy}"),
         ),
         sqlx::Error::PoolClosed => (ErrorKind::Store, "the store was closed".to_owned()),
         sqlx::Error::Configuration(_) => {

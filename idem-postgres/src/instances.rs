@@ -95,7 +95,7 @@ async fn forget(
     let failed = |error| failed(DOING, error);
     let after = instance.forget_after.unwrap_or_default().as_millis();
     let after = i64::try_from(after).unwrap_or(i64::MAX);
-    let mut session: Session = store.pools.write().await?;
+    let mut session: Session = store.pools.write_aside().await?;
     let silent = sqlx::query_as(store.sql.silent_instances.clone());
     let silent = silent.bind(instance.broadcast).bind(instance.group).bind(after as f64);
     let silent: Vec<(String,)> = session.all(silent).await.map_err(failed)?;

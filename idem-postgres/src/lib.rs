@@ -21,7 +21,8 @@
 //!
 //! # Connections
 //!
-//! The store has a pool of its own, never the application's: its sessions are read-only by default
+//! The store has pools of its own, never the application's, of at most
+//! [`max_connections`](Builder::max_connections) and four connections: its sessions are read-only by default
 //! and each transaction says `read write`, so that a statement after a handler's own `COMMIT` or
 //! `ROLLBACK` cannot write. They also have time limits and keepalives, which the server keeps for
 //! clients that are frozen or gone; see [`Builder`]. For TLS, add `tls-rustls` or `tls-native-tls`
