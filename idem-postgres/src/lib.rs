@@ -69,6 +69,7 @@ mod marker_id;
 mod markers;
 mod merge;
 mod migrate;
+mod migrator;
 mod owners;
 mod pack_row;
 mod packs;

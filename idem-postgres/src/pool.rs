@@ -44,20 +44,51 @@ pub(crate) struct Pools {
     target: String,
 }
 
+/// A connection for one who may need it for long, and closes it at the end.
+pub(crate) struct Alone<'a> {
+    pools: &'a Pools,
+    pool: Pool,
+}
+
+impl Alone<'_> {
+    /// Begins a transaction that writes.
+    pub(crate) async fn write(&self) -> Result<Session> {
+        self.pools.begin(&self.pool, self.pools.sessions.begin_own(true)).await
+    }
+
+    /// How long to wait for a table in whose way others work.
+    pub(crate) fn table_wait(&self) -> Duration {
+        self.pools.sessions.table_wait
+    }
+
+    pub(crate) async fn close(&self) {
+        self.pool.connections.close().await;
+    }
+}
+
+impl Pool {
+    fn new(
+        sessions: &Sessions,
+        connections: u32,
+        acquire_timeout: Duration,
+        busy: &'static str,
+    ) -> Self {
+        let mut pool = PgPoolOptions::new()
+            .max_connections(connections)
+            .acquire_timeout(acquire_timeout)
+            // `begin` is the test: a stale connection is replaced there, and it costs no round
+            // trip.
+            .test_before_acquire(false);
+        if !sessions.pooler {
+            pool = pool.after_connect(|connection, _| Box::pin(watch_client(connection)));
+        }
+        Self { connections: pool.connect_lazy_with(sessions.options.clone()), busy }
+    }
+}
+
 impl Pools {
     pub(crate) fn new(sessions: Sessions, batches: u32, acquire_timeout: Duration) -> Self {
-        let pool = |connections: u32, busy: &'static str| {
-            let mut pool = PgPoolOptions::new()
-                .max_connections(connections)
-                .acquire_timeout(acquire_timeout)
-                // `begin` is the test: a stale connection is replaced there, and it costs no round
-                // trip.
-                .test_before_acquire(false);
-            if !sessions.pooler {
-                pool = pool.after_connect(|connection, _| Box::pin(watch_client(connection)));
-            }
-            Pool { connections: pool.connect_lazy_with(sessions.options.clone()), busy }
-        };
+        let pool = |connections, busy| Pool::new(&sessions, connections, acquire_timeout, busy);
         let target = sessions.target();
         let (batches, lanes) = (pool(batches, BATCHES_BUSY), pool(LANES, LANES_BUSY));
         let aside = pool(ASIDE, ASIDE_BUSY);
@@ -116,6 +147,12 @@ impl Pools {
     /// As [`read`](Self::read), for what no lane waits for.
     pub(crate) async fn read_aside(&self) -> Result<Session> {
         self.read_from(&self.aside).await
+    }
+
+    /// A connection in none of the pools.
+    pub(crate) fn alone(&self) -> Alone<'_> {
+        const BUSY: &str = "takes no more connections";
+        Alone { pools: self, pool: Pool::new(&self.sessions, 1, self.acquire_timeout, BUSY) }
     }
 
     async fn read_from(&self, pool: &Pool) -> Result<Session> {
