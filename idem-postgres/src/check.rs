@@ -22,6 +22,8 @@ from {schema}.store
 /// The rights that the role lacks, in words.
 pub(crate) const LACKING_RIGHTS: &str = "
 select nullif(concat_ws(', ', string_agg(privilege || ' on ' || name, ', ' order by name, privilege),
+    (select 'select on processed_events' where not has_table_privilege(
+        '{schema}.processed_events', 'select')),
     (select 'execute on function claim_keys' where not has_function_privilege(
         '{schema}.claim_keys(bigint, text, uuid[], text[], bigint[])', 'execute'))), '')
 from unnest(array['scopes', 'lanes', 'owners', 'offset_marks', 'lane_slices', 'markers',

@@ -146,6 +146,14 @@ async fn a_role_without_rights_to_create_does_everything_but_migrate() {
             ))
             .await;
         store.check().await.unwrap();
+        // Markers are read through a view, which has rights of its own.
+        let view = format!("select on {{schema}}.processed_events from {role}");
+        fixture.run(&format!("revoke {view}")).await;
+        let error = store.check().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Config, "{error:?}");
+        assert!(error.to_string().contains("(select on processed_events)"), "{error}");
+        fixture.run(&format!("grant {}", view.replace(" from ", " to "))).await;
+        store.check().await.unwrap();
         let scopes = [("bill", idem_runtime::MarkerMode::Rows)];
         let registration = Registration {
             group: "billing",
