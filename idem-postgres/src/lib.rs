@@ -28,7 +28,7 @@
 //! clients that are frozen or gone; see [`Builder`]. For TLS, add `tls-rustls` or `tls-native-tls`
 //! to the features of your own `sqlx` dependency.
 //!
-//! PostgreSQL 13 or later.
+//! PostgreSQL 13 or later, in a database with the encoding UTF8.
 //!
 //! # Isolation
 //!

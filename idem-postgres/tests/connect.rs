@@ -182,6 +182,30 @@ async fn a_role_without_rights_to_create_does_everything_but_migrate() {
 }
 
 #[tokio::test]
+async fn a_database_of_another_encoding_is_refused_at_the_start() {
+    on_schema(async |fixture: Fixture| {
+        let database = fixture.schema.clone();
+        fixture
+            .run(&format!(
+                "create database {database} template template0 encoding 'LATIN1' \
+                 lc_collate 'C' lc_ctype 'C'"
+            ))
+            .await;
+        let there = options().database(&database);
+        let store = Postgres::builder_with(there).connect().await.unwrap();
+        store.migrate().await.unwrap();
+        let checked = store.check().await;
+        store.close().await;
+        fixture.run(&format!("drop database {database}")).await;
+        let error = checked.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Config, "{error:?}");
+        assert!(error.to_string().contains("encoding LATIN1"), "{error}");
+        assert!(error.to_string().contains("encoding 'UTF8'"), "{error}");
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn after_a_restart_of_the_server_stale_connections_are_replaced() {
     on_store(async |fixture: Fixture, store: Postgres| {
         // Several idle connections, which the server then ends, as a restart does.
