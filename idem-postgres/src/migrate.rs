@@ -76,13 +76,15 @@ impl Postgres {
     /// too; then again after a pause, and ten times in all. It has a connection of its own until it
     /// returns.
     ///
-    /// The role needs the right to create: a schema in the database, when it is not there, and
-    /// tables in it. A production role without it uses what another has migrated, with `usage` on
-    /// the schema and `select, insert, update, delete` on its tables.
+    /// The role needs the right to create a schema in the database, or has to own the one that is there,
+    /// and what is in it: to be allowed to create in it is not enough. A production
+    /// role without it uses what another has migrated, with `usage` on the schema and `select, insert,
+    /// update, delete` on its tables.
     ///
     /// # Errors
     /// [`Migration`](ErrorKind::Migration) when the database is ahead of this program or a
-    /// migration was changed, [`Config`](ErrorKind::Config) when the role may not create,
+    /// migration was changed, [`Config`](ErrorKind::Config) when the role may not create the schema or
+    /// does not own it,
     /// [`Transient`](ErrorKind::Transient) when other transactions hold a table of idem for too long,
     /// and when the database fails.
     pub async fn migrate(&self) -> Result<()> {
@@ -143,8 +145,10 @@ impl Postgres {
         }
         let schema = self.schema();
         let message = format!(
-            "the role may not create idem's tables in the schema `{schema}`: migrate as its owner, \
-             or have the SQL of `Postgres::migrations(\"{schema}\")` applied"
+            "the role may not create the schema `{schema}`, or does not own it and what is in it: \
+             migrate as its owner (`alter schema {} owner to ..`), or have the SQL of \
+             `Postgres::migrations(\"{schema}\")` applied by it",
+            self.inner.schema.quoted()
         );
         Error::new(ErrorKind::Config, message).with_source(error)
     }
@@ -178,7 +182,9 @@ impl Postgres {
 }
 
 fn file(migration: &Migration, schema: &Schema) -> MigrationFile {
-    migration.file(schema.quoted(), &schema.render("{schema}.migrations"))
+    migration
+        .file(schema.quoted(), &schema.render("{schema}.migrations"))
+        .noting("Apply it as the owner of the schema, or as a role that may create it.")
 }
 
 #[cfg(test)]
@@ -218,6 +224,11 @@ mod tests {
             "0007_letter_edits.sql",
         ];
         assert_eq!(written, names.map(|name| folder.join(name)));
+        assert!(Postgres::write_migrations("idem", &folder).unwrap().is_empty());
+        // A release may have other words for people in front.
+        let first = folder.join(names[0]);
+        let sql = std::fs::read_to_string(&first).unwrap();
+        std::fs::write(&first, format!("-- By a former release.\n{sql}")).unwrap();
         assert!(Postgres::write_migrations("idem", &folder).unwrap().is_empty());
         let error = Postgres::write_migrations("other", &folder).unwrap_err();
         assert!(error.to_string().contains("another content"), "{error}");

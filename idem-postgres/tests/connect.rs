@@ -182,6 +182,32 @@ async fn a_role_without_rights_to_create_does_everything_but_migrate() {
 }
 
 #[tokio::test]
+async fn a_role_migrates_a_schema_that_it_owns_and_is_told_so() {
+    on_schema(async |fixture: Fixture| {
+        let role = format!("r_{}", fixture.schema);
+        fixture
+            .run(&format!(
+                "create role {role} login password 'hunter2'; create schema {{schema}};
+                 grant create, usage on schema {{schema}} to {role}"
+            ))
+            .await;
+        let there = options().username(&role).password("hunter2");
+        let store = Postgres::builder_with(there).schema(&fixture.schema).connect().await.unwrap();
+        let refused = store.migrate().await;
+        fixture.run(&format!("alter schema {{schema}} owner to {role}")).await;
+        let migrated = store.migrate().await;
+        store.close().await;
+        fixture.run(&format!("drop schema {{schema}} cascade; drop role {role}")).await;
+        let error = refused.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Config, "{error:?}");
+        assert!(error.to_string().contains("does not own it"), "{error}");
+        assert!(error.to_string().contains("owner to .."), "{error}");
+        migrated.unwrap();
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_database_of_another_encoding_is_refused_at_the_start() {
     on_schema(async |fixture: Fixture| {
         let database = fixture.schema.clone();

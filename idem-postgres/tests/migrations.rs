@@ -240,6 +240,9 @@ async fn shape(fixture: &Fixture, schema: &str) -> String {
 #[tokio::test]
 async fn printed_sql_leaves_the_same_tables_and_passes_the_check() {
     on_schema(async |fixture: Fixture| {
+        for file in Postgres::migrations(&fixture.schema).unwrap() {
+            assert!(file.sql.contains("\n-- Apply it as the owner of the schema"), "{}", file.sql);
+        }
         let other = format!("{}_p", fixture.schema);
         let mut psql = PgConnection::connect(&url()).await.unwrap();
         for file in Postgres::migrations(&other).unwrap() {
