@@ -117,7 +117,7 @@ impl Pools {
             Ok(connection) => connection,
             Err(_) => Err(no_answer()),
         };
-        let connection = connection.map_err(|error| unreachable(&self.target, "", error))?;
+        let connection = connection.map_err(|error| self.unreachable("", error))?;
         // Whether the goodbye arrives is of no interest.
         let _ = connection.close().await;
         Ok(())
@@ -164,7 +164,7 @@ impl Pools {
 
     async fn acquire(&self, pool: &Pool) -> Result<Session> {
         let connection = pool.connections.acquire().await;
-        let connection = connection.map_err(|error| unreachable(&self.target, pool.busy, error))?;
+        let connection = connection.map_err(|error| self.unreachable(pool.busy, error))?;
         Ok(Session::new(connection, self.sessions.answer_within, self.sessions.pooler))
     }
 
@@ -181,6 +181,10 @@ impl Pools {
                 Err(error) => return Err(self.not_begun(error)),
             }
         }
+    }
+
+    fn unreachable(&self, busy: &str, error: sqlx::Error) -> Error {
+        unreachable(&self.target, self.sessions.pooler, busy, error)
     }
 
     fn not_begun(&self, error: sqlx::Error) -> Error {

@@ -12,6 +12,7 @@ use idem_postgres::Postgres;
 use idem_runtime::store::{Terms, Writer};
 use idem_runtime::{Error, ErrorKind, LetterAction, LetterState, Registration, Store};
 use sqlx::Executor as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use uuid::Uuid;
 
 async fn refusal(builder: idem_postgres::Builder) -> Error {
@@ -61,6 +62,43 @@ async fn a_server_that_says_nothing_is_not_waited_for_for_ever() {
         .await
         .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Connection);
+}
+
+/// Refuses a client as PgBouncer refuses one that asks for a setting at the start, among others.
+async fn refuse_settings(listener: &tokio::net::TcpListener) {
+    const TLS: [u8; 4] = 80_877_103_u32.to_be_bytes();
+    let (mut client, _) = listener.accept().await.unwrap();
+    loop {
+        let length = client.read_u32().await.unwrap();
+        let mut message = vec![0; usize::try_from(length).unwrap() - 4];
+        client.read_exact(&mut message).await.unwrap();
+        if !message.starts_with(&TLS) {
+            break;
+        }
+        client.write_all(b"N").await.unwrap();
+    }
+    let fields = b"SFATAL\0VFATAL\0C08P01\0Munsupported startup parameter: options\0\0";
+    client.write_u8(b'E').await.unwrap();
+    client.write_u32(u32::try_from(fields.len() + 4).unwrap()).await.unwrap();
+    client.write_all(fields).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_pooler_that_takes_no_settings_is_named_by_the_error() {
+    let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let pooler = tokio::spawn(async move {
+        for _ in 0..2 {
+            refuse_settings(&listener).await;
+        }
+    });
+    let there = options().host("127.0.0.1").port(port).password("hunter2");
+    for (is_told, advised) in [(false, true), (true, false)] {
+        let error = refusal(Postgres::builder_with(there.clone()).pgbouncer(is_told)).await;
+        assert_eq!(error.kind(), ErrorKind::Connection, "{error:?}");
+        assert_eq!(error.to_string().contains(".pgbouncer(true)"), advised, "{error}");
+    }
+    pooler.await.unwrap();
 }
 
 #[tokio::test]
