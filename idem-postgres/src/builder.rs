@@ -75,9 +75,11 @@ impl Builder {
         self
     }
 
-    /// How many transactions with effects can be open at once. 10 by default. Up to two more
-    /// connections are opened for everything else, so that a partition can be taken over while all
-    /// others work.
+    /// How many transactions with effects can be open at once. 10 by default.
+    ///
+    /// Up to four more connections are opened, when they are first needed: two for the lanes, so that a
+    /// partition can be taken over while all others work, and two for look-ups and upkeep, which may
+    /// take long. A call of [`migrate`](Postgres::migrate) that has something to do has one of its own.
     pub fn max_connections(mut self, connections: u32) -> Self {
         self.max_connections = connections.max(1);
         self

@@ -12,16 +12,19 @@ use crate::tx::Session;
 
 const DOING: &str = "checking the store";
 
-/// The store's identity, whether the server is a replica, and whether nothing is written outside of
-/// a transaction that says so.
+/// The store's identity, whether the server is a replica, whether nothing is written outside of a
+/// transaction that says so, and how the database writes text.
 pub(crate) const IDENTITY: &str = "
-select id, pg_is_in_recovery(), current_setting('default_transaction_read_only') = 'on'
+select id, pg_is_in_recovery(), current_setting('default_transaction_read_only') = 'on',
+       current_setting('server_encoding')
 from {schema}.store
 ";
 
 /// The rights that the role lacks, in words.
 pub(crate) const LACKING_RIGHTS: &str = "
 select nullif(concat_ws(', ', string_agg(privilege || ' on ' || name, ', ' order by name, privilege),
+    (select 'select on processed_events' where not has_table_privilege(
+        '{schema}.processed_events', 'select')),
     (select 'execute on function claim_keys' where not has_function_privilege(
         '{schema}.claim_keys(bigint, text, uuid[], text[], bigint[])', 'execute'))), '')
 from unnest(array['scopes', 'lanes', 'owners', 'offset_marks', 'lane_slices', 'markers',
@@ -53,7 +56,7 @@ impl Postgres {
 
     async fn identity(&self, session: &mut Session) -> Result<Uuid> {
         let store = &self.inner;
-        let identity = sqlx::query_as::<_, (Uuid, bool, bool)>(store.sql.identity.clone());
+        let identity = sqlx::query_as::<_, (Uuid, bool, bool, String)>(store.sql.identity.clone());
         let row = session.optional(identity).await.map_err(|error| {
             match error.as_database_error().map(Class::of_error) {
                 Some(Class::Permission) => {
@@ -62,7 +65,7 @@ impl Postgres {
                 _ => failed(DOING, error),
             }
         })?;
-        let Some((id, replica, guarded)) = row else {
+        let Some((id, replica, guarded, encoding)) = row else {
             return Err(Error::new(
                 ErrorKind::Migration,
                 format!(
@@ -72,6 +75,16 @@ impl Postgres {
                 ),
             ));
         };
+        // Keys, errors and headers are any text: one that the database cannot write would hold up its
+        // lane for ever.
+        if encoding != "UTF8" {
+            let message = format!(
+                "the database {} has the encoding {encoding}, in which not every text can be written: \
+                 create one with `encoding 'UTF8'` (`template template0`) and move your tables there",
+                store.pools.target()
+            );
+            return Err(Error::new(ErrorKind::Config, message));
+        }
         if replica {
             let message =
                 format!("the database {} is a replica and cannot write", store.pools.target());

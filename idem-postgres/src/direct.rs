@@ -109,7 +109,7 @@ pub(crate) async fn find(
     digest: Digest,
 ) -> Result<Vec<(LaneId, PackRow)>> {
     const DOING: &str = "looking for a packed marker";
-    let mut session = store.pools.read().await?;
+    let mut session = store.pools.read_aside().await?;
     let find = sqlx::query_as::<_, Placed>(store.sql.find_packed.clone());
     let find = find.bind(scope).bind(digest.to_bytes().to_vec());
     let mut found = Vec::new();

@@ -4,9 +4,15 @@
 //! password is in neither.
 
 use idem_runtime::{Error, ErrorKind};
+use sqlx::error::DatabaseError;
 
 use crate::fault::{Class, IN_FAILED_TRANSACTION};
 use crate::schema::Schema;
+
+/// A violation of the protocol, as a pooler calls a setting that it does not take; and much else.
+fn is_refused_beginning(error: &dyn DatabaseError) -> bool {
+    error.code().as_deref() == Some("08P01")
+}
 
 /// A statement of idem's own failed.
 pub(crate) fn failed(doing: &str, error: sqlx::Error) -> Error {
@@ -64,9 +70,17 @@ pub(crate) fn broke(code: Option<&str>) -> Error {
     Error::new(ErrorKind::HandlerBroke, message)
 }
 
-/// No connection could be had. `target` is `user@host:port/database`.
-pub(crate) fn unreachable(target: &str, error: sqlx::Error) -> Error {
+/// No connection could be had. `target` is `user@host:port/database`, and `busy` says why a pool has none.
+/// `pooler`: whether the store was told that there is one.
+pub(crate) fn unreachable(target: &str, pooler: bool, busy: &str, error: sqlx::Error) -> Error {
     let (kind, message) = match &error {
+        sqlx::Error::Database(database) if is_refused_beginning(database.as_ref()) && !pooler => (
+            ErrorKind::Connection,
+            format!(
+                "{target} refused how a session is begun: if it is PgBouncer, or its like, which takes \
+                 no settings of a session, call `.pgbouncer(true)`"
+            ),
+        ),
         sqlx::Error::Database(database) => match Class::of_error(database.as_ref()) {
             Class::Credentials => (
                 ErrorKind::Connection,
@@ -102,10 +116,7 @@ pub(crate) fn unreachable(target: &str, error: sqlx::Error) -> Error {
         ),
         sqlx::Error::PoolTimedOut => (
             ErrorKind::Transient,
-            format!(
-                "no connection to {target} in time: the database cannot be reached, or all \
-                 connections are busy (see `max_connections`)"
-            ),
+            format!("no connection to {target} in time: the database cannot be reached, or {busy}"),
         ),
         sqlx::Error::PoolClosed => (ErrorKind::Store, "the store was closed".to_owned()),
         sqlx::Error::Configuration(_) => {

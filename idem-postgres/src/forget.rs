@@ -113,7 +113,7 @@ pub(crate) const DELETE_MARKER: &str = "delete from {schema}.markers where marke
 
 pub(crate) async fn forget(store: &Inner, scope: &str, key: &Key) -> Result<bool> {
     let digests = digest_key(store).await?;
-    let mut session = store.pools.write().await?;
+    let mut session = store.pools.write_aside().await?;
     match Forget::new(store, scope, key, &digests).run(&mut session).await {
         Ok(found) => {
             session.finish(DOING).await?;

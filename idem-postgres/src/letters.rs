@@ -13,6 +13,7 @@ use sqlx::{FromRow, Postgres, Row};
 use crate::Inner;
 use crate::error::failed;
 use crate::times::{from_micros, to_micros};
+use crate::tx::Session;
 
 /// Letters as [`Letter`] reads them.
 macro_rules! select_letters {
@@ -158,18 +159,37 @@ fn unknown(what: &str, word: &str) -> sqlx::Error {
     sqlx::Error::Decode(message.into())
 }
 
+/// Letters that a lane waits for.
 pub(crate) async fn letters_of(
     store: &Inner,
     doing: &str,
     select: QueryAs<'_, Postgres, Letter, PgArguments>,
 ) -> Result<Vec<DeadLetter>> {
-    let mut session = store.pools.read().await?;
+    select_in(store.pools.read().await?, doing, select).await
+}
+
+async fn letters_aside(
+    store: &Inner,
+    doing: &str,
+    select: QueryAs<'_, Postgres, Letter, PgArguments>,
+) -> Result<Vec<DeadLetter>> {
+    select_in(store.pools.read_aside().await?, doing, select).await
+}
+
+async fn select_in(
+    mut session: Session,
+    doing: &str,
+    select: QueryAs<'_, Postgres, Letter, PgArguments>,
+) -> Result<Vec<DeadLetter>> {
     let letters = session.all(select).await.map_err(|error| failed(doing, error))?;
     session.finish(doing).await?;
     Ok(letters.into_iter().map(|letter| letter.0).collect())
 }
 
+/// A lane asks for those of one key, from within a batch, which an index finds. Whatever else is asked for
+/// may read the table.
 pub(crate) async fn find(store: &Inner, filter: &LetterFilter) -> Result<Vec<DeadLetter>> {
+    const DOING: &str = "reading dead letters";
     let find = sqlx::query_as(store.sql.find_letters.clone())
         .bind(filter.ids.as_deref())
         .bind(filter.scope.as_deref())
@@ -184,7 +204,10 @@ pub(crate) async fn find(store: &Inner, filter: &LetterFilter) -> Result<Vec<Dea
         .bind(filter.key.as_deref())
         .bind(filter.header.as_ref().map(|(name, _)| name.as_str()))
         .bind(filter.header.as_ref().map(|(_, value)| value.as_slice()));
-    letters_of(store, "reading dead letters", find).await
+    if filter.scope.is_some() && filter.key.is_some() {
+        return letters_of(store, DOING, find).await;
+    }
+    letters_aside(store, DOING, find).await
 }
 
 pub(crate) async fn unforwarded(
@@ -194,12 +217,12 @@ pub(crate) async fn unforwarded(
 ) -> Result<Vec<DeadLetter>> {
     let unforwarded =
         sqlx::query_as(store.sql.unforwarded_letters.clone()).bind(lanes).bind(i64::from(limit));
-    letters_of(store, "reading dead letters to forward", unforwarded).await
+    letters_aside(store, "reading dead letters to forward", unforwarded).await
 }
 
 pub(crate) async fn forwarded(store: &Inner, ids: &[i64]) -> Result<()> {
     const DOING: &str = "noting forwarded dead letters";
-    let mut session = store.pools.write().await?;
+    let mut session = store.pools.write_aside().await?;
     let forwarded = sqlx::query(store.sql.forwarded_letters.clone()).bind(ids);
     session.execute(forwarded).await.map_err(|error| failed(DOING, error))?;
     session.finish(DOING).await
@@ -208,7 +231,7 @@ pub(crate) async fn forwarded(store: &Inner, ids: &[i64]) -> Result<()> {
 pub(crate) async fn history(store: &Inner, id: i64) -> Result<Vec<LetterNote>> {
     const DOING: &str = "reading what was done with a dead letter";
     type Note = (i64, String, String, Option<String>);
-    let mut session = store.pools.read().await?;
+    let mut session = store.pools.read_aside().await?;
     let notes = sqlx::query_as::<_, Note>(store.sql.letter_history.clone()).bind(id);
     let notes = session.all(notes).await.map_err(|error| failed(DOING, error))?;
     session.finish(DOING).await?;

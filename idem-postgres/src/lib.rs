@@ -21,13 +21,14 @@
 //!
 //! # Connections
 //!
-//! The store has a pool of its own, never the application's: its sessions are read-only by default
+//! The store has pools of its own, never the application's, of at most
+//! [`max_connections`](Builder::max_connections) and four connections: its sessions are read-only by default
 //! and each transaction says `read write`, so that a statement after a handler's own `COMMIT` or
 //! `ROLLBACK` cannot write. They also have time limits and keepalives, which the server keeps for
 //! clients that are frozen or gone; see [`Builder`]. For TLS, add `tls-rustls` or `tls-native-tls`
 //! to the features of your own `sqlx` dependency.
 //!
-//! PostgreSQL 13 or later.
+//! PostgreSQL 13 or later, in a database with the encoding UTF8.
 //!
 //! # Isolation
 //!
@@ -68,6 +69,7 @@ mod marker_id;
 mod markers;
 mod merge;
 mod migrate;
+mod migrator;
 mod owners;
 mod pack_row;
 mod packs;

@@ -128,7 +128,7 @@ pub(crate) async fn blocks(
     let after = after.map_or_else(Vec::new, |digest| digest.to_bytes().to_vec());
     let blocks = sqlx::query_as::<_, (Vec<u8>, Vec<u8>)>(store.sql.run_blocks.clone());
     let blocks = blocks.bind(run).bind(after).bind(i64::from(limit));
-    let mut session = store.pools.read().await?;
+    let mut session = store.pools.read_aside().await?;
     let blocks = session.all(blocks).await.map_err(|error| failed(DOING, error))?;
     session.finish(DOING).await?;
     let block = |(from, data): (Vec<u8>, Vec<u8>)| {
@@ -156,7 +156,7 @@ pub(crate) async fn extend(store: &Inner, held: &Held, part: &RunPart<'_>) -> Re
         .bind(slice)
         .bind(i64::try_from(part.digests.len() / 16).unwrap_or(i64::MAX))
         .bind(if begins { part.window.lane } else { number(part.had) });
-    let mut session = store.pools.write().await?;
+    let mut session = store.pools.write_aside().await?;
     if session.optional(extend).await.map_err(failed)?.is_none() {
         session.finish(DOING).await?;
         return Ok(false);
@@ -174,7 +174,7 @@ pub(crate) async fn extend(store: &Inner, held: &Held, part: &RunPart<'_>) -> Re
 
 pub(crate) async fn merge(store: &Inner, held: &Held, merged: &Merged<'_>) -> Result<bool> {
     const DOING: &str = "merging runs of packed markers";
-    let mut session = store.pools.write().await?;
+    let mut session = store.pools.write_aside().await?;
     match within(store, &mut session, held, merged).await {
         Ok(true) => {
             session.finish(DOING).await?;
@@ -236,7 +236,7 @@ pub(crate) async fn sweep(store: &Inner, held: &Held, scope: &str, blocks: u32) 
         .bind(held.token)
         .bind(scope)
         .bind(i64::from(blocks));
-    let mut session = store.pools.write().await?;
+    let mut session = store.pools.write_aside().await?;
     let swept = session.optional(sweep).await.map_err(failed)?;
     let (mut swept, is_empty) = swept.map_or((false, true), |(doomed, cut)| (doomed, !cut));
     if is_empty {

@@ -1,14 +1,14 @@
-//! Migrations: applied by idem, or printed for the team's own tool.
+//! Migrations: applied by idem (see `migrator`), or printed for the team's own tool.
 
 use std::path::{Path, PathBuf};
 
 use idem_runtime::migration::{Entry, Migration, MigrationFile, review, write_files};
 use idem_runtime::{Error, ErrorKind, Result};
-use sqlx::{AssertSqlSafe, SqlSafeStr as _};
 
 use crate::Postgres;
 use crate::error::{failed, lacks_rights};
 use crate::fault::Class;
+use crate::migrator::Migrator;
 use crate::schema::Schema;
 use crate::tx::Session;
 
@@ -70,65 +70,36 @@ pub(crate) const RECORD: &str =
 
 /// One migrator at a time, for as long as its transaction lasts.
 pub(crate) const LOCK: &str =
-    "select pg_advisory_xact_lock(hashtextextended('idem migrations {schema}', 0))";
-
-/// A migration may take its time, and waits for another migrator, but does not stand for ever in
-/// the way of those who work.
-const UNHURRIED: &str = "set local statement_timeout = 0; set local lock_timeout = '60s'";
+    "select pg_try_advisory_xact_lock(hashtextextended('idem migrations {schema}', 0))";
 
 impl Postgres {
-    /// Creates or upgrades the tables. Safe to call by several processes at once; does nothing when
-    /// there is nothing to do.
+    /// Creates or upgrades the tables. Safe to call by several processes at once: they wait for the one
+    /// that does it, for as long as it takes. Does nothing when there is nothing to do.
     ///
-    /// The role needs the right to create: a schema in the database, when it is not there, and
-    /// tables in it. A production role without it uses what another has migrated, with `usage` on
-    /// the schema and `select, insert, update, delete` on its tables.
+    /// A table that is changed is waited for at most three seconds at a time (half of
+    /// [`lock_timeout`](crate::Builder::lock_timeout) at most), because whoever needs it waits meanwhile,
+    /// too; then again after a pause, and ten times in all. It has a connection of its own until it
+    /// returns.
+    ///
+    /// The role needs the right to create a schema in the database, or has to own the one that is there,
+    /// and what is in it: to be allowed to create in it is not enough. A production
+    /// role without it uses what another has migrated, with `usage` on the schema and `select, insert,
+    /// update, delete` on its tables.
     ///
     /// # Errors
     /// [`Migration`](ErrorKind::Migration) when the database is ahead of this program or a
-    /// migration was changed, [`Config`](ErrorKind::Config) when the role may not create, and when
-    /// the database fails.
+    /// migration was changed, [`Config`](ErrorKind::Config) when the role may not create the schema or
+    /// does not own it,
+    /// [`Transient`](ErrorKind::Transient) when other transactions hold a table of idem for too long,
+    /// and when the database fails.
     pub async fn migrate(&self) -> Result<()> {
-        while let Some(migration) = self.migrate_one().await? {
-            tracing::info!(
-                schema = self.schema(),
-                version = migration.version,
-                name = migration.name,
-                "migrated the tables of idem"
-            );
-        }
-        Ok(())
-    }
-
-    /// Applies the first migration that is pending, in a transaction of its own.
-    async fn migrate_one(&self) -> Result<Option<&'static Migration>> {
-        const DOING: &str = "migrating";
-        let store = &self.inner;
-        let failed = |error: sqlx::Error| self.not_migrated(DOING, error);
         if self.pending().await?.is_empty() {
-            return Ok(None);
+            return Ok(());
         }
-        let mut session = store.pools.write().await?;
-        session.check_version()?;
-        let unhurried = AssertSqlSafe(UNHURRIED).into_sql_str();
-        session.script(unhurried, None).await.map_err(failed)?;
-        session.execute(sqlx::query(store.sql.lock_migrations.clone())).await.map_err(failed)?;
-        // Another migrator may have been faster.
-        let pending = self.review(&mut session).await?;
-        let Some(migration) = pending.into_iter().next() else {
-            session.finish(DOING).await?;
-            return Ok(None);
-        };
-        let statements = AssertSqlSafe(migration.statements(store.schema.quoted())).into_sql_str();
-        session.script(statements, None).await.map_err(failed)?;
-        let entry = migration.entry();
-        let record = sqlx::query(store.sql.record_migration.clone())
-            .bind(entry.version)
-            .bind(entry.name)
-            .bind(entry.checksum);
-        session.execute(record).await.map_err(failed)?;
-        session.finish(DOING).await?;
-        Ok(Some(migration))
+        let alone = self.inner.pools.alone();
+        let done = Migrator::new(self, &alone).run().await;
+        alone.close().await;
+        done
     }
 
     /// The migrations that [`migrate`](Self::migrate) would apply, as plain SQL.
@@ -148,7 +119,7 @@ impl Postgres {
         Ok(pending)
     }
 
-    async fn review(&self, session: &mut Session) -> Result<Vec<&'static Migration>> {
+    pub(crate) async fn review(&self, session: &mut Session) -> Result<Vec<&'static Migration>> {
         let applied = self.applied(session).await?.unwrap_or_default();
         review(MIGRATIONS, &applied)
             .map_err(|error| error.context(format_args!("schema `{}`", self.schema())))
@@ -173,14 +144,16 @@ impl Postgres {
         Ok(Some(rows.into_iter().map(entry).collect()))
     }
 
-    fn not_migrated(&self, doing: &str, error: sqlx::Error) -> Error {
+    pub(crate) fn not_migrated(&self, doing: &str, error: sqlx::Error) -> Error {
         if error.as_database_error().map(Class::of_error) != Some(Class::Permission) {
             return failed(doing, error);
         }
         let schema = self.schema();
         let message = format!(
-            "the role may not create idem's tables in the schema `{schema}`: migrate as its owner, \
-             or have the SQL of `Postgres::migrations(\"{schema}\")` applied"
+            "the role may not create the schema `{schema}`, or does not own it and what is in it: \
+             migrate as its owner (`alter schema {} owner to ..`), or have the SQL of \
+             `Postgres::migrations(\"{schema}\")` applied by it",
+            self.inner.schema.quoted()
         );
         Error::new(ErrorKind::Config, message).with_source(error)
     }
@@ -214,7 +187,9 @@ impl Postgres {
 }
 
 fn file(migration: &Migration, schema: &Schema) -> MigrationFile {
-    migration.file(schema.quoted(), &schema.render("{schema}.migrations"))
+    migration
+        .file(schema.quoted(), &schema.render("{schema}.migrations"))
+        .noting("Apply it as the owner of the schema, or as a role that may create it.")
 }
 
 #[cfg(test)]
@@ -256,6 +231,11 @@ mod tests {
             "0008_former_forms.sql",
         ];
         assert_eq!(written, names.map(|name| folder.join(name)));
+        assert!(Postgres::write_migrations("idem", &folder).unwrap().is_empty());
+        // A release may have other words for people in front.
+        let first = folder.join(names[0]);
+        let sql = std::fs::read_to_string(&first).unwrap();
+        std::fs::write(&first, format!("-- By a former release.\n{sql}")).unwrap();
         assert!(Postgres::write_migrations("idem", &folder).unwrap().is_empty());
         let error = Postgres::write_migrations("other", &folder).unwrap_err();
         assert!(error.to_string().contains("another content"), "{error}");

@@ -74,7 +74,7 @@ pub(crate) async fn forget(
 ) -> Result<Vec<String>> {
     let failed = |error| failed(DOING, error);
     let after = after.map(|it| i64::try_from(it.as_millis()).unwrap_or(i64::MAX) as f64);
-    let mut session = store.pools.write().await?;
+    let mut session = store.pools.write_aside().await?;
     let begin = sqlx::query_as::<_, (String,)>(store.sql.forget_retired.clone());
     let scopes = session.all(begin.bind(group).bind(after)).await.map_err(failed)?;
     session.finish(DOING).await?;
@@ -120,7 +120,7 @@ impl Forgetting<'_> {
     }
 
     async fn lanes(&self) -> Result<Vec<i64>> {
-        let mut session = self.store.pools.read().await?;
+        let mut session = self.store.pools.read_aside().await?;
         let lanes = sqlx::query_as::<_, (i64,)>(self.store.sql.retired_lanes.clone());
         let lanes = session.all(lanes.bind(self.scope)).await;
         let lanes = lanes.map_err(|error| failed(DOING, error))?;
@@ -155,7 +155,7 @@ impl Forgetting<'_> {
 
     /// A transaction in which the scope stays retired; `None` when it is not.
     async fn begin(&self) -> Result<Option<Session>> {
-        let mut session = self.store.pools.write().await?;
+        let mut session = self.store.pools.write_aside().await?;
         let still = sqlx::query_as::<_, (String,)>(self.store.sql.is_retired.clone());
         let still = session.optional(still.bind(self.scope)).await;
         if still.map_err(|error| failed(DOING, error))?.is_some() {

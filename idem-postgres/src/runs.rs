@@ -147,7 +147,7 @@ pub(crate) async fn add(
     const DOING: &str = "writing a run of packed markers";
     let failed = |error| failed(DOING, error);
     let (slices, slice) = columns(run.window.slice);
-    let mut session = store.pools.write().await?;
+    let mut session = store.pools.write_aside().await?;
     let add = sqlx::query_as::<_, (i64,)>(store.sql.add_run.clone())
         .bind(held.number)
         .bind(held.token)

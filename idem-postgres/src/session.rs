@@ -13,6 +13,9 @@ use sqlx::postgres::PgConnectOptions;
 /// How much longer than a statement may run idem waits for the server's answer.
 const GRACE: Duration = Duration::from_secs(10);
 
+/// How long to wait for a table as a whole.
+const TABLE_WAIT: Duration = Duration::from_secs(3);
+
 /// A time limit that the server keeps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Limit {
@@ -83,6 +86,9 @@ pub(crate) struct Sessions {
     statement_limit: StatementLimit,
     /// How long to wait for an answer of the server.
     pub(crate) answer_within: Option<Duration>,
+    /// How long to wait for a table as a whole, so that a transaction that waits behind that, and then
+    /// for as long again, is within its own limit.
+    pub(crate) table_wait: Duration,
 }
 
 impl Sessions {
@@ -103,6 +109,8 @@ impl Sessions {
             .then(|| statement.saturating_add(GRACE));
         let statement_limit =
             wanted(Limit::Statement).map_or(StatementLimit::Users, StatementLimit::Own);
+        let lock = wanted(Limit::Lock).filter(|limit| !limit.is_zero());
+        let table_wait = lock.map_or(TABLE_WAIT, |limit| TABLE_WAIT.min(limit / 2));
         let limits: Vec<_> = Limit::ALL
             .into_iter()
             .filter_map(|limit| Some((limit.setting(), milliseconds(wanted(limit)?))))
@@ -119,7 +127,7 @@ impl Sessions {
                 let _ = write!(local, "; set local {setting} = {value}");
             }
             let options = options.extra_float_digits(None);
-            return Self { options, pooler, local, statement_limit, answer_within };
+            return Self { options, pooler, local, statement_limit, answer_within, table_wait };
         }
         let session = SESSION
             .into_iter()
@@ -128,7 +136,7 @@ impl Sessions {
             })
             .map(|(setting, value)| (setting, value.to_owned()));
         let options = options.options(session.chain(limits));
-        Self { options, pooler, local: String::new(), statement_limit, answer_within }
+        Self { options, pooler, local: String::new(), statement_limit, answer_within, table_wait }
     }
 
     /// The statements that begin a transaction with effects. A lane's says which lane and token it

@@ -82,6 +82,7 @@ statements! {
     is_no_instance: scopes::IS_NO_INSTANCE,
     instance_seen: instances::SEEN,
     silent_instances: instances::SILENT,
+    still_silent_instances: instances::STILL_SILENT,
     forgetting_lanes: instances::FORGETTING,
     forget_lanes: instances::FORGET_LANES,
     forget_markers: instances::FORGET_MARKERS,

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use common::{DEADLINE, Fixture, batch, claim, lane_name, on_store, open_batch, seal_at, take};
 use idem_postgres::Postgres;
-use idem_runtime::store::{Claimed, Sealed, Terms, Writer};
+use idem_runtime::packed::Digest;
+use idem_runtime::store::{Claimed, PackedMarkers as _, Sealed, Terms, Writer};
 use idem_runtime::{ErrorKind, Outcome, Store};
 use sqlx::{Connection as _, Executor as _, PgConnection};
 use uuid::Uuid;
@@ -31,6 +32,38 @@ async fn of_concurrent_calls_with_one_key_one_does_the_work() {
             calls.join_all().await.into_iter().map(|outcome| outcome.unwrap()).collect();
         let processed = outcomes.iter().filter(|outcome| outcome.is_processed()).count();
         assert_eq!((processed, fixture.effects().await), (1, 1));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn look_ups_that_hang_hold_up_no_lane() {
+    on_store(async |fixture: Fixture, store: Postgres| {
+        store.close().await;
+        let builder = fixture.builder().acquire_timeout(Duration::from_secs(3));
+        let store = builder.lock_timeout(DEADLINE).connect().await.unwrap();
+        let held = fixture.lane(&store, 0).await;
+        let mut other = PgConnection::connect(&common::url()).await.unwrap();
+        let lock = fixture.sql("begin; lock table {schema}.packs in access exclusive mode");
+        sqlx::raw_sql(sqlx::AssertSqlSafe(lock)).execute(&mut other).await.unwrap();
+        let mut look_ups = tokio::task::JoinSet::new();
+        for _ in 0..6 {
+            let store = store.clone();
+            look_ups.spawn(async move { store.find_packed("bill", Digest(1)).await });
+        }
+        let hanging = "select count(*) from pg_locks
+            where relation = '{schema}.packs'::regclass and not granted";
+        fixture.until("two look-ups wait for the lock", hanging, 2).await;
+
+        assert_ne!(take(&store, 0).await.token, held.token);
+        store.release(&held).await.unwrap();
+        // Those that got no connection say what there are too few of.
+        let error = look_ups.join_next().await.unwrap().unwrap().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Transient, "{error:?}");
+        assert!(error.to_string().contains("look-ups and upkeep are busy"), "{error}");
+        other.execute("rollback").await.unwrap();
+        let answers = look_ups.join_all().await;
+        assert_eq!(answers.iter().filter(|answer| answer.is_ok()).count(), 2, "{answers:?}");
     })
     .await;
 }

@@ -12,6 +12,7 @@ use idem_postgres::Postgres;
 use idem_runtime::store::{Terms, Writer};
 use idem_runtime::{Error, ErrorKind, LetterAction, LetterState, Registration, Store};
 use sqlx::Executor as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use uuid::Uuid;
 
 async fn refusal(builder: idem_postgres::Builder) -> Error {
@@ -61,6 +62,43 @@ async fn a_server_that_says_nothing_is_not_waited_for_for_ever() {
         .await
         .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Connection);
+}
+
+/// Refuses a client as PgBouncer refuses one that asks for a setting at the start, among others.
+async fn refuse_settings(listener: &tokio::net::TcpListener) {
+    const TLS: [u8; 4] = 80_877_103_u32.to_be_bytes();
+    let (mut client, _) = listener.accept().await.unwrap();
+    loop {
+        let length = client.read_u32().await.unwrap();
+        let mut message = vec![0; usize::try_from(length).unwrap() - 4];
+        client.read_exact(&mut message).await.unwrap();
+        if !message.starts_with(&TLS) {
+            break;
+        }
+        client.write_all(b"N").await.unwrap();
+    }
+    let fields = b"SFATAL\0VFATAL\0C08P01\0Munsupported startup parameter: options\0\0";
+    client.write_u8(b'E').await.unwrap();
+    client.write_u32(u32::try_from(fields.len() + 4).unwrap()).await.unwrap();
+    client.write_all(fields).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_pooler_that_takes_no_settings_is_named_by_the_error() {
+    let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let pooler = tokio::spawn(async move {
+        for _ in 0..2 {
+            refuse_settings(&listener).await;
+        }
+    });
+    let there = options().host("127.0.0.1").port(port).password("hunter2");
+    for (is_told, advised) in [(false, true), (true, false)] {
+        let error = refusal(Postgres::builder_with(there.clone()).pgbouncer(is_told)).await;
+        assert_eq!(error.kind(), ErrorKind::Connection, "{error:?}");
+        assert_eq!(error.to_string().contains(".pgbouncer(true)"), advised, "{error}");
+    }
+    pooler.await.unwrap();
 }
 
 #[tokio::test]
@@ -146,6 +184,14 @@ async fn a_role_without_rights_to_create_does_everything_but_migrate() {
             ))
             .await;
         store.check().await.unwrap();
+        // Markers are read through a view, which has rights of its own.
+        let view = format!("select on {{schema}}.processed_events from {role}");
+        fixture.run(&format!("revoke {view}")).await;
+        let error = store.check().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Config, "{error:?}");
+        assert!(error.to_string().contains("(select on processed_events)"), "{error}");
+        fixture.run(&format!("grant {}", view.replace(" from ", " to "))).await;
+        store.check().await.unwrap();
         let scopes = [("bill", idem_runtime::MarkerMode::Rows)];
         let registration = Registration {
             group: "billing",
@@ -170,6 +216,56 @@ async fn a_role_without_rights_to_create_does_everything_but_migrate() {
         store.release(&held).await.unwrap();
         store.close().await;
         fixture.run(&format!("drop schema {{schema}} cascade; drop role {role}")).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_role_migrates_a_schema_that_it_owns_and_is_told_so() {
+    on_schema(async |fixture: Fixture| {
+        let role = format!("r_{}", fixture.schema);
+        fixture
+            .run(&format!(
+                "create role {role} login password 'hunter2'; create schema {{schema}};
+                 grant create, usage on schema {{schema}} to {role}"
+            ))
+            .await;
+        let there = options().username(&role).password("hunter2");
+        let store = Postgres::builder_with(there).schema(&fixture.schema).connect().await.unwrap();
+        let refused = store.migrate().await;
+        fixture.run(&format!("alter schema {{schema}} owner to {role}")).await;
+        let migrated = store.migrate().await;
+        store.close().await;
+        fixture.run(&format!("drop schema {{schema}} cascade; drop role {role}")).await;
+        let error = refused.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Config, "{error:?}");
+        assert!(error.to_string().contains("does not own it"), "{error}");
+        assert!(error.to_string().contains("owner to .."), "{error}");
+        migrated.unwrap();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_database_of_another_encoding_is_refused_at_the_start() {
+    on_schema(async |fixture: Fixture| {
+        let database = fixture.schema.clone();
+        fixture
+            .run(&format!(
+                "create database {database} template template0 encoding 'LATIN1' \
+                 lc_collate 'C' lc_ctype 'C'"
+            ))
+            .await;
+        let there = options().database(&database);
+        let store = Postgres::builder_with(there).connect().await.unwrap();
+        store.migrate().await.unwrap();
+        let checked = store.check().await;
+        store.close().await;
+        fixture.run(&format!("drop database {database}")).await;
+        let error = checked.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Config, "{error:?}");
+        assert!(error.to_string().contains("encoding LATIN1"), "{error}");
+        assert!(error.to_string().contains("encoding 'UTF8'"), "{error}");
     })
     .await;
 }

@@ -4,6 +4,8 @@
 
 mod common;
 
+use std::time::{Duration, Instant};
+
 use common::{Fixture, batch, key, on_schema, take, url};
 use idem_postgres::Postgres;
 use idem_runtime::store::PackedMarkers as _;
@@ -45,6 +47,81 @@ async fn migrators_that_start_together_do_not_disturb_each_other() {
         }
         shared.check().await.unwrap();
         assert_eq!(fixture.number("select count(*) from {schema}.store").await, 1);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_migrator_waits_for_another_one_for_as_long_as_it_takes() {
+    on_schema(async |fixture: Fixture| {
+        let name = format!("{} waits", fixture.schema);
+        let store = Postgres::builder_with(common::options().application_name(&name))
+            .schema(&fixture.schema)
+            .statement_timeout(Some(Duration::from_secs(1)))
+            .lock_timeout(Duration::from_millis(100))
+            .connect()
+            .await
+            .unwrap();
+        let mut other = PgConnection::connect(&url()).await.unwrap();
+        let lock = fixture.sql(
+            "begin; select pg_advisory_xact_lock(hashtextextended('idem migrations {schema}', 0))",
+        );
+        sqlx::raw_sql(AssertSqlSafe(lock)).execute(&mut other).await.unwrap();
+        let migrator = tokio::spawn({
+            let store = store.clone();
+            async move { store.migrate().await }
+        });
+        // Longer than any of the limits, and than the client waits for an answer.
+        let waiting = format!(
+            "select least(1, count(*)) from pg_stat_activity where application_name = '{name}'
+             and backend_start < clock_timestamp() - interval '13 seconds'"
+        );
+        fixture.until("it waits", &waiting, 1).await;
+        assert!(!migrator.is_finished(), "{:?}", migrator.await);
+        other.execute("rollback").await.unwrap();
+        migrator.await.unwrap().unwrap();
+        store.check().await.unwrap();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_migration_that_finds_a_table_held_lets_others_pass_and_says_who_to_look_for() {
+    on_schema(async |fixture: Fixture| {
+        let builder = fixture.builder().lock_timeout(Duration::from_millis(400));
+        let store = builder.connect().await.unwrap();
+        let mut psql = PgConnection::connect(&url()).await.unwrap();
+        let mut files = Postgres::migrations(&fixture.schema).unwrap();
+        let last = files.pop().unwrap();
+        assert!(last.sql.contains(".dead_letters\n    add column"), "{}", last.name);
+        for file in files {
+            psql.execute(AssertSqlSafe(file.sql)).await.unwrap();
+        }
+        let mut held = fixture.lane(&store, 0).await;
+        fixture.run("create table {schema}.effects (n bigint not null)").await;
+        // Somebody reads, and does not end.
+        let read = fixture.sql("begin; select count(*) from {schema}.dead_letters");
+        sqlx::raw_sql(AssertSqlSafe(read)).execute(&mut psql).await.unwrap();
+        let migrator = tokio::spawn({
+            let store = store.clone();
+            async move { store.migrate().await }
+        });
+        let waiting = "select count(*) from pg_locks
+            where relation = '{schema}.dead_letters'::regclass and not granted
+              and mode = 'AccessExclusiveLock'";
+        fixture.until("the migration waits for the table", waiting, 1).await;
+        let began = Instant::now();
+        assert_eq!(fixture.number("select count(*) from {schema}.dead_letters").await, 0);
+        assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
+        assert_eq!(batch(&store, &mut held, &["a"]).await.unwrap(), [true]);
+
+        let error = migrator.await.unwrap().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Transient, "{error:?}");
+        assert!(error.to_string().contains("7 (letter_edits)"), "{error}");
+        assert!(error.to_string().contains("find it in pg_stat_activity"), "{error}");
+        psql.execute("rollback").await.unwrap();
+        store.migrate().await.unwrap();
+        store.check().await.unwrap();
     })
     .await;
 }
@@ -163,6 +240,9 @@ async fn shape(fixture: &Fixture, schema: &str) -> String {
 #[tokio::test]
 async fn printed_sql_leaves_the_same_tables_and_passes_the_check() {
     on_schema(async |fixture: Fixture| {
+        for file in Postgres::migrations(&fixture.schema).unwrap() {
+            assert!(file.sql.contains("\n-- Apply it as the owner of the schema"), "{}", file.sql);
+        }
         let other = format!("{}_p", fixture.schema);
         let mut psql = PgConnection::connect(&url()).await.unwrap();
         for file in Postgres::migrations(&other).unwrap() {

@@ -5,10 +5,13 @@
 
 mod common;
 
-use common::{Fixture, batch, claim, key, lend, on_store, open_batch};
+use std::time::Duration;
+
+use common::{Fixture, batch, claim, key, lend, on_schema, on_store, open_batch};
 use idem_postgres::Postgres;
-use idem_runtime::store::{Claimed, Terms, Writer};
-use idem_runtime::{Key, Store};
+use idem_runtime::lane::{LogIdentity, Position};
+use idem_runtime::store::{Claimed, Instance, Opening, Terms, Writer};
+use idem_runtime::{Key, MarkerMode, Registration, Store};
 use sqlx::{AssertSqlSafe, PgConnection};
 
 const PREPARED: &str = "
@@ -224,6 +227,70 @@ const UNFORWARDED: &str = "
     where letter.lane_id = any(array[1, 2]::bigint[]) and letter.state in ('dead', 'parked')
       and letter.forwarded_at is null
     order by dead_letter_id limit 10";
+
+#[tokio::test]
+async fn an_instance_is_forgotten_without_reading_the_markers_from_one_end_to_the_other() {
+    on_schema(async |fixture: Fixture| {
+        let name = format!("{} migrates", fixture.schema);
+        let migrator = Postgres::builder_with(common::options().application_name(&name))
+            .schema(&fixture.schema)
+            .connect()
+            .await
+            .unwrap();
+        migrator.migrate().await.unwrap();
+        migrator.close().await;
+        // What it has read is counted by then.
+        let sessions =
+            format!("select count(*) from pg_stat_activity where application_name = '{name}'");
+        fixture.until("it is gone", &sessions, 0).await;
+
+        let store = fixture.store().await;
+        let group = "fleet.a";
+        let seen = Instance { broadcast: "fleet", group, forget_after: None };
+        store.keep_instance(&seen).await.unwrap();
+        let scopes = [("bill@a", MarkerMode::Rows)];
+        let broadcast = Some("fleet");
+        let registration =
+            Registration { group, scopes: &scopes, adopt: &[], retire: &[], broadcast };
+        store.register(&registration).await.unwrap();
+        let identity = LogIdentity::default();
+        let lanes = [(0, Position::at(0))];
+        let opening = Opening { group, topic: "orders", identity: &identity, lanes: &lanes };
+        store.open_topic(&opening).await.unwrap();
+        // Few among many, and more than what is looked at in one transaction.
+        fixture
+            .run(
+                "insert into {schema}.markers (marker_id, lane_id, source_offset, scope, event_key)
+                 select {schema}.marker_id(scope, n::text), lane_id, n, scope, n::text
+                 from {schema}.lanes cross join generate_series(1, 40000) as n
+                 cross join lateral (
+                     select case n % 4 when 0 then 'bill@a' else 'ship' end as scope
+                 ) as of;
+                 analyze {schema}.markers;
+                 update {schema}.instances set seen_at = now() - interval '1 hour'",
+            )
+            .await;
+        let counted = |column: &str| {
+            format!(
+                "select {column} from pg_stat_user_tables where relid = '{{schema}}.markers'::regclass"
+            )
+        };
+        let before = fixture.number(&counted("seq_scan")).await;
+        let forget_after = Some(Duration::from_secs(60));
+        let look = Instance { broadcast: "fleet", group: "fleet.b", forget_after };
+        assert_eq!(store.keep_instance(&look).await.unwrap(), [group]);
+        // A session counts what it has done when it ends, if not before.
+        store.close().await;
+        fixture.until("what was deleted is counted", &counted("n_tup_del"), 10_000).await;
+        assert_eq!(fixture.number(&counted("seq_scan")).await, before);
+        let left = "select count(*) from {schema}.markers where scope = 'ship'";
+        assert_eq!((fixture.markers().await, fixture.number(left).await), (30_000, 30_000));
+        let store = fixture.store().await;
+        assert!(store.lanes(group, "orders").await.unwrap().is_empty());
+        assert!(store.keep_instance(&look).await.unwrap().is_empty(), "it is gone");
+    })
+    .await;
+}
 
 #[tokio::test]
 async fn a_packed_key_is_looked_for_in_its_scopes_rows_as_they_are_read() {

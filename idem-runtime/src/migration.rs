@@ -95,6 +95,21 @@ impl Migration {
     }
 }
 
+impl MigrationFile {
+    /// With a line for people before the statements: what to know when it is applied.
+    pub fn noting(mut self, note: &str) -> Self {
+        let at = self.sql.len() - without_header(&self.sql).len();
+        self.sql.insert_str(at, &format!("-- {note}\n"));
+        self
+    }
+}
+
+/// What is applied: all from the first line on that is no comment.
+fn without_header(sql: &str) -> &str {
+    let header = sql.split_inclusive('\n').take_while(|line| line.starts_with("--"));
+    &sql[header.map(str::len).sum()..]
+}
+
 /// Compares the migrations of this program with what was applied, and returns those that are
 /// pending, in order. Both slices are sorted by version.
 ///
@@ -179,7 +194,8 @@ pub fn write_files(files: &[MigrationFile], folder: impl AsRef<Path>) -> Result<
     for file in files {
         let path = folder.join(&file.name);
         match fs::read_to_string(&path) {
-            Ok(there) if there == file.sql => continue,
+            // A release may have other words for people.
+            Ok(there) if without_header(&there) == without_header(&file.sql) => continue,
             Ok(_) => {
                 let message = format!(
                     "{} is there with another content: a migration never changes; remove the \
@@ -249,6 +265,15 @@ mod tests {
         let crlf = Migration { sql: "create table {schema}.lanes (id bigint);\r\n", ..ONE };
         assert_eq!(crlf.checksum(), ONE.checksum());
         assert_ne!(ONE.checksum(), TWO.checksum());
+    }
+
+    #[test]
+    fn a_note_for_people_is_in_the_header() {
+        let file = ONE.file("idem", "idem.migrations");
+        let noting = file.clone().noting("Apply it as the owner.");
+        assert_eq!(noting.name, file.name);
+        assert!(noting.sql.contains("-- Apply it as the owner.\nbegin;\n"), "{}", noting.sql);
+        assert_eq!(without_header(&noting.sql), without_header(&file.sql));
     }
 
     #[test]

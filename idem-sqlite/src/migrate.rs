@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use idem_runtime::Result;
 use idem_runtime::migration::{Entry, Migration, MigrationFile, review, write_files};
+use idem_runtime::{Error, ErrorKind, Result};
 use sqlx::AssertSqlSafe;
 use sqlx::sqlite::SqliteConnection;
 
@@ -70,7 +70,7 @@ impl Sqlite {
     ///
     /// # Errors
     /// [`Migration`](idem_runtime::ErrorKind::Migration) when the database is ahead of this program
-    /// or a migration was changed, and when the database fails.
+    /// or a migration was changed or applied in part, and when the database fails.
     pub async fn migrate(&self) -> Result<()> {
         if self.pending().await?.is_empty() {
             return Ok(());
@@ -133,6 +133,19 @@ impl Sqlite {
         self.review(&applied)
     }
 
+    /// Each migration leaves its row in the ledger, unless somebody went on after an error.
+    fn is_in_part(&self) -> Error {
+        let prefix = self.prefix();
+        let message = format!(
+            "{}: the tables are there and the ledger is empty: a file was applied in part (use SQLite \
+             3.42 or later, and `sqlite3 -bail`, which stops at an error), or somebody has deleted the \
+             rows of `{prefix}migrations`: restore these; or, if nothing was processed yet, drop the \
+             tables that begin with `{prefix}` and migrate again",
+            self.whereabouts()
+        );
+        Error::new(ErrorKind::Migration, message)
+    }
+
     fn review(&self, applied: &[Entry]) -> Result<Vec<&'static Migration>> {
         review(MIGRATIONS, applied).map_err(|error| error.context(self.whereabouts()))
     }
@@ -142,7 +155,7 @@ impl Sqlite {
         format!("tables `{}…` of {}", self.prefix(), self.path().display())
     }
 
-    /// The ledger, or `None` when there is none.
+    /// The ledger, which has something in it, or `None` when there is none.
     pub(crate) async fn applied_here(&self) -> Result<Option<Vec<Entry>>> {
         let connection = self.inner.readers.acquire().await;
         let mut connection = connection.map_err(|error| failed("reading the migrations", error))?;
@@ -163,6 +176,9 @@ impl Sqlite {
             .await
             .map_err(failed)?;
         let entry = |(version, name, checksum)| Entry { version, name, checksum };
+        if rows.is_empty() {
+            return Err(self.is_in_part());
+        }
         Ok(Some(rows.into_iter().map(entry).collect()))
     }
 
@@ -195,7 +211,12 @@ impl Sqlite {
 }
 
 fn file(migration: &Migration, prefix: &Prefix) -> MigrationFile {
-    migration.file(prefix.as_str(), &prefix.render("{schema}migrations"))
+    let file = migration.file(prefix.as_str(), &prefix.render("{schema}migrations"));
+    let how = format!(
+        "Apply it with SQLite 3.42 or later, and stop at an error: `sqlite3 -bail shop.db < {}`.",
+        file.name
+    );
+    file.noting(&how)
 }
 
 #[cfg(test)]
