@@ -251,7 +251,7 @@ async fn an_instance_is_forgotten_without_reading_the_markers_from_one_end_to_th
         let scopes = [("bill@a", MarkerMode::Rows)];
         let broadcast = Some("fleet");
         let registration =
-            Registration { group, scopes: &scopes, adopt: &[], retire: &[], broadcast };
+            Registration { group, scopes: &scopes, windows: &[], adopt: &[], retire: &[], broadcast };
         store.register(&registration).await.unwrap();
         let identity = LogIdentity::default();
         let lanes = [(0, Position::at(0))];

@@ -5,7 +5,8 @@
 //! With packed markers a key has its partition, which changes when partitions are added, and what is
 //! older than a small window is forgotten: either as Kafka forgets it, or before that, where what comes
 //! again is stale. In most worlds there is next to no memory for windows, so that what is committed is
-//! put into runs all the time; and small rows are joined as soon as there are three.
+//! put into runs all the time; and small rows are joined as soon as there are three. Now and then a new
+//! release keeps rows, or packs again, while lanes of the former one are at work.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::AssertUnwindSafe;
@@ -25,17 +26,17 @@ use crate::group::Registered;
 use crate::key::Key;
 use crate::memory::{Memory, Pause, Point, Snapshot, View};
 use crate::packed::{PackRow, may_have};
-use crate::pipeline::policy::{DatabaseLost, LayoutChanged, Stale, Start};
+use crate::pipeline::policy::{DatabaseLost, LayoutChanged, LogChanged, Stale, Start};
 use crate::pipeline::stats::Counts;
 use crate::pipeline::stop::Stop;
-use crate::policy::{Policy, Window};
+use crate::policy::{Markers, Policy, Window};
 use crate::random::Random;
 
 const PARTITIONS: usize = 3;
 const KEYS: usize = 40;
 const STEPS: usize = 120;
 
-const WORLD_STATES: [&str; 4] = ["fenced", "went back", "rewinds", "retried"];
+const WORLD_STATES: [&str; 5] = ["fenced", "went back", "rewinds", "retried", "lost its tail"];
 
 /// What becomes of packed markers that are older than the window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,11 +76,15 @@ struct Model {
     moved: BTreeSet<String>,
     /// Whether the database goes back now and then.
     goes_back: bool,
+    /// Whether a log has lost its tail.
+    was_cut: bool,
     ages: Ages,
     /// Until the layout changes, and from when that is forgotten.
     room: Room,
     window: Window,
     slices: Option<u16>,
+    /// How the newest release keeps its markers.
+    markers: Markers,
     /// Whether lanes are in slices, of which there are now more and now less.
     sliced: bool,
     /// What happened to packed markers, and how often.
@@ -106,11 +111,13 @@ impl Model {
         };
         let window = if ages == Ages::Never { Window::DEFAULT } else { window };
         let sliced = is_packed() && seed % 3 == 2;
-        let mut world = World::of(handlers(window, sliced.then_some(2)), PARTITIONS);
+        let markers = if is_packed() { Markers::Packed } else { Markers::Rows };
+        let mut world = World::of(handlers(window, sliced.then_some(2), markers), PARTITIONS);
         room.furnish(&mut world);
         world.settings.max_batch = 7;
         world.settings.tend_interval = Duration::from_millis(200);
         world.settings.policies.layout_changed = LayoutChanged::Widen;
+        world.settings.policies.log_changed = LogChanged::Earliest;
         world.settings.policies.stale = (ages == Ages::Early).then_some(Stale::Skip);
         // A database that went back to before a lane was opened has lost its effects too.
         world.settings.policies.start = Some(Start::Earliest);
@@ -130,9 +137,11 @@ impl Model {
             gone: BTreeSet::new(),
             moved: BTreeSet::new(),
             goes_back: seed.is_multiple_of(2) || is_packed() && !round.is_multiple_of(3),
+            was_cut: false,
             ages,
             room,
             window,
+            markers,
             slices: sliced.then_some(2),
             sliced,
             seen: Seen::default(),
@@ -194,6 +203,7 @@ impl Model {
     }
 
     async fn run(&mut self) {
+        self.world.register().await;
         for _ in 0..STEPS {
             self.step().await;
             self.pass(300).await;
@@ -206,7 +216,7 @@ impl Model {
     async fn step(&mut self) {
         let partition = self.partition();
         let faults = self.world.store.faults();
-        let step = self.random.below(31);
+        let step = self.random.below(33);
         self.log.push(format!("step {step} at {partition}"));
         let runs = self.runs();
         match step {
@@ -289,7 +299,7 @@ impl Model {
             25 if self.sliced => {
                 let slices = 1 + u16::try_from(self.random.below(3)).unwrap();
                 self.slices = Some(slices).filter(|it| *it > 1);
-                self.world.set_handlers(handlers(self.window, Some(slices)));
+                self.world.set_handlers(handlers(self.window, Some(slices), self.markers));
                 Room::Plenty.furnish(&mut self.world);
             }
             26 | 27 if is_packed() => {
@@ -309,6 +319,8 @@ impl Model {
                 self.pass(600).await;
                 self.restore(earlier);
             }
+            30 if is_packed() => self.switch().await,
+            31 => self.cut(partition).await,
             _ => self.grow().await,
         }
         let aged = step != 19 && step != 29 && self.runs() < runs;
@@ -407,10 +419,7 @@ impl Model {
         let most = usize::try_from(self.world.position(partition) - low).unwrap();
         let low = low + i64::try_from(self.random.below(most + 1)).unwrap();
         self.world.broker.trim(partition, low);
-        let broker = &self.world.broker;
-        let events = broker.partitions().flat_map(|it| broker.events(it));
-        let left: BTreeSet<_> = events.map(|it| key(it.payload.as_deref().unwrap())).collect();
-        self.gone = self.made.keys().filter(|id| !left.contains(*id)).cloned().collect();
+        self.gone = self.without_events();
         // A database that is put back to before may have lost a copy that kept the key of one that is gone.
         self.snapshots.clear();
         // What is left comes once more, when the rest was forgotten.
@@ -446,6 +455,58 @@ impl Model {
             let lane = self.start(partition);
             self.lanes.push(Some(lane));
         }
+    }
+
+    /// A new release keeps its markers in the other form. Lanes of the former one go on.
+    async fn switch(&mut self) {
+        if self.random.below(3) > 0 {
+            return;
+        }
+        // A commit in flight has the lock of its lane.
+        self.slow.clear();
+        self.markers = match self.markers {
+            Markers::Packed => Markers::Rows,
+            _ => Markers::Packed,
+        };
+        self.world.set_handlers(handlers(self.window, self.slices, self.markers));
+        self.world.register().await;
+        self.log.push(format!("the next release: {:?}", self.markers));
+        self.seen.note("switched", true);
+    }
+
+    /// The log of a partition loses its tail, of which everything was worked.
+    async fn cut(&mut self, partition: i32) {
+        if self.random.below(3) > 0 {
+            return;
+        }
+        self.settle().await;
+        self.leave_all().await;
+        let low = self.world.broker.state().log(partition).low;
+        let events = usize::try_from(self.world.broker.high(partition) - low).unwrap();
+        let high = low + i64::try_from(self.random.below(events + 1)).unwrap();
+        self.world.broker.truncate(partition, high);
+        self.log.push(format!("the log ends at {high}"));
+        // What was committed since is in no log any more.
+        self.snapshots.clear();
+        self.was_cut = true;
+        self.seen.note("lost its tail", true);
+        if self.ages == Ages::WithTheLog {
+            self.gone = self.without_events();
+        }
+        for partition in self.world.broker.partitions() {
+            let lane = self.start(partition);
+            self.lanes.push(Some(lane));
+        }
+        // Before anything comes where the tail was, which nobody would notice.
+        self.settle().await;
+    }
+
+    /// The keys of which Kafka has no event.
+    fn without_events(&self) -> BTreeSet<String> {
+        let broker = &self.world.broker;
+        let events = broker.partitions().flat_map(|it| broker.events(it));
+        let left: BTreeSet<_> = events.map(|it| key(it.payload.as_deref().unwrap())).collect();
+        self.made.keys().filter(|id| !left.contains(*id)).cloned().collect()
     }
 
     async fn leave_all(&mut self) {
@@ -525,7 +586,7 @@ impl Model {
                 *count = bills.get(id).copied().unwrap_or_default().clamp(1, *count);
             }
         }
-        for id in &self.gone {
+        for id in &self.without_events() {
             // One that was forgotten before Kafka did the same does not come again.
             if again(id) > 0 && bills.get(id) == Some(&again(id)) {
                 made.insert(id.clone(), again(id));
@@ -542,11 +603,11 @@ impl Model {
             .collect();
         places.sort();
         assert_eq!(bills, made);
-        if self.ages == Ages::Never {
+        if self.ages == Ages::Never && !self.was_cut {
             let marked: Vec<_> = self.made.keys().cloned().collect();
             assert_eq!(self.world.marked(), marked);
         }
-        if !self.sliced && self.ages != Ages::WithTheLog {
+        if !self.sliced && self.ages != Ages::WithTheLog && !self.was_cut {
             assert_eq!(counted, places);
         }
     }
@@ -585,14 +646,14 @@ impl Model {
             }
             let commit = broker.commit(partition).filter(|it| !it.metadata.is_empty());
             // The row of a lane in slices lags.
-            if !self.goes_back && !self.sliced {
+            if !self.goes_back && !self.sliced && !self.was_cut {
                 let told = commit.map_or(0, |it| it.offset);
                 assert!(told <= row.position.offset, "{told} was told: {row:?}");
             }
         }
         for lane in self.lanes.iter().flatten().chain(&self.zombies) {
             let row = view.lane(&lane.seat.id).map_or(0, |row| row.position.offset);
-            if !self.goes_back && !self.sliced {
+            if !self.goes_back && !self.sliced && !self.was_cut {
                 assert!(lane.resolved().unwrap_or(0) <= row, "{:?}", lane.seat.id);
             }
         }
@@ -600,9 +661,9 @@ impl Model {
 }
 
 /// With this window, where packed markers age.
-fn handlers(window: Window, slices: Option<u16>) -> Vec<Registered<Memory>> {
+fn handlers(window: Window, slices: Option<u16>, markers: Markers) -> Vec<Registered<Memory>> {
     let mut bill = Registered::of::<Bill>();
-    bill.policy = Policy::new().window(window);
+    bill.policy = Policy::new().window(window).markers(markers);
     match slices {
         Some(slices) => {
             bill.policy = bill.policy.slices(slices);
@@ -648,7 +709,8 @@ async fn whatever_goes_wrong_each_effect_happens_once() {
         let counts = [fenced, went_back, rewinds, retried, stale];
         WORLD_STATES.iter().chain(&["stale"]).zip(counts).for_each(|it| seen.note(it.0, it.1));
     }
-    let packed = PACKED_STATES.iter().chain(&["stale", "keys forgotten that were in runs"]);
+    let packed =
+        PACKED_STATES.iter().chain(&["stale", "switched", "keys forgotten that were in runs"]);
     let packed = packed.filter(|_| is_packed());
     let states: Vec<_> = WORLD_STATES.iter().chain(packed).copied().collect();
     let never = seen.never(&states);
