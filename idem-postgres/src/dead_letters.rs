@@ -200,7 +200,7 @@ async fn write(
         .bind(of(letters, |it| it.event.topic.to_string()))
         .bind(of(letters, |it| it.event.partition))
         .bind(of(letters, |it| it.event.offset))
-        .bind(of(letters, |it| it.event.digest()))
+        .bind(of(letters, |it| it.digest))
         .bind(of(letters, |it| it.event.timestamp))
         .bind(of(letters, |it| it.event.leader_epoch))
         .bind(of(letters, |it| it.event.message_key.as_deref()))

@@ -51,15 +51,14 @@ pub(crate) async fn give_up(
     letters: &[NewLetter<'_>],
 ) -> Result<()> {
     for letter in letters {
-        let digest = letter.event.digest();
         if !matches!(letter.state, LetterState::Dead | LetterState::Parked | LetterState::Waiting) {
             let state = letter.state.as_str();
             let message = format!("{DOING}: a letter is not written as `{state}`");
             return Err(Error::new(ErrorKind::Store, message));
         }
-        let there = there(store, tx, held, letter, digest).await;
+        let there = there(store, tx, held, letter).await;
         let there = there.map_err(|error| failed(DOING, error))?;
-        let Some(id) = write(store, tx, held, letter, digest).await? else { continue };
+        let Some(id) = write(store, tx, held, letter).await? else { continue };
         let waited = match there {
             Some((lane, LetterState::Waiting)) => Some(lane),
             Some((_, state)) if state.is_settled() => {
@@ -79,7 +78,6 @@ async fn there(
     tx: &mut Tx,
     held: &Held,
     letter: &NewLetter<'_>,
-    digest: i64,
 ) -> sqlx::Result<Option<(i64, LetterState)>> {
     let there: Option<(i64, String)> = sqlx::query_as(store.sql.letter_is_there.clone())
         .bind(held.number)
@@ -87,7 +85,7 @@ async fn there(
         .bind(&*letter.event.topic)
         .bind(letter.event.partition)
         .bind(letter.event.offset)
-        .bind(digest)
+        .bind(letter.digest)
         .fetch_optional(tx.connection())
         .await?;
     Ok(there.and_then(|(lane, state)| Some((lane, LetterState::parse(&state)?))))
@@ -105,7 +103,6 @@ async fn write(
     tx: &mut Tx,
     held: &Held,
     letter: &NewLetter<'_>,
-    digest: i64,
 ) -> Result<Option<i64>> {
     let (event, cause) = (letter.event, letter.cause);
     let headers = write_headers(&event.headers).map_err(|error| unwritable(DOING, error))?;
@@ -115,7 +112,7 @@ async fn write(
         .bind(&*event.topic)
         .bind(event.partition)
         .bind(event.offset)
-        .bind(digest)
+        .bind(letter.digest)
         .bind(letter.key.map(|key| key.as_str()))
         .bind(letter.state.as_str())
         .bind(event.timestamp)

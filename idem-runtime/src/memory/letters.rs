@@ -24,7 +24,6 @@ pub(super) struct Letter {
     letter: DeadLetter,
     pub(super) lane: i64,
     topic_id: Option<String>,
-    digest: i64,
     /// What somebody put in place of parts of the event.
     edit: Edited,
     pub(super) notes: Vec<LetterNote>,
@@ -53,12 +52,12 @@ impl Letter {
         let (scope, group) = (new.scope.to_owned(), held.id.group.to_string());
         let mut letter = DeadLetter::new(id, scope, new.state, group, new.event.clone());
         letter.key = new.key.cloned();
+        letter.digest = new.digest;
         letter.written_at = SystemTime::now();
         let mut row = Self {
             letter,
             lane: held.number,
             topic_id: topic_id.map(str::to_owned),
-            digest: new.event.digest(),
             edit: Edited::default(),
             notes: Vec::new(),
             forwarded: false,
@@ -133,7 +132,7 @@ impl Letter {
             && self.topic_id.as_deref().unwrap_or_default() == topic_id.unwrap_or_default()
             && (&event.topic, event.partition, event.offset)
                 == (&new.event.topic, new.event.partition, new.event.offset)
-            && self.digest == new.event.digest()
+            && self.letter.digest == new.digest
     }
 
     fn passes(&self, filter: &LetterFilter) -> bool {
