@@ -161,11 +161,11 @@ pub(crate) async fn parked(
     Ok(answer)
 }
 
-/// Does to the keys' lines what letters that were written do to them.
+/// Does to the lines of a lane's keys what letters that were written do to them.
 pub(crate) async fn change(
     store: &Inner,
     tx: &mut Tx,
-    held: &Held,
+    lane: i64,
     changes: &BTreeMap<ParkedKey<'_>, Change>,
 ) -> sqlx::Result<()> {
     if changes.is_empty() {
@@ -175,7 +175,7 @@ pub(crate) async fn change(
     let waiting: Vec<i32> = changes.values().map(|change| change.waiting).collect();
     let parks: Vec<bool> = changes.values().map(|change| change.parks).collect();
     let change = sqlx::query(store.sql_in(tx).change_parked_keys.clone())
-        .bind(held.number)
+        .bind(lane)
         .bind(scopes)
         .bind(message_keys)
         .bind(waiting)

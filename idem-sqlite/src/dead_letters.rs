@@ -24,7 +24,8 @@ where scope = ?2 and topic = ?3
 ";
 
 /// One that is there stays as it is, but for one that waits and is now given up on itself, and one that
-/// is settled and whose key was forgotten since. Only what was written comes back.
+/// is settled and whose key was forgotten since. Only what was written comes back. The former keeps its
+/// key: that is its event's, as it came, whatever was made of it before it was worked.
 pub(crate) const WRITE: &str = "
 insert into {schema}dead_letters
     (lane_id, group_name, topic_id, scope, topic, partition, source_offset, digest, event_key,
@@ -36,10 +37,13 @@ from {schema}lanes
 where lane_id = ?1
 on conflict (scope, topic, coalesce(topic_id, ''), partition, source_offset, digest) do update
 set state = excluded.state, lane_id = excluded.lane_id, group_name = excluded.group_name,
-    event_key = excluded.event_key, failure_class = excluded.failure_class,
+    event_key = case when state = 'waiting' then event_key else excluded.event_key end,
+    failure_class = excluded.failure_class,
     is_permanent = excluded.is_permanent, error = excluded.error, attempts = excluded.attempts,
     first_failed_at = excluded.first_failed_at, fingerprint = excluded.fingerprint,
-    settled_at = null, forwarded_at = null, is_message_key_edited = 0, edited_message_key = null
+    settled_at = null, forwarded_at = null,
+    is_message_key_edited = case when state = 'waiting' then is_message_key_edited else 0 end,
+    edited_message_key = case when state = 'waiting' then edited_message_key end
 where state = 'waiting' and excluded.state <> 'waiting' or state in ('replayed', 'dropped') and ?20
 returning dead_letter_id
 ";
