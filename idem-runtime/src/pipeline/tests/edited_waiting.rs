@@ -7,7 +7,9 @@ use super::harness::{World, quiet, until};
 use super::parking::{discard, parked, world};
 use crate::dead_letter::{DeadLetter, LetterFilter, LetterState};
 use crate::edit::LetterEdit;
+use crate::error::ErrorKind;
 use crate::key::Key;
+use crate::memory::Point;
 
 /// `e0` is parked, and the event behind it, whose letter is the second one, has this payload now.
 async fn edited(world: &World, payload: &str) {
@@ -85,5 +87,29 @@ async fn a_waiting_event_that_was_edited_and_failed_is_replayed_once() {
         world.broker.produce_keyed(0, [("b", effect)]);
         world.again_from(0, 0).await;
         assert_eq!(world.bills(), [effect], "{before}, then {then}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lane_stops_at_a_released_event_that_is_done_and_waits_still() {
+    for point in [Point::Unpark, Point::GiveUp] {
+        let world = world();
+        edited(&world, r#"{"id":"x"}"#).await;
+        if point == Point::Unpark {
+            world.script.mend();
+        }
+        discard(&world, "e0").await;
+        world.store.faults().skip(point);
+        let error = world.start(0).stopped().await;
+        assert_eq!(error.kind(), ErrorKind::Store);
+        let text = error.to_string();
+        assert!(text.contains("partition 0, offset 1, scope bill: dead letter 2"), "{text}");
+        assert_eq!(world.script.attempts("x").len(), 1);
+        // As it says.
+        let dropped = world.dead_letters().discard(&LetterFilter::id(2), "a bug").await.unwrap();
+        assert_eq!(dropped, 1);
+        world.broker.produce_keyed(0, [("a", "e4")]);
+        world.drain(0).await;
+        assert!(world.bills().contains(&"e4".to_owned()));
     }
 }
