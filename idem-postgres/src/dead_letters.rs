@@ -20,12 +20,13 @@ const DOING: &str = "writing dead letters";
 /// How many bytes of events go into one statement, roughly. An array of the server ends at 1 GiB.
 const CHUNK: usize = 16 << 20;
 
-/// For each letter that was written: its place, and whether it took over one that waited. What is
-/// not among them was there already. One that is settled, and whose key was forgotten since, is opened
-/// again.
+/// For each letter that was written: its place, and the lane in which it waited, if it takes over one
+/// that did. What is not among them was there already. One that is settled, and whose key was forgotten
+/// since, is opened again.
 ///
 /// A letter that takes over is another thing than one that is inserted, because the line of its key
-/// is one shorter then; hence no `on conflict do update`, which does not tell the two apart.
+/// is one shorter then; hence no `on conflict do update`, which does not tell the two apart. It keeps its
+/// key: that is its event's, as it came, whatever was made of it before it was worked.
 pub(crate) const GIVE_UP: &str = "
 with lane as materialized (
     select lane_id, group_name, topic_id from {schema}.lanes where lane_id = $1
@@ -51,21 +52,28 @@ with lane as materialized (
                                had_a_new_key, place)
     cross join lane
     left join headers on headers.letter = it.place
+), waited as materialized (
+    select letters.place, letter.dead_letter_id, letter.lane_id
+    from letters
+    join {schema}.dead_letters letter
+      on letter.scope = letters.scope
+     and letter.topic = letters.topic
+     and coalesce(letter.topic_id, '') = coalesce(letters.topic_id, '')
+     and letter.partition = letters.partition
+     and letter.source_offset = letters.source_offset
+     and letter.digest = letters.digest
+     and letter.state = 'waiting'
+    where letters.state <> 'waiting'
 ), taken_over as (
-    update {schema}.dead_letters waited
+    update {schema}.dead_letters letter
     set state = letters.state, failure_class = letters.failure_class,
         is_permanent = letters.is_permanent, error = letters.error, attempts = letters.attempts,
-        first_failed_at = letters.first_failed_at, fingerprint = letters.fingerprint
+        first_failed_at = letters.first_failed_at, fingerprint = letters.fingerprint,
+        lane_id = letters.lane_id, group_name = letters.group_name
     from letters
-    where waited.scope = letters.scope
-      and waited.topic = letters.topic
-      and coalesce(waited.topic_id, '') = coalesce(letters.topic_id, '')
-      and waited.partition = letters.partition
-      and waited.source_offset = letters.source_offset
-      and waited.digest = letters.digest
-      and waited.state = 'waiting'
-      and letters.state <> 'waiting'
-    returning letters.place
+    join waited using (place)
+    where letter.dead_letter_id = waited.dead_letter_id and letter.state = 'waiting'
+    returning place, waited.lane_id
 ), reopened as (
     update {schema}.dead_letters settled
     set state = letters.state, failure_class = letters.failure_class,
@@ -101,11 +109,11 @@ with lane as materialized (
     on conflict (scope, topic, coalesce(topic_id, ''), partition, source_offset, digest) do nothing
     returning scope, topic, partition, source_offset, digest
 )
-select place, true from taken_over
+select place, lane_id from taken_over
 union all
-select place, false from reopened
+select place, null from reopened
 union all
-select place, false from letters join written using (scope, topic, partition, source_offset, digest)
+select place, null from letters join written using (scope, topic, partition, source_offset, digest)
 ";
 
 pub(crate) async fn give_up(
@@ -121,29 +129,36 @@ pub(crate) async fn give_up(
     keys.dedup();
     parked(store, tx, held, &keys).await?;
 
-    let mut changes = BTreeMap::<ParkedKey<'_>, Change>::new();
+    // By their lanes: where a scope changed its group, what waited in another lane is given up on here.
+    // That lane's row is locked after the letter then, out of order; a deadlock over it passes.
+    let mut changes = BTreeMap::<i64, BTreeMap<ParkedKey<'_>, Change>>::new();
     let mut rest = letters;
     while !rest.is_empty() {
         let (chunk, next) = rest.split_at(chunk_len(rest));
         rest = next;
-        for (place, took_over) in write(store, tx, held, chunk).await? {
+        for (place, waited_in) in write(store, tx, held, chunk).await? {
             let place = usize::try_from(place - 1).ok();
             let Some(letter) = place.and_then(|place| chunk.get(place)) else { continue };
             let Some(key) = parked_key(letter) else { continue };
-            let parks = letter.state == LetterState::Parked;
-            let waiting = match letter.state {
-                LetterState::Waiting => 1,
-                _ if took_over => -1,
-                _ => 0,
-            };
-            if parks || waiting != 0 {
-                let change = changes.entry(key).or_default();
+            let mut line = |lane: i64, waiting: i32, parks: bool| {
+                let change = changes.entry(lane).or_default().entry(key).or_default();
                 change.waiting += waiting;
                 change.parks |= parks;
+            };
+            match letter.state {
+                LetterState::Waiting => line(held.number, 1, false),
+                LetterState::Parked => line(held.number, 0, true),
+                _ => {}
+            }
+            if let Some(lane) = waited_in {
+                line(lane, -1, false);
             }
         }
     }
-    change(store, tx, held, &changes).await.map_err(|error| failed(DOING, error))
+    for (lane, changes) in &changes {
+        change(store, tx, *lane, changes).await.map_err(|error| failed(DOING, error))?;
+    }
+    Ok(())
 }
 
 fn check(letter: &NewLetter<'_>) -> Result<()> {
@@ -179,7 +194,7 @@ async fn write(
     tx: &mut Tx,
     held: &Held,
     letters: &[NewLetter<'_>],
-) -> Result<Vec<(i64, bool)>> {
+) -> Result<Vec<(i64, Option<i64>)>> {
     fn of<'a, T>(letters: &[NewLetter<'a>], get: impl Fn(&NewLetter<'a>) -> T) -> Vec<T> {
         letters.iter().map(get).collect()
     }
@@ -192,7 +207,7 @@ async fn write(
         header_names.push(text(name));
         header_values.push(value);
     }
-    let write = sqlx::query_as::<_, (i64, bool)>(store.sql_in(tx).give_up.clone())
+    let write = sqlx::query_as::<_, (i64, Option<i64>)>(store.sql_in(tx).give_up.clone())
         .bind(held.number)
         .bind(of(letters, |it| it.scope))
         .bind(of(letters, |it| it.key.map(|key| key.as_str())))
@@ -200,7 +215,7 @@ async fn write(
         .bind(of(letters, |it| it.event.topic.to_string()))
         .bind(of(letters, |it| it.event.partition))
         .bind(of(letters, |it| it.event.offset))
-        .bind(of(letters, |it| it.event.digest()))
+        .bind(of(letters, |it| it.digest))
         .bind(of(letters, |it| it.event.timestamp))
         .bind(of(letters, |it| it.event.leader_epoch))
         .bind(of(letters, |it| it.event.message_key.as_deref()))

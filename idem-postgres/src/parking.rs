@@ -93,6 +93,8 @@ order by key.scope, key.key_digest
 for update
 ";
 
+/// A key that none of these letters waited behind is not locked here: another slice may park it meanwhile.
+/// Hence whether it is forgotten is asked of its own row, which is looked at again after a wait.
 pub(crate) const UNPARK: &str = "
 with worked as (
     update {schema}.dead_letters
@@ -102,7 +104,7 @@ with worked as (
 ), fewer as (
     select scope, key_digest, count(*)::int as letters from worked group by scope, key_digest
 ), line as materialized (
-    select key.scope, key.key_digest, key.is_released,
+    select key.scope, key.key_digest, key.is_released, coalesce(fewer.letters, 0) as letters,
            greatest(key.waiting - coalesce(fewer.letters, 0), 0) as waiting
     from {schema}.parked_keys key
     left join fewer using (scope, key_digest)
@@ -113,8 +115,8 @@ with worked as (
     where key.lane_id = $1
       and key.scope = line.scope
       and key.key_digest = line.key_digest
-      and line.is_released
-      and line.waiting = 0
+      and key.is_released
+      and key.waiting <= line.letters
 )
 update {schema}.parked_keys key
 set waiting = line.waiting
@@ -161,11 +163,11 @@ pub(crate) async fn parked(
     Ok(answer)
 }
 
-/// Does to the keys' lines what letters that were written do to them.
+/// Does to the lines of a lane's keys what letters that were written do to them.
 pub(crate) async fn change(
     store: &Inner,
     tx: &mut Tx,
-    held: &Held,
+    lane: i64,
     changes: &BTreeMap<ParkedKey<'_>, Change>,
 ) -> sqlx::Result<()> {
     if changes.is_empty() {
@@ -175,7 +177,7 @@ pub(crate) async fn change(
     let waiting: Vec<i32> = changes.values().map(|change| change.waiting).collect();
     let parks: Vec<bool> = changes.values().map(|change| change.parks).collect();
     let change = sqlx::query(store.sql_in(tx).change_parked_keys.clone())
-        .bind(held.number)
+        .bind(lane)
         .bind(scopes)
         .bind(message_keys)
         .bind(waiting)

@@ -4,11 +4,12 @@
 
 mod common;
 
+use common::letters::{cause, event, letter};
 use common::{Fixture, claim, finish, on_store, owner, seal_at, take};
 use idem_postgres::Postgres;
 use idem_runtime::lane::{AttemptRow, Held, LaneId, LogIdentity, Position, Slice};
 use idem_runtime::store::{Claimed, Reposition, Sealed, Terms, Writer};
-use idem_runtime::{IsolationLevel, Store};
+use idem_runtime::{IsolationLevel, LetterState, Store};
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
 
 const LEVELS: [IsolationLevel; 3] =
@@ -86,6 +87,49 @@ async fn taking_a_lane_waits_for_a_slice_that_is_sealed() {
             let row = store.read(&now).await.unwrap().unwrap();
             assert_eq!((row.revision, row.position.offset), (1, 5), "{isolation:?}");
         }
+    })
+    .await;
+}
+
+/// A slice forgets keys that are released and have nothing waiting, whichever slice's they are.
+#[tokio::test]
+async fn a_key_that_is_parked_again_while_another_slice_works_what_waited_is_not_forgotten() {
+    on_store(async |fixture: Fixture, store: Postgres| {
+        let held = fixture.lane(&store, 0).await;
+        store.cut(&held, 2).await.unwrap().unwrap();
+        let slice =
+            |index| Held { slice: Some(Slice { index, of: 2 }), revision: 0, ..held.clone() };
+        let (mut parking, mut working) = (slice(0), slice(1));
+        let released = format!(
+            "insert into {{schema}}.parked_keys (lane_id, scope, message_key, is_released)
+             values ({}, 'bill', 'k', true)",
+            held.number
+        );
+        fixture.run(&released).await;
+        let (event, cause) = (event(1, b"k"), cause("declined"));
+        let writer = Writer::Lane(&parking);
+        let mut tx = store.begin(&writer, &Terms::default()).await.unwrap();
+        let new = letter(&event, LetterState::Parked, Some(&cause));
+        store.give_up(&mut tx, &parking, &[new]).await.unwrap();
+        let worked = {
+            let store = store.clone();
+            tokio::spawn(async move {
+                let writer = Writer::Lane(&working);
+                let mut tx = store.begin(&writer, &Terms::default()).await.unwrap();
+                store.unpark(&mut tx, &working, &[]).await.unwrap();
+                finish(&store, tx, &mut working).await.unwrap();
+            })
+        };
+        let waits = format!(
+            "select count(*) from pg_stat_activity where wait_event_type = 'Lock' \
+             and query like '%\"{}\".parked_keys%'",
+            fixture.schema
+        );
+        fixture.until("the other slice waits", &waits, 1).await;
+        finish(&store, tx, &mut parking).await.unwrap();
+        worked.await.unwrap();
+        let parked = "select count(*) from {schema}.parked_keys where not is_released";
+        assert_eq!(fixture.number(parked).await, 1);
     })
     .await;
 }

@@ -194,8 +194,11 @@ pub struct NewLetter<'a> {
     pub scope: &'a str,
     /// Its key, if it has one.
     pub key: Option<&'a Key>,
-    /// The event.
+    /// The event, as it was worked.
     pub event: &'a Event,
+    /// The [digest](Event::digest) of the event as it came, which tells its letter: one that waited can
+    /// have been edited before it was worked.
+    pub digest: i64,
     /// [`Dead`](LetterState::Dead), [`Parked`](LetterState::Parked) or
     /// [`Waiting`](LetterState::Waiting).
     pub state: LetterState,

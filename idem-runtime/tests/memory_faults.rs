@@ -209,7 +209,8 @@ async fn a_test_can_look_at_what_was_kept_of_failures() {
     let claim = Claim { state: MarkerState::Parked, ..Claim::new("s", &key) };
     let _ = store.claim(&mut tx, &writer, &[claim]).await.unwrap();
     let (scope, state, cause) = ("s", LetterState::Parked, Some(&cause));
-    let letter = NewLetter { scope, key: Some(&key), event: &event, state, cause };
+    let (event, digest) = (&event, event.digest());
+    let letter = NewLetter { scope, key: Some(&key), event, digest, state, cause };
     store.give_up(&mut tx, &held, &[letter]).await.unwrap();
     let seal = Seal { position: Position::at(1), offset_scopes: &[] };
     assert_eq!(store.seal(&mut tx, &writer, Some(&seal)).await.unwrap(), Sealed::Yes);

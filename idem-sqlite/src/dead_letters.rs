@@ -24,7 +24,8 @@ where scope = ?2 and topic = ?3
 ";
 
 /// One that is there stays as it is, but for one that waits and is now given up on itself, and one that
-/// is settled and whose key was forgotten since. Only what was written comes back.
+/// is settled and whose key was forgotten since. Only what was written comes back. The former keeps its
+/// key: that is its event's, as it came, whatever was made of it before it was worked.
 pub(crate) const WRITE: &str = "
 insert into {schema}dead_letters
     (lane_id, group_name, topic_id, scope, topic, partition, source_offset, digest, event_key,
@@ -36,10 +37,13 @@ from {schema}lanes
 where lane_id = ?1
 on conflict (scope, topic, coalesce(topic_id, ''), partition, source_offset, digest) do update
 set state = excluded.state, lane_id = excluded.lane_id, group_name = excluded.group_name,
-    event_key = excluded.event_key, failure_class = excluded.failure_class,
+    event_key = case when state = 'waiting' then event_key else excluded.event_key end,
+    failure_class = excluded.failure_class,
     is_permanent = excluded.is_permanent, error = excluded.error, attempts = excluded.attempts,
     first_failed_at = excluded.first_failed_at, fingerprint = excluded.fingerprint,
-    settled_at = null, forwarded_at = null, is_message_key_edited = 0, edited_message_key = null
+    settled_at = null, forwarded_at = null,
+    is_message_key_edited = case when state = 'waiting' then is_message_key_edited else 0 end,
+    edited_message_key = case when state = 'waiting' then edited_message_key end
 where state = 'waiting' and excluded.state <> 'waiting' or state in ('replayed', 'dropped') and ?20
 returning dead_letter_id
 ";
@@ -51,15 +55,14 @@ pub(crate) async fn give_up(
     letters: &[NewLetter<'_>],
 ) -> Result<()> {
     for letter in letters {
-        let digest = letter.event.digest();
         if !matches!(letter.state, LetterState::Dead | LetterState::Parked | LetterState::Waiting) {
             let state = letter.state.as_str();
             let message = format!("{DOING}: a letter is not written as `{state}`");
             return Err(Error::new(ErrorKind::Store, message));
         }
-        let there = there(store, tx, held, letter, digest).await;
+        let there = there(store, tx, held, letter).await;
         let there = there.map_err(|error| failed(DOING, error))?;
-        let Some(id) = write(store, tx, held, letter, digest).await? else { continue };
+        let Some(id) = write(store, tx, held, letter).await? else { continue };
         let waited = match there {
             Some((lane, LetterState::Waiting)) => Some(lane),
             Some((_, state)) if state.is_settled() => {
@@ -79,7 +82,6 @@ async fn there(
     tx: &mut Tx,
     held: &Held,
     letter: &NewLetter<'_>,
-    digest: i64,
 ) -> sqlx::Result<Option<(i64, LetterState)>> {
     let there: Option<(i64, String)> = sqlx::query_as(store.sql.letter_is_there.clone())
         .bind(held.number)
@@ -87,7 +89,7 @@ async fn there(
         .bind(&*letter.event.topic)
         .bind(letter.event.partition)
         .bind(letter.event.offset)
-        .bind(digest)
+        .bind(letter.digest)
         .fetch_optional(tx.connection())
         .await?;
     Ok(there.and_then(|(lane, state)| Some((lane, LetterState::parse(&state)?))))
@@ -105,7 +107,6 @@ async fn write(
     tx: &mut Tx,
     held: &Held,
     letter: &NewLetter<'_>,
-    digest: i64,
 ) -> Result<Option<i64>> {
     let (event, cause) = (letter.event, letter.cause);
     let headers = write_headers(&event.headers).map_err(|error| unwritable(DOING, error))?;
@@ -115,7 +116,7 @@ async fn write(
         .bind(&*event.topic)
         .bind(event.partition)
         .bind(event.offset)
-        .bind(digest)
+        .bind(letter.digest)
         .bind(letter.key.map(|key| key.as_str()))
         .bind(letter.state.as_str())
         .bind(event.timestamp)

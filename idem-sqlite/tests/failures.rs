@@ -37,6 +37,7 @@ async fn given_up(store: &Sqlite, held: &Held, events: &[(&Event, LetterState)])
         scope: "bill",
         key: None,
         event,
+        digest: event.digest(),
         state,
         cause: (state != LetterState::Waiting).then_some(&cause),
     };
@@ -91,6 +92,7 @@ async fn a_letter_that_waits_without_a_message_key_is_refused() {
         scope: "bill",
         key: None,
         event: &event,
+        digest: event.digest(),
         state: LetterState::Parked,
         cause: Some(&cause),
     };

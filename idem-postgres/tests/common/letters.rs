@@ -35,7 +35,7 @@ pub(crate) fn letter<'a>(
     state: LetterState,
     cause: Option<&'a Cause>,
 ) -> NewLetter<'a> {
-    NewLetter { scope: "bill", key: None, event, state, cause }
+    NewLetter { scope: "bill", key: None, event, digest: event.digest(), state, cause }
 }
 
 /// Gives this event up, or has it wait, in a batch of its own.

@@ -10,7 +10,7 @@ use crate::dead_letter::{
 };
 use crate::event::Event;
 use crate::lane::{AttemptRow, Held};
-use crate::store::{Sealed, Settlement, Store as _, Writer};
+use crate::store::{Edit, Sealed, Settlement, Store as _, Writer};
 
 /// No offsets.
 pub(super) const NONE: [i64; 0] = [];
@@ -50,7 +50,7 @@ pub(super) fn event(offset: i64, message_key: &'static str) -> Event {
 }
 
 pub(super) fn dead<'a>(event: &'a Event, cause: &'a Cause) -> NewLetter<'a> {
-    NewLetter { scope: SCOPE, key: None, event, state: LetterState::Dead, cause: Some(cause) }
+    NewLetter { state: LetterState::Dead, cause: Some(cause), ..waiting(event) }
 }
 
 pub(super) fn parked<'a>(event: &'a Event, cause: &'a Cause) -> NewLetter<'a> {
@@ -58,7 +58,8 @@ pub(super) fn parked<'a>(event: &'a Event, cause: &'a Cause) -> NewLetter<'a> {
 }
 
 pub(super) fn waiting(event: &Event) -> NewLetter<'_> {
-    NewLetter { scope: SCOPE, key: None, event, state: LetterState::Waiting, cause: None }
+    let (digest, state) = (event.digest(), LetterState::Waiting);
+    NewLetter { scope: SCOPE, key: None, event, digest, state, cause: None }
 }
 
 /// Gives these up in a batch of their own, and returns the lane as it is after that.
@@ -134,6 +135,12 @@ pub(super) async fn settle<H: Harness>(harness: &H, id: i64, settlement: &Settle
     assert!(letter.is_some_and(|letter| letter.id == id));
     harness.store().settle_letter(&mut tx, id, settlement).await.unwrap();
     finish(harness, tx, &writer, 0).await;
+}
+
+/// Edits a letter, in a transaction of its own.
+pub(super) async fn edit<H: Harness>(harness: &H, id: i64, edit: Edit<'_>) {
+    let edit = Settlement { edit: Some(edit), ..settlement(LetterAction::Edited) };
+    settle(harness, id, &edit).await;
 }
 
 /// Asks in a batch of its own how many wait behind this message key.

@@ -73,6 +73,8 @@ pub mod slices;
 mod slicing;
 mod support;
 #[doc(hidden)]
+pub mod taking_over;
+#[doc(hidden)]
 pub mod upkeep;
 
 pub use harness::{ConnectionOf, Harness, Misbehaviour};
@@ -289,6 +291,9 @@ macro_rules! conformance {
         releasing::a_key_is_parked_again_before_all_behind_it_were_worked
         releasing::who_drops_an_event_waits_for_who_works_it
         releasing::an_event_that_was_dropped_meanwhile_is_not_worked
+        taking_over::a_released_event_that_was_edited_and_fails_is_the_letter_that_it_was
+        taking_over::a_letter_that_is_taken_over_keeps_the_key_of_its_event
+        taking_over::a_letter_is_taken_over_into_the_lane_that_gives_it_up
         settling::a_letter_is_locked_as_it_is
         settling::a_settled_letter_says_how_it_was
         settling::the_history_of_a_letter_is_told_in_order

@@ -106,11 +106,6 @@ pub async fn an_edited_letter_has_its_new_payload<H: Harness>(harness: &H) {
     assert!(only(harness).await.edited);
 }
 
-async fn edit<H: Harness>(harness: &H, id: i64, edit: Edit<'_>) {
-    let edit = Settlement { edit: Some(edit), ..settlement(LetterAction::Edited) };
-    settle(harness, id, &edit).await;
-}
-
 /// The headers, payload and message key of the only letter's event, listed and locked.
 async fn shown<H: Harness>(harness: &H) -> (Vec<(String, Option<Vec<u8>>)>, [Option<Vec<u8>>; 2]) {
     let letter = only(harness).await;

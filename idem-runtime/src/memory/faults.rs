@@ -158,6 +158,13 @@ impl<'a> Faults<'a> {
         self.shared.change(|state| state.script.panics.push(point));
     }
 
+    /// The next time the store comes to this point ([`Point::GiveUp`] or [`Point::Unpark`]), it changes
+    /// nothing and says that it did, as a store whose statement does not find its rows.
+    #[cfg(test)]
+    pub(crate) fn skip(&self, point: Point) {
+        self.shared.change(|state| state.script.skips.push(point));
+    }
+
     /// The next time the store comes to this point, it stays there until the pause is released.
     pub fn pause(&self, point: Point) -> Pause {
         let number = self.shared.change(|state| state.script.pauses.add(Some(point)));
@@ -217,6 +224,8 @@ pub(super) struct Script {
     failures: VecDeque<(Point, ErrorKind)>,
     #[cfg(test)]
     panics: Vec<Point>,
+    #[cfg(test)]
+    skips: Vec<Point>,
     pub(super) pauses: Pauses,
     commits: VecDeque<CommitFault>,
     constraint: Option<Constraint>,
@@ -235,6 +244,13 @@ impl Script {
     pub(super) fn panics(&mut self, point: Point) -> bool {
         let index = self.panics.iter().position(|it| *it == point);
         index.map(|index| self.panics.remove(index)).is_some()
+    }
+
+    /// Whether nothing is to be done at this point.
+    #[cfg(test)]
+    pub(super) fn skips(&mut self, point: Point) -> bool {
+        let index = self.skips.iter().position(|it| *it == point);
+        index.map(|index| self.skips.remove(index)).is_some()
     }
 
     /// The next failure that is scripted for this point.

@@ -24,7 +24,6 @@ pub(super) struct Letter {
     letter: DeadLetter,
     pub(super) lane: i64,
     topic_id: Option<String>,
-    digest: i64,
     /// What somebody put in place of parts of the event.
     edit: Edited,
     pub(super) notes: Vec<LetterNote>,
@@ -53,12 +52,12 @@ impl Letter {
         let (scope, group) = (new.scope.to_owned(), held.id.group.to_string());
         let mut letter = DeadLetter::new(id, scope, new.state, group, new.event.clone());
         letter.key = new.key.cloned();
+        letter.digest = new.digest;
         letter.written_at = SystemTime::now();
         let mut row = Self {
             letter,
             lane: held.number,
             topic_id: topic_id.map(str::to_owned),
-            digest: new.event.digest(),
             edit: Edited::default(),
             notes: Vec::new(),
             forwarded: false,
@@ -75,10 +74,15 @@ impl Letter {
         self.letter.fingerprint = fingerprint;
     }
 
-    fn reopen(&mut self, new: &NewLetter<'_>, held: &Held) {
+    /// It waited until now, and keeps its key: that is its event's, as it came.
+    fn take_over(&mut self, new: &NewLetter<'_>, held: &Held) {
         self.give_up(new);
         self.lane = held.number;
         self.letter.group = held.id.group.to_string();
+    }
+
+    fn reopen(&mut self, new: &NewLetter<'_>, held: &Held) {
+        self.take_over(new, held);
         self.letter.key = new.key.cloned();
         self.edit.message_key = None;
         self.forwarded = false;
@@ -133,7 +137,7 @@ impl Letter {
             && self.topic_id.as_deref().unwrap_or_default() == topic_id.unwrap_or_default()
             && (&event.topic, event.partition, event.offset)
                 == (&new.event.topic, new.event.partition, new.event.offset)
-            && self.digest == new.event.digest()
+            && self.letter.digest == new.digest
     }
 
     fn passes(&self, filter: &LetterFilter) -> bool {
@@ -222,8 +226,11 @@ impl State {
                 let message = "an event without a message key cannot be parked";
                 return Err(Error::new(ErrorKind::Store, message));
             }
+            let known = self.data.letters.values().find(|letter| letter.is_of(new, topic_id));
+            let known = known.filter(|letter| letter.state() == LetterState::Waiting);
+            let waits_behind = known.and_then(Letter::parked_id);
             let held_up = |staged: &Staged| {
-                key.as_ref().is_some_and(|key| staged.parked.contains_key(key))
+                key.iter().chain(&waits_behind).any(|key| staged.parked.contains_key(key))
                     || staged.letters.values().any(|letter| letter.is_of(new, topic_id))
             };
             if self.waits(tx, held_up)? {
@@ -247,7 +254,7 @@ impl State {
             letters.values().find(|letter| letter.is_of(new, topic_id)).cloned()
         };
         let known = known(&self.staged(tx)?.letters).or_else(|| known(&self.data.letters));
-        let mut waited = known.is_some();
+        let mut waited_behind = None;
         let letter = match known {
             None => {
                 self.data.next_letter += 1;
@@ -256,11 +263,11 @@ impl State {
             Some(mut letter)
                 if letter.state() == LetterState::Waiting && new.state != LetterState::Waiting =>
             {
-                letter.give_up(new);
+                waited_behind = letter.parked_id();
+                letter.take_over(new, held);
                 letter
             }
             Some(mut letter) if letter.state().is_settled() && new.had_a_new_key() => {
-                waited = false;
                 letter.reopen(new, held);
                 letter
             }
@@ -268,10 +275,10 @@ impl State {
         };
         let key = letter.parked_id();
         self.staged(tx)?.letters.insert(letter.letter.id, letter);
-        let Some(key) = key else { return Ok(()) };
-        if waited {
+        if let Some(key) = waited_behind {
             self.stop_waiting(tx, &key)?;
         }
+        let Some(key) = key else { return Ok(()) };
         match new.state {
             LetterState::Parked => self.park(tx, key),
             LetterState::Waiting => self.wait_behind(tx, &key),

@@ -47,9 +47,22 @@ pub(crate) struct Batch<S: Store> {
 pub(crate) enum Kind {
     /// From the source.
     Delivered,
-    /// From the database, where they waited; with the number of each one's letter. The lane's
-    /// position is past them.
-    Released(Vec<i64>),
+    /// From the database, where each of them waited as a letter. The lane's position is past them.
+    Released(Vec<Waited>),
+}
+
+/// What is known of the letter that an event waited as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Waited {
+    id: i64,
+    /// Of the event as it came, which may have been edited since.
+    digest: i64,
+}
+
+impl From<&DeadLetter> for Waited {
+    fn from(letter: &DeadLetter) -> Self {
+        Self { id: letter.id, digest: letter.digest }
+    }
 }
 
 /// One event for one handler.
@@ -122,9 +135,9 @@ impl<S: Store> Batch<S> {
         letters: Vec<DeadLetter>,
         schemas: Schemas,
     ) -> Self {
-        let ids = letters.iter().map(|letter| letter.id).collect();
+        let waited = letters.iter().map(Waited::from).collect();
         let events = letters.into_iter().map(|letter| letter.event).collect();
-        let mut batch = Self::of(group, events, Kind::Released(ids), schemas);
+        let mut batch = Self::of(group, events, Kind::Released(waited), schemas);
         let mut events = std::mem::take(&mut batch.events);
         let mut slot = 0;
         let good = events.iter().enumerate().position(|(index, event)| {
@@ -173,8 +186,8 @@ impl<S: Store> Batch<S> {
         letters: Vec<DeadLetter>,
         deaths: u32,
     ) -> Self {
-        let ids = letters.iter().map(|letter| letter.id).collect();
-        let batch = Self::of(group, Vec::new(), Kind::Released(ids), Schemas::none());
+        let waited = letters.iter().map(Waited::from).collect();
+        let batch = Self::of(group, Vec::new(), Kind::Released(waited), Schemas::none());
         match letters.into_iter().next() {
             Some(letter) => batch.quarantine(group, letter.event, &[handler], deaths),
             None => batch,
@@ -307,9 +320,18 @@ impl<S: Store> Batch<S> {
 
     /// The letter that an event waited as.
     pub(crate) fn letter(&self, event: usize) -> Option<i64> {
+        self.waited(event).map(|waited| waited.id)
+    }
+
+    /// The [digest](Event::digest) of an event as it came.
+    pub(crate) fn digest(&self, event: usize) -> i64 {
+        self.waited(event).map_or_else(|| self.events[event].digest(), |waited| waited.digest)
+    }
+
+    fn waited(&self, event: usize) -> Option<&Waited> {
         match &self.kind {
             Kind::Delivered => None,
-            Kind::Released(letters) => letters.get(event).copied(),
+            Kind::Released(letters) => letters.get(event),
         }
     }
 }

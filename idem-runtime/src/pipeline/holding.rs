@@ -18,6 +18,8 @@ pub(crate) struct Holding {
     /// Offsets of events that are done and of which attempts are noted all the same: the note came
     /// after a commit whose answer was lost. They are forgotten with the next batch.
     pub(crate) stale: Vec<i64>,
+    /// The letters of released events that the last batch of such was done with: they wait no longer.
+    pub(crate) released: HashSet<i64>,
     /// Of packed markers.
     pub(crate) windows: Windows,
 }
@@ -36,7 +38,8 @@ impl Holding {
             stale.dedup();
             row.attempts.retain(|attempt| !stale.contains(&attempt.offset));
         }
-        Self { row, parked, slice: None, stale, windows: Windows::default() }
+        let (released, windows) = (HashSet::new(), Windows::default());
+        Self { row, parked, slice: None, stale, released, windows }
     }
 
     /// A slice of the lane, at this revision.
@@ -48,6 +51,7 @@ impl Holding {
             parked,
             slice: Some(slice),
             stale: self.stale.clone(),
+            released: HashSet::new(),
             windows: Windows::default(),
         }
     }

@@ -29,6 +29,7 @@ pub(crate) async fn letters<S: Store>(
         scope: &scope,
         key: None,
         event: &batch.events[*event],
+        digest: batch.digest(*event),
         state: LetterState::Dead,
         cause: Some(cause),
     }));
@@ -53,6 +54,7 @@ pub(crate) async fn letters<S: Store>(
             scope: trial.group.handlers[task.handler].scope,
             key: task.key(),
             event: &batch.events[task.event],
+            digest: batch.digest(task.event),
             state,
             cause,
         });

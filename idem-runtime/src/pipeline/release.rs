@@ -8,6 +8,8 @@ use std::ops::Range;
 
 use crate::backoff::Backoff;
 use crate::dead_letter::DeadLetter;
+use crate::error::{Error, ErrorKind};
+use crate::event::Event;
 use crate::lane::Slice;
 use crate::outcome::Decision;
 use crate::pipeline::attempt::Done;
@@ -27,6 +29,7 @@ impl<S: Store> Lane<S> {
         let most = if careful.is_on() { 1 } else { self.settings.max_batch };
         let limit = u32::try_from(most).unwrap_or(u32::MAX);
         let mut from = 0;
+        holding.released.clear();
         while !holding.parked.is_empty() {
             let mut letters = match self.group.store.released(&holding.held(), from, limit).await {
                 Ok(letters) => letters,
@@ -39,6 +42,9 @@ impl<S: Store> Lane<S> {
                     }
                 }
             };
+            if let Some(letter) = letters.iter().find(|it| holding.released.contains(&it.id)) {
+                return Some(Tenure::Failed(waits_still(letter)));
+            }
             // What is not for this one may fill a page.
             let next = letters.last()?.event.offset + 1;
             // Scopes whose handler this instance does not have are left to one that has it.
@@ -54,6 +60,7 @@ impl<S: Store> Lane<S> {
             let scope = self.group.handlers[handler].scope;
             letters.retain(|letter| letter.scope == scope);
             tracing::info!(scope, events = letters.len(), "working events of released keys");
+            holding.released.clear();
             let end = match letters.first().map(|letter| letter.event.offset) {
                 Some(offset) if careful.is_on() => {
                     self.release_carefully(holding, handler, letters, offset).await
@@ -108,6 +115,19 @@ impl<S: Store> Lane<S> {
         self.group.handlers.iter().position(|handler| handler.scope == scope)
     }
 
+    /// Notes which released events a committed attempt was done with.
+    pub(super) fn remember_released(
+        &self,
+        holding: &mut Holding,
+        batch: &Batch<S>,
+        range: &Range<usize>,
+        done: &Done,
+    ) {
+        let tasks = batch.tasks[batch.tasks_of(range)].iter().zip(&done.intents);
+        let tasks = tasks.filter(|(_, intent)| **intent != Intent::Stay);
+        holding.released.extend(tasks.filter_map(|(task, _)| batch.letter(task.event)));
+    }
+
     /// Notes the message keys that a committed attempt has parked.
     pub(super) fn remember_parked(
         &self,
@@ -128,4 +148,20 @@ impl<S: Store> Lane<S> {
             }
         }
     }
+}
+
+/// What a lane stops with when the database has an event waiting that it was done with a moment ago: it
+/// would work it for ever, and whatever the event does without a marker as often.
+fn waits_still(letter: &DeadLetter) -> Error {
+    let Event { topic, partition, offset, .. } = &letter.event;
+    Error::new(
+        ErrorKind::Store,
+        format!(
+            "topic {topic}, partition {partition}, offset {offset}, scope {}: dead letter {} was \
+             released and its event is done, worked or given up on again, but the letter waits still: \
+             what the lane wrote did not find its row. Look whether its effects are there, drop the \
+             letter, and start the program again",
+            letter.scope, letter.id
+        ),
+    )
 }

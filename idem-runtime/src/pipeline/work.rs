@@ -370,6 +370,7 @@ impl<S: Store> Lane<S> {
             row.deaths = 0;
         }
         self.remember_parked(holding, batch, &range, done);
+        self.remember_released(holding, batch, &range, done);
         if holding.slice.is_none() {
             self.seat.hold(Some((holding.held(), holding.row.identity.clone())));
             self.seat.resolve(holding.row.position);

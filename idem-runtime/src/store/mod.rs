@@ -268,9 +268,10 @@ pub trait Store: Lends<Self::Connection> + PackedMarkers + Clone + Send + Sync +
     ) -> impl Future<Output = Result<(), Error>> + Send;
 
     /// Writes dead letters of a lane, and what waits behind them, within its transaction. One that
-    /// is there already (the same scope, log, partition, offset and [digest](crate::Event::digest))
+    /// is there already (the same scope, log, partition, offset and [digest](NewLetter::digest))
     /// stays as it is, but for two. One that waits and is now given up on itself takes over the new
-    /// state and cause. One that is settled, where the new one [had a new
+    /// state and cause, and belongs to this lane from now on; its event, what was edited of it, and its key
+    /// stay. One that is settled, where the new one [had a new
     /// key](NewLetter::had_a_new_key), is opened again with these, and its history says so: its key was
     /// forgotten.
     ///

@@ -162,6 +162,40 @@ async fn a_released_event_whose_header_was_edited_after_it_was_read_is_read_agai
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_released_event_whose_headers_were_edited_and_fails_is_the_letter_that_it_was() {
+    // The second time without a key.
+    for header in [Some("22"), None] {
+        let world = world(Policy::new().on_failure(OnFailure::PARK_KEY));
+        world.script.always("send", "a", Do::Fail);
+        let events = [event("a", Some("1"), Some("m")), event("b", Some("2"), Some("m"))];
+        world.broker.append_events(0, events);
+        world.drain(0).await;
+        let edit = header.map_or(LetterEdit::new().without_header("id"), |header| {
+            LetterEdit::new().header("id", header)
+        });
+        world.dead_letters().edit_event(2, &edit, "a typo").await.unwrap();
+        world.script.mend();
+        world.script.always("send", "b", Do::Fail);
+        assert_eq!(replayed(&world).await, (1, 0, 0));
+        let lane = world.start(0);
+        let states = || world.letters().into_iter().map(|it| it.2).collect::<Vec<_>>();
+        super::harness::until(|| states() == [LetterState::Replayed, LetterState::Parked]).await;
+        let letter = world.store.look(|view| view.letters()).remove(1);
+        assert_eq!(letter.key.as_ref().map(Key::as_str), Some("2-m"), "of the event as it came");
+        lane.finish().await;
+
+        let forgotten = world.store.forget_marker("send", &Key::new("2-m").unwrap()).await;
+        assert_eq!(forgotten.unwrap_err().kind(), ErrorKind::GivenUp, "it is open");
+        world.script.mend();
+        let edit = LetterEdit::new().header("id", "22");
+        world.dead_letters().edit_event(2, &edit, "a typo").await.unwrap();
+        assert_eq!(replayed(&world).await, (1, 0, 0));
+        assert_eq!(world.store.rows("send"), ["1-m", "22-m"]);
+        assert_eq!(states(), [LetterState::Replayed; 2]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_letter_is_found_by_the_header_that_it_was_given() {
     let world = world(Policy::new());
     world.broker.append_events(0, [event("a", None, Some("m"))]);

@@ -12,6 +12,7 @@ mod correlation;
 mod crash_loops;
 mod dead_letters;
 mod duplicates;
+mod edited_waiting;
 mod edits;
 mod event_enums;
 mod fence;
