@@ -8,7 +8,7 @@ use crate::times::{from_micros, to_micros};
 use crate::{Inner, Tx, gone};
 use idem_runtime::lane::Held;
 use idem_runtime::packed::{DigestKey, Floor, NewPack, PackRow, Repack, WindowId, WindowRow};
-use idem_runtime::{Error, ErrorKind, Key, Result};
+use idem_runtime::{Error, ErrorKind, Key, MarkerMode, Result};
 
 pub(crate) const DIGEST_KEY: &str = "select digest_key from {schema}.store";
 
@@ -63,7 +63,7 @@ select coalesce(lane.log, 0), coalesce(lane.first_log, 0), coalesce(known.floor,
        (extract(epoch from owned.window_length) * 1000000)::bigint,
        (extract(epoch from clock_timestamp() - owned.switched_at) * 1000000)::bigint,
        (extract(epoch from clock_timestamp()) * 1000000)::bigint,
-       coalesce(owned.mode = 'packed', false),
+       owned.mode,
        coalesce(owned.state = 'retired' and owned.forgotten_at is not null, false),
        lane.digest_key_id
 from (select $1::bigint as lane_id, $2::text as scope) as asked
@@ -235,16 +235,27 @@ pub(crate) async fn pack(
 pub(crate) async fn window(store: &Inner, window: &WindowId<'_>) -> Result<WindowRow> {
     const DOING: &str = "reading a window";
     let mut session = store.pools.read().await?;
-    type Known =
-        (i32, i32, i64, bool, i64, Option<i64>, Option<i64>, i64, bool, bool, Option<Vec<u8>>);
+    type Known = (
+        i32,
+        i32,
+        i64,
+        bool,
+        i64,
+        Option<i64>,
+        Option<i64>,
+        i64,
+        Option<String>,
+        bool,
+        Option<Vec<u8>>,
+    );
     let known =
         sqlx::query_as::<_, Known>(store.sql.window.clone()).bind(window.lane).bind(window.scope);
     let known = session.optional(known).await.map_err(|error| failed(DOING, error))?;
     session.finish(DOING).await?;
     let known = known
         .ok_or_else(|| Error::new(ErrorKind::Store, format!("{DOING}: the database was silent")))?;
-    let (log, first_log, floor, is_early, handled_to, length, switched, now, ..) = known;
-    let (.., is_packed, is_forgotten, digest_key) = known;
+    let (log, first_log, floor, is_early, handled_to, length, switched, ..) = known;
+    let (.., now, mode, is_forgotten, digest_key) = known;
     // A clock that went back makes it no time at all.
     let duration = |micros: i64| Duration::from_micros(micros.max(0).unsigned_abs());
     Ok(WindowRow {
@@ -256,7 +267,7 @@ pub(crate) async fn window(store: &Inner, window: &WindowId<'_>) -> Result<Windo
         switched: switched.map(duration),
         length: length.map(duration),
         now: from_micros(now),
-        is_packed,
+        mode: mode.and_then(|mode| MarkerMode::parse(&mode)),
         is_forgotten,
         digest_key: digest_key.map(|id| gone::read(&id)),
     })

@@ -59,6 +59,9 @@ from unnest($1::text[], $2::text[]) as it (scope, mode)
 where owned.scope = it.scope
 ";
 
+pub(crate) const NOTE_MODE: &str =
+    "update {schema}.scopes set switched_at = now() where scope = $1 and mode <> $2";
+
 pub(crate) const SET_WINDOWS: &str = "
 update {schema}.scopes owned set window_length = it.seconds * interval '1 second'
 from unnest($1::text[], $2::float8[]) as it (scope, seconds)
@@ -150,6 +153,14 @@ pub(crate) async fn register(store: &Inner, registration: &Registration<'_>) -> 
     if !plan.switch.is_empty() {
         unsettle(store, &mut session, registration.group).await.map_err(failed)?;
     }
+    session.finish(DOING).await
+}
+
+pub(crate) async fn note_mode(store: &Inner, scope: &str, mode: MarkerMode) -> Result<()> {
+    const DOING: &str = "recording how a scope is worked";
+    let mut session = store.pools.write().await?;
+    let note = sqlx::query(store.sql.note_mode.clone()).bind(scope).bind(mode.as_str());
+    session.execute(note).await.map_err(|error| failed(DOING, error))?;
     session.finish(DOING).await
 }
 

@@ -137,6 +137,7 @@ statements! {
     forget_in_runs: forget::FORGET_IN_RUNS,
     forget_marker: forget::DELETE_MARKER,
     note_digest_key: gone::NOTE_DIGEST_KEY,
+    note_mode: scopes::NOTE_MODE,
     forget_gone: gone::FORGET,
     forget_left_over: gone::FORGET_LEFT_OVER,
     forget_retired: retired::BEGIN,

@@ -11,7 +11,7 @@ use crate::time::{from_millis, to_millis};
 use crate::tx::Tx;
 use idem_runtime::lane::Held;
 use idem_runtime::packed::{DigestKey, Floor, NewPack, PackRow, Repack, WindowId, WindowRow};
-use idem_runtime::{Error, ErrorKind, Key, Result};
+use idem_runtime::{Error, ErrorKind, Key, MarkerMode, Result};
 
 pub(crate) const DIGEST_KEY: &str = "select digest_key from {schema}store";
 
@@ -35,7 +35,7 @@ pub(crate) const WINDOW: &str = concat!(
             ), 0)), 0),
             owned.window_length, owned.switched_at, ",
     now!(),
-    ", coalesce(owned.mode = 'packed', false),
+    ", owned.mode,
        coalesce(owned.state = 'retired' and owned.forgotten_at is not null, false),
        lane.digest_key_id
      from (select ?1 as lane_id, ?2 as scope) as asked
@@ -190,16 +190,27 @@ pub(crate) fn new_row(pack: &NewPack<'_>, lane: i64, log: i32, now: SystemTime) 
 }
 
 pub(crate) async fn window(store: &Inner, window: &WindowId<'_>) -> Result<WindowRow> {
-    type Known =
-        (i32, i32, i64, bool, i64, Option<i64>, Option<i64>, i64, bool, bool, Option<Vec<u8>>);
+    type Known = (
+        i32,
+        i32,
+        i64,
+        bool,
+        i64,
+        Option<i64>,
+        Option<i64>,
+        i64,
+        Option<String>,
+        bool,
+        Option<Vec<u8>>,
+    );
     let known: Known = sqlx::query_as(store.sql.window.clone())
         .bind(window.lane)
         .bind(window.scope)
         .fetch_one(&store.readers)
         .await
         .map_err(|error| failed("reading a window", error))?;
-    let (log, first_log, floor, is_early, handled_to, length, switched, now, ..) = known;
-    let (.., is_packed, is_forgotten, digest_key) = known;
+    let (log, first_log, floor, is_early, handled_to, length, switched, ..) = known;
+    let (.., now, mode, is_forgotten, digest_key) = known;
     // A clock that went back makes it no time at all.
     let duration = |millis: i64| Duration::from_millis(millis.max(0).unsigned_abs());
     Ok(WindowRow {
@@ -211,7 +222,7 @@ pub(crate) async fn window(store: &Inner, window: &WindowId<'_>) -> Result<Windo
         switched: switched.map(|at| duration(now.saturating_sub(at))),
         length: length.map(duration),
         now: from_millis(now),
-        is_packed,
+        mode: mode.and_then(|mode| MarkerMode::parse(&mode)),
         is_forgotten,
         digest_key: digest_key.map(|id| gone::read(&id)),
     })

@@ -63,6 +63,9 @@ where exists (select 1 from {schema}scopes owned
 limit 1
 ";
 
+pub(crate) const NOTE_MODE: &str =
+    concat!("update {schema}scopes set switched_at = ", now!(), " where scope = ?1 and mode <> ?2");
+
 pub(crate) const SET_WINDOW: &str = "update {schema}scopes set window_length = ?2 where scope = ?1";
 
 pub(crate) const LANES_OF: &str = "select lane_id from {schema}lanes where group_name = ?1";
@@ -156,6 +159,14 @@ async fn write(store: &Inner, tx: &mut Tx, registration: &Registration<'_>) -> R
         }
     }
     Ok(())
+}
+
+pub(crate) async fn note_mode(store: &Inner, scope: &str, mode: MarkerMode) -> Result<()> {
+    const DOING: &str = "recording how a scope is worked";
+    let mut tx = Tx::begin(&store.writers).await?;
+    let note = sqlx::query(store.sql.note_mode.clone()).bind(scope).bind(mode.as_str());
+    let noted = note.execute(tx.connection()).await;
+    tx.end(noted, DOING).await.map(drop)
 }
 
 fn list(scopes: &[impl AsRef<str>]) -> Result<String> {

@@ -152,6 +152,7 @@ statements! {
     forget_asking: forget::ASKING,
     forget_marker: forget::DELETE_MARKER,
     note_digest_key: gone::NOTE_DIGEST_KEY,
+    note_mode: scopes::NOTE_MODE,
     are_beside: gone::ARE_BESIDE,
     forget_retired: retired::BEGIN,
     forget_left_over: gone::FORGET_LEFT_OVER,

@@ -151,6 +151,25 @@ pub async fn who_has_a_lane_is_told_that_a_scope_is_switched<H: Harness>(harness
     assert!(can_seal(harness, &held).await);
 }
 
+pub async fn a_scope_that_is_worked_in_another_form_was_switched_just_now<H: Harness>(harness: &H) {
+    let held = held(harness).await;
+    let window = async || harness.store().window(&window(&held)).await.unwrap();
+    let store = harness.store();
+    for (recorded, other) in
+        [(MarkerMode::Rows, MarkerMode::Packed), (MarkerMode::Packed, MarkerMode::Rows)]
+    {
+        store.note_mode(SCOPE, recorded).await.unwrap();
+        register(harness, GROUP, recorded).await.unwrap();
+        let before = window().await.switched;
+        store.note_mode(SCOPE, recorded).await.unwrap();
+        let after = window().await.switched;
+        assert!(after.is_some() == before.is_some() && after >= before, "nothing changed");
+        store.note_mode(SCOPE, other).await.unwrap();
+        assert!(window().await.switched.unwrap() < Duration::from_secs(60));
+        assert_eq!(window().await.mode, Some(recorded), "it is recorded as before");
+    }
+}
+
 /// The claim of an attempt that is begun.
 fn begun(key: &Key) -> Claim<'_> {
     let attempt = Some(Uuid::from_u128(7));

@@ -408,6 +408,7 @@ macro_rules! conformance {
         former::a_scope_that_forgot_something_early_is_not_adopted
         former::how_long_a_scope_keeps_what_is_packed_is_recorded
         former::who_has_a_lane_is_told_that_a_scope_is_switched
+        former::a_scope_that_is_worked_in_another_form_was_switched_just_now
         former::a_call_without_kafka_is_refused_while_something_is_packed
         restart::a_process_that_starts_later_finds_everything
     } };

@@ -116,14 +116,26 @@ impl Data {
         self.scopes.iter().any(|row| row.scope == scope && row.group == group)
     }
 
-    /// Whether the scope is recorded as packed.
     /// Whether some of its markers are packed, or are to be.
     pub(super) fn has_packed(&self, scope: &str) -> bool {
         self.is_packed(scope) || self.packs.rows.values().any(|(of, _)| of == scope)
     }
 
+    /// Whether the scope is recorded as packed.
     pub(super) fn is_packed(&self, scope: &str) -> bool {
-        self.scopes.iter().any(|row| row.scope == scope && row.mode == MarkerMode::Packed)
+        self.mode_of(scope) == Some(MarkerMode::Packed)
+    }
+
+    /// A scope is worked in this form.
+    pub(super) fn note_mode(&mut self, scope: &str, mode: MarkerMode, now: SystemTime) {
+        if self.mode_of(scope).is_some_and(|recorded| recorded != mode) {
+            self.switched.insert(scope.to_owned(), now);
+        }
+    }
+
+    /// How a scope is recorded to keep its markers.
+    pub(super) fn mode_of(&self, scope: &str) -> Option<MarkerMode> {
+        self.scopes.iter().find(|row| row.scope == scope).map(|row| row.mode)
     }
 
     pub(super) fn lane(&self, id: &LaneId) -> Option<&Lane> {

@@ -122,6 +122,8 @@ pub enum Point {
     ForgetGone,
     /// [`Store::forget_retired`](crate::Store::forget_retired).
     ForgetRetired,
+    /// [`Store::note_mode`](crate::Store::note_mode).
+    NoteMode,
     /// [`Store::note_digest_key`](crate::Store::note_digest_key).
     NoteDigestKey,
     /// [`Store::find_packed`](crate::Store::find_packed).

@@ -151,7 +151,7 @@ impl Data {
         let length = self.lengths.get(window.scope).copied();
         let switched = self.switched.get(window.scope);
         let switched = switched.map(|at| now.duration_since(*at).unwrap_or_default());
-        let is_packed = self.is_packed(window.scope);
+        let mode = self.mode_of(window.scope);
         let is_forgotten = self.retired.get(window.scope).is_some_and(|row| row.is_forgotten);
         let digest_key = self.lanes.get(&window.lane).and_then(|lane| lane.digest_key);
         WindowRow {
@@ -163,7 +163,7 @@ impl Data {
             switched,
             length,
             now,
-            is_packed,
+            mode,
             is_forgotten,
             digest_key,
         }

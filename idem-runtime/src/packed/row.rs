@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use super::digest::Digest;
 use crate::lane::{LaneId, Slice};
+use crate::marker::MarkerMode;
 
 /// How many digests a block of a run has at most: so many fit into a page of a table without being
 /// moved out of it.
@@ -104,8 +105,9 @@ pub struct WindowRow {
     pub length: Option<Duration>,
     /// The time by the database's clock.
     pub now: SystemTime,
-    /// Whether the scope is recorded as one with packed markers.
-    pub is_packed: bool,
+    /// How the scope keeps its markers, if that is recorded. A handler of another release may do otherwise, and
+    /// a database that was put back may say what was before.
+    pub mode: Option<MarkerMode>,
     /// Whether the scope is retired, and what it had packed is forgotten, or is being so.
     pub is_forgotten: bool,
     /// Which key the lane's digests are made with ([`DigestKey::id`](super::DigestKey::id)), if that is

@@ -374,7 +374,7 @@ impl<S: Store> Replay<S> {
         match store.window(&WindowId { lane, scope, slice: None }).await {
             // What was given up on under its key is in its lane's window already, unless that was before
             // the scope packed.
-            Ok(WindowRow { is_packed: true, switched, floor, .. }) => {
+            Ok(WindowRow { mode: Some(MarkerMode::Packed), switched, floor, .. }) => {
                 if is_its_own && letter.event.offset >= floor && switched.is_none() {
                     return Ok(true);
                 }

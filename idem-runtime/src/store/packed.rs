@@ -7,6 +7,7 @@ use super::Store;
 use crate::error::{Error, ErrorKind};
 use crate::key::Key;
 use crate::lane::{Held, LaneId};
+use crate::marker::MarkerMode;
 use crate::packed::{
     Digest, DigestKey, Floor, Foreign, Merged, NewPack, NewRun, PackRow, Repack, Run, RunBlock,
     RunPart, WindowId, WindowRow,
@@ -36,6 +37,21 @@ pub trait PackedMarkers: Sized + Sync {
         _id: [u8; 8],
     ) -> impl Future<Output = Result<Option<[u8; 8]>, Error>> + Send {
         std::future::ready(Err(unpacked()))
+    }
+
+    /// Records that a scope is worked with markers in this form, where it is recorded with another one: by an
+    /// instance of another release, or because the database was put back to before the scope was switched.
+    /// Whoever works it later in the recorded form is told that it was switched just now
+    /// ([`WindowRow::switched`]). In a transaction of its own.
+    ///
+    /// # Errors
+    /// When the database fails.
+    fn note_mode(
+        &self,
+        _scope: &str,
+        _mode: MarkerMode,
+    ) -> impl Future<Output = Result<(), Error>> + Send {
+        std::future::ready(Ok(()))
     }
 
     /// The claim of a lane that knows by itself which keys are new: checks the lane's token without a

@@ -8,9 +8,9 @@ use idem_runtime::packed::{
     RunPart, WindowId, WindowRow,
 };
 use idem_runtime::store::PackedMarkers;
-use idem_runtime::{Key, Result};
+use idem_runtime::{Key, MarkerMode, Result};
 
-use crate::{Sqlite, Tx, direct, foreign, gone, merge, packs, retired, runs};
+use crate::{Sqlite, Tx, direct, foreign, gone, merge, packs, retired, runs, scopes};
 
 impl PackedMarkers for Sqlite {
     async fn digest_key(&self) -> Result<DigestKey> {
@@ -127,6 +127,10 @@ impl PackedMarkers for Sqlite {
         floor: Option<Floor>,
     ) -> Result<bool> {
         packs::forget(&self.inner, held, scope, rows, floor).await
+    }
+
+    async fn note_mode(&self, scope: &str, mode: MarkerMode) -> Result<()> {
+        scopes::note_mode(&self.inner, scope, mode).await
     }
 
     async fn note_digest_key(&self, held: &Held, id: [u8; 8]) -> Result<Option<[u8; 8]>> {

@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 use crate::error::Result;
 use crate::key::Key;
 use crate::lane::{Held, LaneId};
+use crate::marker::MarkerMode;
 use crate::memory::Memory;
 use crate::memory::faults::Point;
 use crate::memory::state::State;
@@ -180,6 +181,15 @@ impl PackedMarkers for Memory {
     async fn forget_retired(&self, group: &str, after: Option<Duration>) -> Result<Vec<String>> {
         self.enter(Point::ForgetRetired).await?;
         Ok(self.shared.until(|state| state.forget_retired(group, after)).await)
+    }
+
+    async fn note_mode(&self, scope: &str, mode: MarkerMode) -> Result<()> {
+        self.enter(Point::NoteMode).await?;
+        self.shared.change(|state| {
+            let now = state.clock.now();
+            state.data.note_mode(scope, mode, now);
+        });
+        Ok(())
     }
 
     async fn note_digest_key(&self, held: &Held, id: [u8; 8]) -> Result<Option<[u8; 8]>> {

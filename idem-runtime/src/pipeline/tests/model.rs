@@ -36,7 +36,7 @@ const PARTITIONS: usize = 3;
 const KEYS: usize = 40;
 const STEPS: usize = 120;
 
-const WORLD_STATES: [&str; 5] = ["fenced", "went back", "rewinds", "retried", "lost its tail"];
+const WORLD_STATES: [&str; 4] = ["fenced", "went back", "rewinds", "retried"];
 
 /// What becomes of packed markers that are older than the window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -498,6 +498,7 @@ impl Model {
             self.lanes.push(Some(lane));
         }
         // Before anything comes where the tail was, which nobody would notice.
+        until(|| self.world.position(partition) <= high).await;
         self.settle().await;
     }
 
@@ -712,7 +713,8 @@ async fn whatever_goes_wrong_each_effect_happens_once() {
     let packed =
         PACKED_STATES.iter().chain(&["stale", "switched", "keys forgotten that were in runs"]);
     let packed = packed.filter(|_| is_packed());
-    let states: Vec<_> = WORLD_STATES.iter().chain(packed).copied().collect();
+    let states = WORLD_STATES.iter().chain(&["lost its tail"]).chain(packed);
+    let states: Vec<_> = states.copied().collect();
     let never = seen.never(&states);
     assert!(seeds < 60 || never.is_empty(), "the model is too tame: {never:?} of {seen:?}");
 }

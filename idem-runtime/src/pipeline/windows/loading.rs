@@ -88,17 +88,20 @@ impl<S: Store> Lane<S> {
         Ok(Windows(windows))
     }
 
-    /// Whether the scope kept packed markers once.
+    /// Whether a scope that keeps rows kept packed markers once.
     async fn was_packed(&self, window: &WindowId<'_>) -> Result<bool> {
-        if !self.group.store.pack_heads(window, 0, 1).await?.is_empty() {
+        let store = &self.group.store;
+        let row = match store.window(window).await {
+            Ok(row) => row,
+            // A store that keeps no packed markers had none.
+            Err(error) if error.kind() == ErrorKind::Config => return Ok(false),
+            Err(error) => return Err(error),
+        };
+        if row.mode == Some(MarkerMode::Packed) {
+            store.note_mode(window.scope, MarkerMode::Rows).await?;
             return Ok(true);
         }
-        match self.group.store.window(window).await {
-            Ok(row) => Ok(row.switched.is_some()),
-            // A store that keeps no packed markers had none.
-            Err(error) if error.kind() == ErrorKind::Config => Ok(false),
-            Err(error) => Err(error),
-        }
+        Ok(row.switched.is_some() || !store.pack_heads(window, 0, 1).await?.is_empty())
     }
 
     /// Whether something is packed, here or under a former layout; or was, and was forgotten while Kafka
@@ -136,6 +139,9 @@ impl<S: Store> Loading<'_, S> {
         if row.is_forgotten {
             return Err(self.forgotten());
         }
+        if self.handler.mode() == MarkerMode::Packed && row.mode == Some(MarkerMode::Rows) {
+            store.note_mode(self.id.scope, MarkerMode::Packed).await?;
+        }
         let key = store.digest_key().await?;
         self.check_digest_key(&row, key).await?;
         let length = self.length(&row);
@@ -155,9 +161,9 @@ impl<S: Store> Loading<'_, S> {
             seat: Arc::clone(&self.lane.seat),
             stats: Arc::clone(&self.lane.stats),
             had_rows: match row.switched {
-                Some(_) if self.handler.mode() != MarkerMode::Packed => HadRows::No,
-                // Instances of another release keep rows meanwhile.
-                Some(_) if !row.is_packed => HadRows::Lately,
+                _ if self.handler.mode() != MarkerMode::Packed => HadRows::No,
+                // Instances of another release keep rows meanwhile; or it did before the database went back.
+                _ if row.mode == Some(MarkerMode::Rows) => HadRows::Lately,
                 // Twice, because those who still kept rows then may have done so for a while.
                 Some(since) if since < length.time.saturating_mul(2) => HadRows::Lately,
                 Some(_) => HadRows::Once,
