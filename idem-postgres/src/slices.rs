@@ -12,10 +12,14 @@ select lane_id from {schema}.lanes where lane_id = $1 and token = $2 for update
 ";
 
 /// The lane's row is changed, so that whoever moves the revisions of its slices, and began before, fails
-/// in place of missing these. What was inserted is not seen by the same statement otherwise than through `added`.
+/// in place of missing these. How far slices of another number were is known from then on. What was inserted is not seen by the same statement otherwise than through `added`.
 pub(crate) const CUT: &str = "
 with touched as (
-    update {schema}.lanes set token = token where lane_id = $1
+    update {schema}.lanes
+    set token = token, handled_to = greatest(handled_to, (
+        select max(slice.position) from {schema}.lane_slices slice where slice.lane_id = $1
+    ))
+    where lane_id = $1
 ), gone as (
     delete from {schema}.lane_slices where lane_id = $1 and slices <> $2
 ), added as (

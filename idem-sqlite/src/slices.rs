@@ -7,6 +7,14 @@ use crate::Inner;
 use crate::error::unwritable;
 use crate::tx::Tx;
 
+/// How far all slices were is known from then on.
+pub(crate) const NOTE_HANDLED: &str = "
+update {schema}lanes set handled_to = max(handled_to, coalesce((
+    select max(slice.position) from {schema}lane_slices slice where slice.lane_id = ?1
+), 0))
+where lane_id = ?1
+";
+
 /// Those of another number of slices.
 pub(crate) const FORGET_OTHERS: &str =
     "delete from {schema}lane_slices where lane_id = ?1 and slices <> ?2";
@@ -55,6 +63,8 @@ async fn within(
     if !same {
         return Ok(None);
     }
+    let note = sqlx::query(sql.note_handled.clone()).bind(held.number);
+    note.execute(tx.connection()).await?;
     let forget = sqlx::query(sql.forget_other_slices.clone()).bind(held.number).bind(slices);
     forget.execute(tx.connection()).await?;
     let cut = sqlx::query(sql.cut_lane.clone()).bind(held.number).bind(slices).bind(indexes);

@@ -57,6 +57,7 @@ statements! {
     observe_lanes: observe::OBSERVE,
     heartbeat: observe::HEARTBEAT,
     seal_slice: slices::SEAL,
+    note_handled: slices::NOTE_HANDLED,
     forget_other_slices: slices::FORGET_OTHERS,
     cut_lane: slices::CUT,
     slice_revisions: slices::REVISIONS,

@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::Harness;
 use super::packing::*;
-use super::slicing::{divided, seal};
+use super::slicing::{cut, divided, seal, slice};
 use super::support::*;
 use crate::error::ErrorKind;
 use crate::key::Key;
@@ -83,6 +83,14 @@ pub async fn what_slices_have_handled_is_known<H: Harness>(harness: &H) {
     }
     let held = moved(harness, &again(harness, &held).await, 1, None).await;
     assert_eq!(known(harness, &held).await.4, 8);
+    // Also when there are others, which begin where the lane is.
+    let [zero, one] =
+        [slice(harness, &held, 0, 2).await.unwrap(), slice(harness, &held, 1, 2).await.unwrap()];
+    assert_eq!(seal(harness, &zero, 9).await, Sealed::Yes);
+    assert_eq!(seal(harness, &one, 12).await, Sealed::Yes);
+    cut(harness, &held, 3).await;
+    assert_eq!(slice(harness, &held, 1, 3).await.unwrap().position.offset, 1);
+    assert_eq!(known(harness, &held).await.4, 12);
 }
 
 pub async fn a_scope_that_forgot_something_early_is_not_adopted<H: Harness>(harness: &H) {

@@ -131,6 +131,7 @@ impl State {
         Some(lane.filter(|lane| lane.row.token == held.token).map(|lane| {
             let slices = usize::from(slices);
             if lane.slices.len() != slices {
+                lane.handled_to = lane.handled_to();
                 lane.slices = vec![SliceRow { position: lane.row.position, revision: 0 }; slices];
             }
             lane.slices.iter().map(|slice| slice.revision).collect()

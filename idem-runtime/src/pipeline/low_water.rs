@@ -5,7 +5,7 @@ use crate::pipeline::holding::Holding;
 use crate::pipeline::lane::{Lane, Tenure};
 use crate::pipeline::queue::Queue;
 use crate::pipeline::slices::Slices;
-use crate::store::{Reposition, Seal, Sealed, Store, Terms, Writer};
+use crate::store::{RELOAD, Reposition, Seal, Sealed, Store, Terms, Writer};
 
 /// What is known for moving the lane's row.
 pub(super) struct Mark {
@@ -200,10 +200,13 @@ impl<S: Store> Lane<S> {
     }
 
     /// Whether the database still has what a slice, or the lane itself, is known to have done. A
-    /// row that is ahead is one of a turn, or of a move, that is under way.
+    /// row that is ahead is one of a turn, or of a move, that is under way; unless somebody moved it so far
+    /// that the lane is to be taken again, which hides whether the database went back before that.
     async fn still_there(&self, held: Held) -> Result<(), Tenure> {
+        let known = held.revision;
         match self.standing_of(held).await? {
-            (Standing::Held | Standing::Ahead, _) => Ok(()),
+            (Standing::Held, _) => Ok(()),
+            (Standing::Ahead, now) if now.revision - known < RELOAD => Ok(()),
             (standing, _) => Err(Tenure::Lost(standing)),
         }
     }

@@ -72,8 +72,11 @@ struct Model {
     forgotten: BTreeMap<String, usize>,
     /// Keys of which Kafka has no event any more.
     gone: BTreeSet<String>,
-    /// Keys whose partition changed, and which may be older than their window there.
+    /// Keys that may be older than their window where they would come again: their partition changed, or
+    /// they were kept in rows.
     moved: BTreeSet<String>,
+    /// The lowest number of a key that is used.
+    first_key: usize,
     /// Whether the database goes back now and then.
     goes_back: bool,
     /// Whether a log has lost its tail.
@@ -136,6 +139,7 @@ impl Model {
             forgotten: BTreeMap::new(),
             gone: BTreeSet::new(),
             moved: BTreeSet::new(),
+            first_key: 0,
             goes_back: seed.is_multiple_of(2) || is_packed() && !round.is_multiple_of(3),
             was_cut: false,
             ages,
@@ -177,7 +181,7 @@ impl Model {
         for _ in 0..=self.random.below(12) {
             let number = match self.ages {
                 Ages::Early => self.made.len(),
-                _ => self.random.below(KEYS),
+                _ => self.first_key + self.random.below(KEYS),
             };
             let id = format!("k{number}");
             if self.gone.contains(&id) || self.moved.contains(&id) {
@@ -387,8 +391,6 @@ impl Model {
     async fn settle(&mut self) {
         self.go_on();
         self.world.script.mend();
-        // As the watch does: one with nothing to do does not notice that the database went back.
-        self.lanes.iter().flatten().for_each(|lane| lane.seat.look());
         for partition in self.world.broker.partitions() {
             let end = self.world.end(partition);
             let id = self.world.id(partition);
@@ -396,7 +398,17 @@ impl Model {
             let is_worked = || store.lane(&id).is_some_and(|row| row.position.offset >= end);
             let lane = self.lane(partition);
             let Some(lane) = lane else { continue };
-            until(|| is_worked() || lane.is_finished()).await;
+            let mut polls = 0_u32;
+            let is_ended = || {
+                // As the watch does: one with nothing to do notices neither that the database went back, nor
+                // that a former owner has taken the lane once more.
+                if polls.is_multiple_of(3000) {
+                    lane.seat.look();
+                }
+                polls += 1;
+                is_worked() || lane.is_finished()
+            };
+            until(is_ended).await;
             if !is_worked() {
                 let stopped = self.lane(partition).take().unwrap();
                 leave(&self.world, stopped, &mut self.seen).await;
@@ -427,7 +439,7 @@ impl Model {
         let left = self.world.broker.events(partition).into_iter();
         let left: BTreeSet<_> = left.map(|it| key(it.payload.as_deref().unwrap())).collect();
         let left = left.iter().filter(|id| self.partition_of(id) == partition);
-        let left = left.filter(|id| !self.forgotten.contains_key(*id));
+        let left = left.filter(|id| !self.forgotten.contains_key(*id) && !self.moved.contains(*id));
         let left: Vec<_> = left.map(|id| (id, id)).collect();
         self.world.broker.produce_keyed(partition, left);
     }
@@ -449,7 +461,8 @@ impl Model {
         self.world.broker.add_partitions(1);
         if self.ages == Ages::WithTheLog && self.window.time < Window::DEFAULT.time {
             let is_moved = |id: &String| !self.made[id].contains(&self.partition_of(id));
-            self.moved = self.made.keys().filter(|id| is_moved(id)).cloned().collect();
+            let moved: Vec<_> = self.made.keys().filter(|id| is_moved(id)).cloned().collect();
+            self.moved.extend(moved);
         }
         for partition in 0..=partitions {
             let lane = self.start(partition);
@@ -470,6 +483,11 @@ impl Model {
         };
         self.world.set_handlers(handlers(self.window, self.slices, self.markers));
         self.world.register().await;
+        if self.markers == Markers::Packed && self.window.time < Window::DEFAULT.time {
+            // What is in rows is found as long as the window, and then where it is delivered again.
+            self.moved.extend(self.made.keys().cloned());
+            self.first_key += KEYS;
+        }
         self.log.push(format!("the next release: {:?}", self.markers));
         self.seen.note("switched", true);
     }

@@ -8,6 +8,7 @@ use super::handlers::Do;
 use super::harness::{World, ids, quiet, until};
 use super::packed::PACKED;
 use super::packed_layout::bill;
+use super::slices::{SLICES, produce};
 use crate::Store as _;
 use crate::dead_letter::LetterFilter;
 use crate::error::ErrorKind;
@@ -267,4 +268,22 @@ async fn what_a_window_by_count_has_forgotten_is_in_memory_no_more() {
     lane.finish().await;
     world.again_from(0, 0).await;
     assert_eq!(world.bills(), ids(30));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_idle_lane_in_slices_that_is_moved_from_outside_is_taken_again_when_it_looks() {
+    let world = World::with(PACKED.slices(SLICES));
+    world.register().await;
+    produce(&world, 0, 8);
+    let lane = world.start(0);
+    world.worked(0, 8).await;
+    let token = || lane.seat.held().map(|(held, _)| held.token);
+    let before = token();
+    lane.seat.look();
+    quiet(Duration::from_secs(10)).await;
+    assert_eq!(token(), before, "nothing happened");
+    assert!(world.forget("e1").await);
+    lane.seat.look();
+    until(|| token() != before).await;
+    lane.finish().await;
 }
