@@ -24,7 +24,7 @@ macro_rules! select_lanes {
     ($at:literal, $which:literal) => {
         concat!(
             "select lane.lane_id, lane.group_name, lane.topic, lane.partition, lane.token,
-                lane.floor, lane.cluster_id, lane.topic_id, lane.deaths, ",
+                lane.floor, lane.handled_to, lane.cluster_id, lane.topic_id, lane.deaths, ",
             $at,
             ".position, ",
             $at,
@@ -144,6 +144,7 @@ impl<'r> FromRow<'r, PgRow> for Selected {
         lane.token = row.try_get("token")?;
         lane.revision = row.try_get("revision")?;
         lane.floor = row.try_get("floor")?;
+        lane.handled_to = row.try_get("handled_to")?;
         let marks: Option<Json<HashMap<String, i64>>> = row.try_get("offset_marks")?;
         lane.offset_marks = marks.map(|marks| marks.0).unwrap_or_default();
         lane.deaths = row.try_get::<i32, _>("deaths")?.unsigned_abs();

@@ -98,6 +98,8 @@ pub struct LaneRow {
     pub revision: i64,
     /// Deliveries below it are stale: their markers may be forgotten.
     pub floor: i64,
+    /// What lies below it was handled before the position was moved back, in this log.
+    pub handled_to: i64,
     /// The log the position belongs to.
     pub identity: LogIdentity,
     /// For each scope in offset mode: the next offset it has not handled.
@@ -147,12 +149,20 @@ impl LaneRow {
             token: Uuid::nil(),
             revision: 0,
             floor: 0,
+            handled_to: 0,
             identity,
             offset_marks: HashMap::new(),
             deaths: 0,
             attempts: Vec::new(),
             parked: Vec::new(),
         }
+    }
+
+    /// Up to where events were handled, whether the position was moved back since or not: a log that ends
+    /// before that gives those offsets to others.
+    pub(crate) fn reach(&self) -> i64 {
+        let marks = self.offset_marks.values().copied();
+        marks.chain([self.handled_to, self.position.offset]).max().unwrap_or_default()
     }
 
     /// The lane as its owner knows it.

@@ -15,7 +15,7 @@ macro_rules! select_lanes {
         concat!(
             "select lane.lane_id, group_name, topic, partition, ",
             $position,
-            ", token, floor, cluster_id, topic_id, deaths,
+            ", token, floor, handled_to, cluster_id, topic_id, deaths,
                 (select json_group_object(mark.scope, mark.next_offset)
                  from {schema}offset_marks mark where mark.lane_id = lane.lane_id) as offset_marks,
                 (select json_group_array(json_array(attempt.scope, attempt.source_offset,
@@ -66,6 +66,7 @@ impl<'r> FromRow<'r, SqliteRow> for Selected {
         lane.token = uuid(row.try_get("token")?)?;
         lane.revision = row.try_get("revision")?;
         lane.floor = row.try_get("floor")?;
+        lane.handled_to = row.try_get("handled_to")?;
         lane.deaths = row.try_get("deaths")?;
         lane.offset_marks =
             serde_json::from_str(row.try_get("offset_marks")?).map_err(undecodable)?;

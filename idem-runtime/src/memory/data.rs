@@ -37,8 +37,6 @@ pub(super) struct Lane {
     pub(super) log: i32,
     /// What it was when the topic was made anew.
     pub(super) first_log: i32,
-    /// What lay below it before it was moved back was handled.
-    pub(super) handled_to: i64,
     /// Which key its digests are made with, once that is known.
     pub(super) digest_key: Option<[u8; 8]>,
 }
@@ -161,10 +159,8 @@ impl Data {
                 let number = self.next_lane;
                 let row = LaneRow::new(id, number, position, opening.identity.clone());
                 let (owner, slices, digest_key) = (None, Vec::new(), None);
-                self.lanes.insert(
-                    number,
-                    Lane { row, owner, slices, log: 0, first_log: 0, handled_to: 0, digest_key },
-                );
+                self.lanes
+                    .insert(number, Lane { row, owner, slices, log: 0, first_log: 0, digest_key });
             }
         }
     }

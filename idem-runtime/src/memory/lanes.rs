@@ -96,15 +96,15 @@ impl State {
         if !known.into_iter().all(has) {
             return Some(false);
         }
-        lane.handled_to = lane.handled_to();
+        lane.row.handled_to = lane.handled_to();
         lane.row.revision += 1;
         lane.row.position = to.position;
         lane.row.identity = to.identity.clone();
         if let Some(new_log) = to.new_log {
             lane.log += 1;
-            lane.handled_to = match new_log {
+            lane.row.handled_to = match new_log {
                 NewLog::Another => 0,
-                NewLog::Shorter(high) => lane.handled_to.min(high),
+                NewLog::Shorter(high) => lane.row.handled_to.min(high),
             };
             if new_log == NewLog::Another {
                 lane.first_log = lane.log;
@@ -131,7 +131,7 @@ impl State {
         Some(lane.filter(|lane| lane.row.token == held.token).map(|lane| {
             let slices = usize::from(slices);
             if lane.slices.len() != slices {
-                lane.handled_to = lane.handled_to();
+                lane.row.handled_to = lane.handled_to();
                 lane.slices = vec![SliceRow { position: lane.row.position, revision: 0 }; slices];
             }
             lane.slices.iter().map(|slice| slice.revision).collect()

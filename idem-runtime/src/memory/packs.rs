@@ -523,7 +523,7 @@ impl Lane {
     /// What lies below it was handled before.
     pub(super) fn handled_to(&self) -> i64 {
         let slices = self.slices.iter().map(|slice| slice.position.offset);
-        slices.chain([self.handled_to, self.row.position.offset]).max().unwrap_or_default()
+        slices.chain([self.row.handled_to, self.row.position.offset]).max().unwrap_or_default()
     }
 
     /// Whoever owns it commits nothing before it has taken it again.

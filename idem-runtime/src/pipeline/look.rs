@@ -45,7 +45,7 @@ impl<S: Store> Lane<S> {
         }
         // What was read before the log was asked must be within its end, and what is read after it
         // not before its beginning: events may come in between.
-        let before = self.seat.queue.next().unwrap_or(row.position).offset;
+        let before = self.seat.queue.next().unwrap_or(row.position).offset.max(row.reach());
         let survey = match survey(&*self.source, id).await {
             Ok(survey) => survey,
             // What cannot be seen now is looked at until it can.

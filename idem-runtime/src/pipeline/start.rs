@@ -105,11 +105,16 @@ pub(crate) fn with_row(
             survey.low - 1
         ));
     }
-    // Also when the operator rewound to what is left: offset mode remembers the tail that is lost.
-    let at = at.max(row.position.offset);
+    // Also when the operator rewound to what is left, now or before: offset mode remembers the tail that
+    // is lost, and so do floors.
+    let at = at.max(row.reach());
     if at > survey.high {
+        let what = match at > row.position.offset {
+            true => "events were handled up to",
+            false => "the position is",
+        };
         return changed(format!(
-            "the position is {at}, but the log ends at {}: it lost its tail, or was replaced",
+            "{what} {at}, but the log ends at {}: it lost its tail, or was replaced",
             survey.high
         ));
     }

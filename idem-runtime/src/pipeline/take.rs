@@ -80,7 +80,7 @@ impl<S: Store> Taking<'_, S> {
         let mut backoff = crate::backoff::Backoff::for_store();
         loop {
             let survey = self.survey().await?;
-            let beyond = row.position.offset > survey.high;
+            let beyond = row.reach() > survey.high;
             if beyond && backoff.tries() < LOOKS {
                 backoff.wait().await;
                 continue;
@@ -106,9 +106,7 @@ impl<S: Store> Taking<'_, S> {
             Moves::LogChanged if row.identity.difference(&survey.identity).is_some() => {
                 Some(NewLog::Another)
             }
-            Moves::LogChanged if row.position.offset > survey.high => {
-                Some(NewLog::Shorter(survey.high))
-            }
+            Moves::LogChanged if row.reach() > survey.high => Some(NewLog::Shorter(survey.high)),
             _ => None,
         };
         let identity = survey.identity.or(&row.identity);
@@ -121,6 +119,11 @@ impl<S: Store> Taking<'_, S> {
             ));
         }
         row.revision += 1;
+        row.handled_to = match new_log {
+            None => row.handled_to.max(row.position.offset),
+            Some(NewLog::Another) => 0,
+            Some(NewLog::Shorter(high)) => row.handled_to.max(row.position.offset).min(high),
+        };
         row.position = decided.position;
         row.identity = identity;
         if new_log.is_some() {
