@@ -52,16 +52,18 @@ pub(crate) enum Kind {
 }
 
 /// What is known of the letter that an event waited as.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Waited {
     id: i64,
     /// Of the event as it came, which may have been edited since.
     digest: i64,
+    /// Likewise; a marker says that the event with it waits.
+    key: Option<Key>,
 }
 
 impl From<&DeadLetter> for Waited {
     fn from(letter: &DeadLetter) -> Self {
-        Self { id: letter.id, digest: letter.digest }
+        Self { id: letter.id, digest: letter.digest, key: letter.key.clone() }
     }
 }
 
@@ -326,6 +328,11 @@ impl<S: Store> Batch<S> {
     /// The [digest](Event::digest) of an event as it came.
     pub(crate) fn digest(&self, event: usize) -> i64 {
         self.waited(event).map_or_else(|| self.events[event].digest(), |waited| waited.digest)
+    }
+
+    /// Whether an event waited under another key than this one, or under none: it was edited since.
+    pub(crate) fn was_rekeyed(&self, event: usize, key: &Key) -> bool {
+        self.waited(event).is_some_and(|waited| waited.key.as_ref() != Some(key))
     }
 
     fn waited(&self, event: usize) -> Option<&Waited> {

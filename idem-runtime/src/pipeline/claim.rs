@@ -134,7 +134,8 @@ pub(crate) async fn claim<S: Store>(
     let packs = !released && group.is_packed(&held.id.topic);
     let mut keyed = Vec::with_capacity(if packs { 0 } else { all.len() });
     let mut packed = Vec::with_capacity(if packs { all.len() } else { 0 });
-    // Those of a handler that keeps rows now and kept packed markers before.
+    // Those that have a row from now on, and may be packed: of a handler that keeps rows now and kept packed
+    // markers before, or released with another key.
     let mut former = Vec::new();
     for (index, task) in all.iter().enumerate() {
         match (task.mode, task.key()) {
@@ -142,10 +143,12 @@ pub(crate) async fn claim<S: Store>(
             (MarkerMode::Packed, Some(key)) if !released => {
                 packed.push(digested(windows, (index, task), key)?);
             }
-            // What was released has a marker of its own, however others are kept.
+            // What was released has a marker of its own, however others are kept; unless it has another key
+            // by now, which may have been seen.
             (MarkerMode::Rows | MarkerMode::Packed, Some(key)) => {
                 keyed.push((index, key));
-                if let Some(open) = windows.of(task.handler).filter(|_| !released) {
+                let looks = !released || batch.was_rekeyed(task.event, key);
+                if let Some(open) = windows.of(task.handler).filter(|_| looks) {
                     former.push((index, (task.handler, open.digest(key))));
                 }
             }
@@ -164,7 +167,9 @@ pub(crate) async fn claim<S: Store>(
     keyed.extend(packing.rows(done));
     let seen = seen_before(trial, tx, &former).await?;
     former.retain(|(index, _)| !seen.contains(index));
-    below_floor(trial, (all, &batch.events), tx, done, &former).await?;
+    if !released {
+        below_floor(trial, (all, &batch.events), tx, done, &former).await?;
+    }
     keyed.retain(|(index, _)| done.decisions[*index] != Decision::Stale);
     // Sorted, so that two batches that share keys take them in the same order and cannot deadlock.
     // The sort is stable: of equal keys the first in offset order leads.

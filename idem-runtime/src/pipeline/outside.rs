@@ -7,7 +7,7 @@
 //! the handler's [`UnknownEnd`](crate::UnknownEnd) says.
 
 use std::ops::Range;
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use uuid::Uuid;
@@ -20,13 +20,16 @@ use crate::key::Key;
 use crate::marker::MarkerState;
 use crate::outcome::Decision;
 use crate::outside::{Other, Seen, is_of_lane, number_in, put_back, write_down};
+use crate::packed::Digest;
 use crate::pipeline::attempt::{Attempt, Done, Ended, Passing, Trial};
 use crate::pipeline::batch::{Batch, Kind, Task, stopping};
 use crate::pipeline::claim::Keyed;
 use crate::pipeline::failed::Failed;
 use crate::pipeline::holding::Holding;
 use crate::pipeline::lane::Lane;
+use crate::pipeline::packing::knows;
 use crate::pipeline::plan::Intent;
+use crate::pipeline::windows::Open;
 use crate::policy::OnFailure;
 use crate::store::{Claim, Seal, Sealed, Store, Terms, Writer};
 
@@ -61,6 +64,25 @@ pub(crate) struct Number {
     /// Whether its handler may be running. If it is found so by the next attempt at its event, the lane
     /// was lost and the handler dropped: its end is not known.
     flying: bool,
+}
+
+/// An event of a handler that packed before.
+struct Packed {
+    open: Arc<Open>,
+    digest: Digest,
+    /// Whether it lies so far back that the window may have forgotten it.
+    is_old: bool,
+}
+
+/// What the window is asked of an event, if its handler has one from when it packed: not of one that waited
+/// under the same key, as its marker says so.
+fn packed<S: Store>(holding: &Holding, batch: &Batch<S>, index: usize) -> Option<Packed> {
+    let task = &batch.tasks[index];
+    let (open, key) = (holding.windows.of(task.handler)?, task.key()?);
+    let is_delivered = batch.kind == Kind::Delivered;
+    let is_old = is_delivered && batch.events[task.event].offset < open.floor;
+    let packed = Packed { open: Arc::clone(open), digest: open.digest(key), is_old };
+    (is_delivered || batch.was_rekeyed(task.event, key)).then_some(packed)
 }
 
 impl<S: Store> Lane<S> {
@@ -175,6 +197,16 @@ impl<S: Store> Lane<S> {
                 ..Claim::new(self.group.handlers[task.handler].scope, key)
             };
             write_down(store, &mut tx, &writer, claim, over).await
+        };
+        // Nobody has a row of it; but it may be packed.
+        let packed = packed(holding, batch, index).filter(|_| over.is_none());
+        let seen = match (seen, packed) {
+            (Ok(Seen::Begun), Some(Packed { is_old: true, .. })) => Ok(Seen::Known),
+            (Ok(Seen::Begun), Some(Packed { open, digest, .. })) => {
+                let known = knows(store, &open, &mut tx, digest).await;
+                known.map(|known| if known { Seen::Known } else { Seen::Begun })
+            }
+            (seen, _) => seen,
         };
         match seen {
             Ok(Seen::Begun) => {}

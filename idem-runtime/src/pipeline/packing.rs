@@ -129,6 +129,29 @@ pub(crate) async fn known<S: Store>(
     Ok(known)
 }
 
+/// Whether a window knows this one.
+pub(crate) async fn knows<S: Store>(
+    store: &S,
+    open: &Open,
+    tx: &mut S::Tx,
+    digest: Digest,
+) -> Result<bool, Error> {
+    let asked: Vec<_> = {
+        let window = open.window();
+        match window.look_all(&[digest])[..] {
+            [Look::Ask] => window.ask(digest).map(|run| (run, digest)).collect(),
+            [Look::Known] => return Ok(true),
+            _ => return Ok(false),
+        }
+    };
+    let answers = store.in_runs(tx, &asked).await.inspect_err(|error| {
+        if error.kind() == ErrorKind::Transient {
+            open.doubt_runs();
+        }
+    })?;
+    Ok(answers.contains(&true))
+}
+
 impl<'a> Packing<'a> {
     /// Finds out which keys are new. What is known is decided with that.
     pub(crate) async fn look<S: Store>(

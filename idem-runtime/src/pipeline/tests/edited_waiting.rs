@@ -113,3 +113,27 @@ async fn a_lane_stops_at_a_released_event_that_is_done_and_waits_still() {
         assert!(world.bills().contains(&"e4".to_owned()));
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_waiting_event_that_got_a_key_that_was_processed_is_a_duplicate_when_it_is_released() {
+    for (before, restart) in [("e2", false), ("e2", true), ("", false), ("", true)] {
+        let world = world();
+        world.register().await;
+        world.script.always("bill", "e0", Do::Fail);
+        world.broker.produce_keyed(0, [("a", "e0"), ("a", before), ("b", "x")]);
+        let mut lane = world.start(0);
+        world.worked(0, 3).await;
+        edit(&world, r#"{"id":"x"}"#).await;
+        if restart {
+            lane.finish().await;
+            lane = world.start(0);
+        }
+        discard(&world, "e0").await;
+        until(|| second(&world).state.is_settled()).await;
+        lane.finish().await;
+        assert_eq!(world.bills(), ["x"]);
+        assert!(parked(&world).is_empty());
+        world.again_from(0, 0).await;
+        assert_eq!(world.bills(), ["x"]);
+    }
+}

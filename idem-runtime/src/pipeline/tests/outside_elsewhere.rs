@@ -14,8 +14,10 @@ use crate::error::ErrorKind;
 use crate::lane::Owner;
 use crate::marker::MarkerState;
 use crate::memory::{Pause, Point};
+use crate::packed::Budget;
+use crate::pipeline::policy::Stale;
 use crate::pipeline::slices::slice_of_key;
-use crate::policy::{OnFailure, Policy};
+use crate::policy::{Markers, OnFailure, Policy, Window};
 use crate::store::Store as _;
 
 const EACH: [UnknownEnd; 4] = [
@@ -448,4 +450,38 @@ async fn while_a_lane_waits_for_another_attempt_it_can_be_left() {
     waiting.finish().await;
     assert!(began.elapsed() < Duration::from_secs(1) && DEADLINE > can_take(None));
     assert_eq!((world.position(1), remote.effects()), (0, 1));
+}
+
+/// Two events that were packed, the first of which is forgotten, before their handler has effects outside.
+async fn packed_before(budget: usize) -> (World, Remote) {
+    let (packed, remote) = (Policy::new().markers(Markers::Packed), Remote::default());
+    let packed = packed.window(Window::DEFAULT.events(1));
+    let mut world = World::with_state(vec![charge(packed)], 1, remote.clone());
+    world.settings.policies.stale = Some(Stale::Skip);
+    world.settings.max_batch = 1;
+    world.settings.tend_interval = Duration::from_millis(100);
+    world.budget = Budget::new(budget);
+    world.register().await;
+    world.broker.produce(0, ids(2));
+    let lane = world.start(0);
+    world.worked(0, 2).await;
+    until(|| world.packs("charge").len() == 1).await;
+    quiet(Duration::from_secs(1)).await;
+    lane.finish().await;
+    world.set_handlers(vec![charge(Policy::new().unknown_end(UnknownEnd::Never))]);
+    world.register().await;
+    (world, remote)
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_packed_before_is_not_begun() {
+    for budget in [0, 1 << 20] {
+        let (world, remote) = packed_before(budget).await;
+        world.broker.produce(0, ["e2"]);
+        world.again_from(0, 0).await;
+        assert_eq!((remote.effects(), charges(&world)), (3, ids(3)));
+        assert_eq!((world.counts().stale, world.letters().len()), (1, 0));
+        assert_eq!(state(&world, "e0").await, None);
+        assert_eq!(state(&world, "e1").await, Some(MarkerState::Processed));
+    }
 }
