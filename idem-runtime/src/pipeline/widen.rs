@@ -14,6 +14,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
+use crate::backoff::Backoff;
 use crate::error::{Error, ErrorKind, Result};
 use crate::group::Group;
 use crate::lane::{Held, Slice};
@@ -51,6 +52,8 @@ impl<S: Store> Widening<'_, S> {
     /// [`Fenced`](ErrorKind::Fenced) when the lane is not held any more. Otherwise when the database
     /// fails, or what it has is damaged.
     pub(crate) async fn look(&self) -> Result<()> {
+        let mut backoff = Backoff::for_store();
+        let mut is_first = true;
         loop {
             let rows = self.rows().await?;
             if self.complete(&rows).await? {
@@ -67,8 +70,13 @@ impl<S: Store> Widening<'_, S> {
                     return Ok(());
                 }
             }
-            // Rows went, or were written or put into runs by others: what there is now is looked at.
+            // Rows went, or were written or put into runs by others: what there is now is looked at. Who still
+            // packs under the former layout notices that in some seconds; a run of each of its batches until
+            // then would be asked by everybody for as long as the window is.
             self.check_held().await?;
+            if !std::mem::take(&mut is_first) {
+                backoff.wait().await;
+            }
         }
     }
 
