@@ -27,6 +27,7 @@ mod restore;
 mod routing;
 mod shapes;
 mod startup;
+mod switching;
 mod zombie;
 
 /// The consumer's program.
