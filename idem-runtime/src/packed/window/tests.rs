@@ -341,6 +341,22 @@ fn a_digest_is_forgotten_an_era_after_the_window_at_the_latest_and_never_before(
 }
 
 #[test]
+fn what_is_learnt_while_all_rows_are_read_is_kept_however_old_its_time_is() {
+    const DAY: u64 = 24 * 60 * 60;
+    let mut window = window();
+    window.learn(&[(0, Digest(1))], at(0));
+    window.note_learning();
+    // The clock went back.
+    window.learn(&[(5, Digest(2))], at(2 * DAY));
+    window.learn_late(&[(1, Digest(3))], at(DAY));
+    assert_eq!(window.evict_unneeded(at(3 * DAY)), 1);
+    let looks = window.look_all(&[1, 2, 3].map(Digest));
+    assert_eq!(looks, [Look::New, Look::Known, Look::Known]);
+    window.note_learning();
+    assert_eq!(window.evict_unneeded(at(3 * DAY)), 2);
+}
+
+#[test]
 fn what_is_packed_late_is_known_and_says_nothing_of_how_far_the_lane_is() {
     let mut random = Random(7);
     let mut window = window();

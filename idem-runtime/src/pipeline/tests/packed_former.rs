@@ -8,6 +8,7 @@ use super::handlers::Do;
 use super::harness::{World, ids, quiet, until};
 use super::packed::PACKED;
 use super::packed_layout::bill;
+use super::packed_merging::put_into_run;
 use super::slices::{SLICES, produce};
 use crate::Store as _;
 use crate::dead_letter::LetterFilter;
@@ -286,4 +287,29 @@ async fn an_idle_lane_in_slices_that_is_moved_from_outside_is_taken_again_when_i
     lane.seat.look();
     until(|| token() != before).await;
     lane.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_others_put_into_runs_stays_in_memory_when_older_rows_are_forgotten_by_count() {
+    let mut world = world(PACKED.window(Window::DEFAULT.events(4)));
+    world.settings.policies.stale = Some(Stale::Skip);
+    world.settings.portions.spare = 0;
+    let lane = world.start(0);
+    for n in 0..6 {
+        if n == 4 {
+            // By who widens: the lane does not ask these runs.
+            for row in world.packs("bill") {
+                put_into_run(&world, &world.row(0).held(), &row, 0).await;
+            }
+        }
+        world.broker.produce(0, [format!("e{n}")]);
+        world.worked(0, n + 1).await;
+        tokio::time::advance(HOUR).await;
+        quiet(Duration::from_secs(1)).await;
+    }
+    until_packed(&world, 4).await;
+    world.broker.produce(0, ids(6).split_off(2));
+    world.worked(0, 10).await;
+    lane.finish().await;
+    assert_eq!(world.bills(), ids(6));
 }

@@ -355,7 +355,7 @@ async fn a_run_of_which_rows_were_forgotten_is_not_merged() {
 }
 
 /// Puts a row into a run that lacks the first digests of it, so many.
-async fn put_into_run(world: &World, held: &Held, row: &PackRow, lacking: usize) {
+pub(super) async fn put_into_run(world: &World, held: &Held, row: &PackRow, lacking: usize) {
     let mut digests = Pack::decode(row).unwrap().entries;
     digests.sort_unstable_by_key(|(_, digest)| *digest);
     let there: Vec<u8> =
