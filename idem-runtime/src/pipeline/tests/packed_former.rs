@@ -15,7 +15,7 @@ use crate::dead_letter::LetterFilter;
 use crate::error::ErrorKind;
 use crate::key::Key;
 use crate::memory::Point;
-use crate::pipeline::policy::{LogChanged, Stale};
+use crate::pipeline::policy::{LayoutChanged, LogChanged, Stale};
 use crate::policy::{Markers, Policy, Retry, Window};
 use crate::store::{Claim, Claimed, Terms, Writer};
 
@@ -194,6 +194,32 @@ async fn a_release_that_packs_asks_the_rows_of_another_that_keeps_rows_meanwhile
     world.broker.produce(0, ["e0", "e1", "e2"]);
     world.drain(0).await;
     assert_eq!(world.bills(), ids(3));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_worked_in_another_form_than_is_recorded_is_found_in_the_recorded_one() {
+    // As where the database was put back to before the scope was switched.
+    let mut world = World::of(bill(PACKED), 1);
+    world.register().await;
+    world.set_handlers(bill(ROWS));
+    world.broker.produce(0, ["a"]);
+    world.drain(0).await;
+    world.set_handlers(bill(PACKED));
+    world.broker.produce(0, ["a"]);
+    world.drain(0).await;
+    assert_eq!(world.bills(), ["a"]);
+
+    let mut world = World::of(bill(ROWS), 2);
+    world.settings.policies.layout_changed = LayoutChanged::Widen;
+    world.register().await;
+    world.set_handlers(bill(PACKED));
+    world.broker.produce(0, ["a"]);
+    world.drain(0).await;
+    world.set_handlers(bill(ROWS));
+    world.broker.add_partitions(1);
+    world.broker.produce(2, ["a"]);
+    world.drain(2).await;
+    assert_eq!(world.bills(), ["a"]);
 }
 
 #[tokio::test(start_paused = true)]
