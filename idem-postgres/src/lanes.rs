@@ -105,9 +105,11 @@ where lane_id = $1 and token = $2 and revision = $3
   )
 ";
 
-/// The log lost its tail, and is what it was below this offset.
+/// The log lost its tail, and is what it was below this offset. A floor that is not early says nothing of
+/// it: Kafka had nothing below.
 pub(crate) const CUT_FLOORS: &str = "
-update {schema}.windows known set log = lane.log, floor = least(known.floor, $2)
+update {schema}.windows known
+set log = lane.log, floor = case when known.is_early then least(known.floor, $2) else 0 end
 from {schema}.lanes lane
 where lane.lane_id = $1 and known.lane_id = lane.lane_id and known.log = lane.log - 1
 ";

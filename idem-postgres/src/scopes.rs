@@ -68,8 +68,11 @@ from unnest($1::text[], $2::float8[]) as it (scope, seconds)
 where owned.scope = it.scope
 ";
 
-pub(crate) const LANES_OF: &str =
-    "select lane_id from {schema}.lanes where group_name = $1 order by lane_id";
+/// Of which somebody may have a window. One that was just opened stays so: what a start made of a commit of
+/// before is not taken for a rewind.
+pub(crate) const LANES_OF: &str = "
+select lane_id from {schema}.lanes where group_name = $1 and revision > 0 order by lane_id
+";
 
 pub(crate) const RETIRE: &str = "update {schema}.scopes set state = 'retired', retired_at = now() where scope = any($1::text[])";
 

@@ -58,6 +58,11 @@ pub enum MarkerState {
 pub type Fingerprint = [u8; 16];
 
 impl MarkerState {
+    /// Whether its event was given up on, or waits.
+    pub(crate) const fn is_given_up(self) -> bool {
+        matches!(self, Self::Dead | Self::Parked)
+    }
+
     /// The number in the database.
     pub const fn as_i16(self) -> i16 {
         match self {

@@ -57,8 +57,8 @@ pub(crate) struct Other {
 
 /// What a transaction that is to write an attempt down has found.
 pub(crate) enum Seen {
-    /// The attempt is written down: seal and commit.
-    Begun,
+    /// The attempt is written down: seal and commit. Whether the key had no marker at all.
+    Begun { is_new: bool },
     /// The key is known, and not of an attempt: the claim that follows sees what it is.
     Known,
     /// Another attempt.
@@ -78,8 +78,9 @@ pub(crate) async fn write_down<S: Store>(
     claim: Claim<'_>,
     over: Option<Uuid>,
 ) -> Result<Seen> {
-    let known = store.known(tx, &[(claim.scope, claim.key)]).await?;
-    let over = match known.into_iter().next().flatten() {
+    let known = store.known(tx, &[(claim.scope, claim.key)]).await?.into_iter().next().flatten();
+    let is_new = known.is_none();
+    let over = match known {
         None => None,
         Some(marker) => match (marker.state, marker.attempt) {
             (MarkerState::Begun, Some(it)) if Some(it) == claim.attempt || Some(it) == over => {
@@ -106,7 +107,7 @@ pub(crate) async fn write_down<S: Store>(
         },
     };
     Ok(match store.claim(tx, writer, &[Claim { over, ..claim }]).await? {
-        Claimed::Keys(new) if new == [true] => Seen::Begun,
+        Claimed::Keys(new) if new == [true] => Seen::Begun { is_new },
         Claimed::Keys(_) => Seen::Changed,
         Claimed::Fenced => Seen::Fenced,
     })
@@ -193,7 +194,7 @@ impl Opening<'_> {
         let can_take = effects::can_take(self.timeout);
         loop {
             let other = match self.write_down(store, over).await {
-                Ok(Seen::Begun) => return Ok(Opened::Run),
+                Ok(Seen::Begun { .. }) => return Ok(Opened::Run),
                 Ok(Seen::Known) => return Ok(Opened::Known),
                 Ok(Seen::Other(other)) => other,
                 Ok(Seen::Changed) => {
@@ -264,14 +265,14 @@ impl Opening<'_> {
             write_down(store, &mut tx, &writer, self.claim, over).await
         };
         match seen.await {
-            Ok(Seen::Begun) => {}
+            Ok(Seen::Begun { .. }) => {}
             seen => {
                 store.rollback(tx).await;
                 return seen;
             }
         }
         finish(store, tx, &writer).await?;
-        Ok(Seen::Begun)
+        Ok(Seen::Begun { is_new: false })
     }
 
     /// The handler returned an error: the attempt has failed, and its end is known.

@@ -44,9 +44,11 @@ pub(crate) const REPOSITION: &str = concat!(
         )"
 );
 
-/// The log lost its tail, and is what it was below this offset.
+/// The log lost its tail, and is what it was below this offset. A floor that is not early says nothing of
+/// it: Kafka had nothing below.
 pub(crate) const CUT_FLOORS: &str = "
-update {schema}windows as known set log = lane.log, floor = min(known.floor, ?2)
+update {schema}windows as known
+set log = lane.log, floor = case when known.is_early then min(known.floor, ?2) else 0 end
 from {schema}lanes lane
 where lane.lane_id = ?1 and known.lane_id = lane.lane_id and known.log = lane.log - 1
 ";

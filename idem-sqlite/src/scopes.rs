@@ -68,7 +68,10 @@ pub(crate) const NOTE_MODE: &str =
 
 pub(crate) const SET_WINDOW: &str = "update {schema}scopes set window_length = ?2 where scope = ?1";
 
-pub(crate) const LANES_OF: &str = "select lane_id from {schema}lanes where group_name = ?1";
+/// Of which somebody may have a window. One that was just opened stays so: what a start made of a commit of
+/// before is not taken for a rewind.
+pub(crate) const LANES_OF: &str =
+    "select lane_id from {schema}lanes where group_name = ?1 and revision > 0";
 
 pub(crate) const RETIRE: &str = concat!(
     "update {schema}scopes set state = 'retired', retired_at = ",

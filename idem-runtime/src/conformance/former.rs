@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::Harness;
 use super::packing::*;
-use super::slicing::{cut, divided, seal, slice};
+use super::slicing::{cut, divided, seal, slice, slices};
 use super::support::*;
 use crate::error::ErrorKind;
 use crate::key::Key;
@@ -59,6 +59,16 @@ pub async fn a_log_that_lost_its_tail_is_what_it_was_below_its_end<H: Harness>(h
     assert_eq!(known(harness, &held).await, (3, 3, 0, false, 0));
     forget(harness, &held, &[], 1, false).await;
     assert_eq!(known(harness, &held).await, (3, 3, 1, false, 0));
+}
+
+pub async fn a_floor_that_is_not_early_says_nothing_of_a_log_that_lost_its_tail<H: Harness>(
+    harness: &H,
+) {
+    let held = held(harness).await;
+    let held = pack(harness, &held, &[(6, digest(1))]).await;
+    forget(harness, &held, &[], 5, false).await;
+    let held = moved(harness, &held, 0, Some(NewLog::Shorter(3))).await;
+    assert_eq!(known(harness, &held).await, (1, 0, 0, false, 3));
 }
 
 pub async fn what_was_handled_before_a_lane_was_moved_back_is_known<H: Harness>(harness: &H) {
@@ -149,10 +159,15 @@ pub async fn how_long_a_scope_keeps_what_is_packed_is_recorded<H: Harness>(harne
 
 pub async fn who_has_a_lane_is_told_that_a_scope_is_switched<H: Harness>(harness: &H) {
     register(harness, GROUP, MarkerMode::Packed).await.unwrap();
-    let (held, [zero, one]) = divided(harness).await;
-    register(harness, GROUP, MarkerMode::Packed).await.unwrap();
-    assert_eq!(seal(harness, &zero, 1).await, Sealed::Yes, "nothing was switched");
+    let held = held(harness).await;
     register(harness, GROUP, MarkerMode::Rows).await.unwrap();
+    assert_eq!(again(harness, &held).await.revision, 0, "it was just opened, and stays so");
+    let held = moved(harness, &held, 0, None).await;
+    cut(harness, &held, 2).await;
+    let [zero, one] = slices(harness, &held).await;
+    register(harness, GROUP, MarkerMode::Rows).await.unwrap();
+    assert_eq!(seal(harness, &zero, 1).await, Sealed::Yes, "nothing was switched");
+    register(harness, GROUP, MarkerMode::Packed).await.unwrap();
     assert_eq!(seal(harness, &one, 1).await, Sealed::No);
     assert!(!can_seal(harness, &held).await);
     let held = take(harness, 0).await.held();

@@ -403,6 +403,7 @@ macro_rules! conformance {
         upkeep::a_key_that_came_often_is_found_and_forgotten_without_its_neighbours
         upkeep::a_key_is_found_behind_many_rows_that_only_look_as_if_they_had_it
         former::a_log_that_lost_its_tail_is_what_it_was_below_its_end
+        former::a_floor_that_is_not_early_says_nothing_of_a_log_that_lost_its_tail
         former::what_was_handled_before_a_lane_was_moved_back_is_known
         former::what_slices_have_handled_is_known
         former::a_scope_that_forgot_something_early_is_not_adopted
@@ -459,6 +460,7 @@ mod tests {
             ("settling", include_str!("settling.rs")),
             ("slice_seals", include_str!("slice_seals.rs")),
             ("slices", include_str!("slices.rs")),
+            ("taking_over", include_str!("taking_over.rs")),
             ("upkeep", include_str!("upkeep.rs")),
         ];
         let modules = list.lines().filter_map(|line| line.strip_prefix("pub mod "));

@@ -264,7 +264,9 @@ impl Data {
             self.switched.insert(scope, now);
             // Whoever works on one of the group's lanes is to know.
             for number in self.of_group(registration.group) {
-                if let Some(lane) = self.lanes.get_mut(&number) {
+                // One that was just opened stays so: what a start made of a commit of before is not taken
+                // for a rewind.
+                if let Some(lane) = self.lanes.get_mut(&number).filter(|it| it.row.revision > 0) {
                     lane.unsettle();
                 }
             }

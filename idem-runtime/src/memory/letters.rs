@@ -48,12 +48,17 @@ impl Edited {
 }
 
 impl Letter {
-    fn new(id: i64, new: &NewLetter<'_>, held: &Held, topic_id: Option<&str>) -> Self {
+    fn new(
+        (id, now): (i64, SystemTime),
+        new: &NewLetter<'_>,
+        held: &Held,
+        topic_id: Option<&str>,
+    ) -> Self {
         let (scope, group) = (new.scope.to_owned(), held.id.group.to_string());
         let mut letter = DeadLetter::new(id, scope, new.state, group, new.event.clone());
         letter.key = new.key.cloned();
         letter.digest = new.digest;
-        letter.written_at = SystemTime::now();
+        letter.written_at = now;
         let mut row = Self {
             letter,
             lane: held.number,
@@ -258,7 +263,7 @@ impl State {
         let letter = match known {
             None => {
                 self.data.next_letter += 1;
-                Letter::new(self.data.next_letter, new, held, topic_id)
+                Letter::new((self.data.next_letter, self.clock.now()), new, held, topic_id)
             }
             Some(mut letter)
                 if letter.state() == LetterState::Waiting && new.state != LetterState::Waiting =>

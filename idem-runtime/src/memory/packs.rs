@@ -482,7 +482,8 @@ impl Packs {
         for ((of, _), (number, floor)) in &mut self.floors {
             if *of == lane && *number == log - 1 {
                 *number = log;
-                floor.offset = floor.offset.min(high);
+                // What is below another one Kafka does not have, if it is that log.
+                floor.offset = if floor.is_early { floor.offset.min(high) } else { 0 };
             }
         }
     }

@@ -147,7 +147,9 @@ pub(crate) async fn claim<S: Store>(
             // by now, which may have been seen.
             (MarkerMode::Rows | MarkerMode::Packed, Some(key)) => {
                 keyed.push((index, key));
-                let looks = !released || batch.was_rekeyed(task.event, key);
+                // An attempt that was begun is its marker's to decide.
+                let looks = (!released || batch.was_rekeyed(task.event, key))
+                    && task.outside.attempt().is_none();
                 if let Some(open) = windows.of(task.handler).filter(|_| looks) {
                     former.push((index, (task.handler, open.digest(key))));
                 }
@@ -165,7 +167,10 @@ pub(crate) async fn claim<S: Store>(
     }
     let packing = Packing::look(trial, (all, &batch.events), tx, done, packed).await?;
     keyed.extend(packing.rows(done));
-    let seen = seen_before(trial, tx, &former).await?;
+    let mut seen = seen_before(trial, tx, &former).await?;
+    if released {
+        but_given_up(trial, all, tx, &mut seen).await?;
+    }
     former.retain(|(index, _)| !seen.contains(index));
     if !released {
         below_floor(trial, (all, &batch.events), tx, done, &former).await?;
@@ -263,6 +268,30 @@ async fn seen_before<S: Store>(
     let known = known(trial, tx, &digests).await?;
     let known = sorted.into_iter().zip(known).filter(|(_, known)| *known);
     Ok(known.map(|((index, _), _)| index).collect())
+}
+
+/// Leaves of these those that were processed: a window also knows what was given up on, whose marker is taken
+/// over by who is worked under its key.
+async fn but_given_up<S: Store>(
+    trial: &Trial<'_, S>,
+    tasks: &[Task],
+    tx: &mut S::Tx,
+    seen: &mut HashSet<usize>,
+) -> Result<(), Ended> {
+    let keyed = |index: &usize| Some((*index, tasks[*index].key()?));
+    let keyed: Vec<_> = seen.iter().filter_map(keyed).collect();
+    if keyed.is_empty() {
+        return Ok(());
+    }
+    let scope = |index: usize| trial.group.handlers[tasks[index].handler].scope;
+    let keys: Vec<_> = keyed.iter().map(|(index, key)| (scope(*index), *key)).collect();
+    let given_up = trial.group.store.given_up(tx, &keys).await.map_err(Ended::Claim)?;
+    for ((index, _), given_up) in keyed.into_iter().zip(given_up) {
+        if given_up.is_some_and(|it| it.state.is_given_up()) {
+            seen.remove(&index);
+        }
+    }
+    Ok(())
 }
 
 /// Decides of events whose handlers kept packed markers before, and which the former windows do not know,

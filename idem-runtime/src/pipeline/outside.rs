@@ -121,7 +121,7 @@ impl<S: Store> Lane<S> {
         let mut over = None;
         loop {
             let other = match self.write_down(holding, batch, index, own, over).await {
-                Ok(Seen::Begun) => {
+                Ok(Seen::Begun { .. }) => {
                     batch.tasks[index].outside = Outside::Begun(own);
                     self.fly(offset, true);
                     return None;
@@ -198,18 +198,20 @@ impl<S: Store> Lane<S> {
             };
             write_down(store, &mut tx, &writer, claim, over).await
         };
-        // Nobody has a row of it; but it may be packed.
-        let packed = packed(holding, batch, index).filter(|_| over.is_none());
+        // Where nobody has a row of it, it may be packed.
+        let packed = packed(holding, batch, index);
         let seen = match (seen, packed) {
-            (Ok(Seen::Begun), Some(Packed { is_old: true, .. })) => Ok(Seen::Known),
-            (Ok(Seen::Begun), Some(Packed { open, digest, .. })) => {
+            (Ok(Seen::Begun { is_new: true }), Some(Packed { is_old: true, .. })) => {
+                Ok(Seen::Known)
+            }
+            (Ok(begun @ Seen::Begun { is_new: true }), Some(Packed { open, digest, .. })) => {
                 let known = knows(store, &open, &mut tx, digest).await;
-                known.map(|known| if known { Seen::Known } else { Seen::Begun })
+                known.map(|known| if known { Seen::Known } else { begun })
             }
             (seen, _) => seen,
         };
         match seen {
-            Ok(Seen::Begun) => {}
+            Ok(Seen::Begun { .. }) => {}
             Ok(seen) => {
                 store.rollback(tx).await;
                 return Ok(seen);
@@ -237,7 +239,7 @@ impl<S: Store> Lane<S> {
                 if holding.slice.is_none() {
                     self.seat.hold(Some((holding.held(), holding.row.identity.clone())));
                 }
-                Ok(Seen::Begun)
+                Ok(Seen::Begun { is_new: false })
             }
             // An end that is not known, too: if it has landed, the next seal finds the lane ahead, and the
             // attempt is known by its number then.

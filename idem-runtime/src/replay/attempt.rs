@@ -4,6 +4,7 @@
 //! (`begun.rs`).
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use uuid::Uuid;
 
@@ -308,6 +309,13 @@ impl<S: Store> Replay<S> {
             fingerprint,
             ..self.reclaim(handler.scope, key, &letter.event)
         });
+        let was_given_up = match key {
+            Some((key, _)) if letter.key.as_ref() != Some(key) => {
+                let before = self.store.known(tx, &[(handler.scope, key)]).await?;
+                before.into_iter().flatten().any(|marker| marker.state.is_given_up())
+            }
+            _ => false,
+        };
         let new = match self.store.claim(tx, writer, claim.as_slice()).await? {
             Claimed::Keys(new) => new,
             Claimed::Fenced => {
@@ -319,7 +327,7 @@ impl<S: Store> Replay<S> {
         let Some((key, _)) = key else { return Ok(Taken::New) };
         let is_outside = handler.policy.unknown_end.is_some();
         if new.first() == Some(&true) {
-            let is_packed = self.pack(handler.scope, letter, key, tx).await?;
+            let is_packed = self.pack(handler.scope, letter, (key, was_given_up), tx).await?;
             return Ok(match is_outside && begun.is_none() {
                 true => Taken::Changed,
                 false if is_packed => Taken::New,
@@ -362,7 +370,7 @@ impl<S: Store> Replay<S> {
         &self,
         scope: &str,
         letter: &DeadLetter,
-        key: &Key,
+        (key, was_given_up): (&Key, bool),
         tx: &mut S::Tx,
     ) -> Result<bool> {
         let store = &self.store;
@@ -371,16 +379,20 @@ impl<S: Store> Replay<S> {
         // A lane that is gone has nothing packed either.
         let Some(lane) = lane.map(|lane| lane.number) else { return Ok(true) };
         let is_its_own = letter.key.as_ref() == Some(key);
+        // What is packed under the key of something else that was given up on says that, and no more.
+        let says_nothing = is_its_own || was_given_up;
         match store.window(&WindowId { lane, scope, slice: None }).await {
             // What was given up on under its key is in its lane's window already, unless that was before
             // the scope packed.
-            Ok(WindowRow { mode: Some(MarkerMode::Packed), switched, floor, .. }) => {
-                if is_its_own && letter.event.offset >= floor && switched.is_none() {
+            Ok(WindowRow { mode: Some(MarkerMode::Packed), switched, floor, now, .. }) => {
+                let age = now.duration_since(letter.written_at).unwrap_or_default();
+                let is_packed = switched.is_none_or(|ago| age + SWITCHING < ago);
+                if is_its_own && letter.event.offset >= floor && is_packed {
                     return Ok(true);
                 }
             }
             // It keeps rows, and did not before.
-            Ok(WindowRow { switched: Some(_), .. }) if !is_its_own => {
+            Ok(WindowRow { switched: Some(_), .. }) if !says_nothing => {
                 let digest = store.digest_key().await?.digest(key);
                 return Ok(store.find_packed(scope, digest).await?.is_empty());
             }
@@ -401,7 +413,7 @@ impl<S: Store> Replay<S> {
             every_slice: true,
             data: &pack,
         };
-        Ok(store.pack_direct(tx, lane, offset, &pack, digest).await? || is_its_own)
+        Ok(store.pack_direct(tx, lane, offset, &pack, digest).await? || says_nothing)
     }
 
     /// A passing failure is tried again, any other noted.
@@ -418,6 +430,9 @@ impl<S: Store> Replay<S> {
         }
     }
 }
+
+/// So long after a switch of forms, letters may have been written by who did not know of it.
+const SWITCHING: Duration = Duration::from_secs(60);
 
 /// What is said of an event that was kept because its key is another's, and still has that key. It is not
 /// settled: nobody has had its effects.

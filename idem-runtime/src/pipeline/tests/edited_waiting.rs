@@ -137,3 +137,33 @@ async fn a_waiting_event_that_got_a_key_that_was_processed_is_a_duplicate_when_i
         assert_eq!(world.bills(), ["x"]);
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_waiting_event_that_got_the_key_of_one_that_was_given_up_on_is_worked_in_its_place() {
+    // `e2` waits behind it, or is dead, when `e1` gets its key.
+    for waits in [true, false] {
+        for restart in [true, false] {
+            let world = world();
+            world.register().await;
+            world.script.always("bill", "e0", Do::Fail);
+            world.script.always("bill", "e2", Do::Fail);
+            let other = if waits { "a" } else { "b" };
+            world.broker.produce_keyed(0, [("a", "e0"), ("a", "e1"), (other, "e2")]);
+            let mut lane = world.start(0);
+            world.worked(0, 3).await;
+            edit(&world, r#"{"id":"e2"}"#).await;
+            world.script.mend();
+            if restart {
+                lane.finish().await;
+                lane = world.start(0);
+            }
+            discard(&world, "e0").await;
+            until(|| world.bills().len() == 1).await;
+            quiet(Duration::from_secs(30)).await;
+            lane.finish().await;
+            world.replay().run(&LetterFilter::new()).await.unwrap();
+            world.again_from(0, 0).await;
+            assert_eq!(world.bills(), ["e2"], "waits: {waits}, restart: {restart}");
+        }
+    }
+}

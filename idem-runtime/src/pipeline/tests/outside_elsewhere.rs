@@ -485,3 +485,37 @@ async fn what_was_packed_before_is_not_begun() {
         assert_eq!(state(&world, "e1").await, Some(MarkerState::Processed));
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_attempt_that_was_begun_is_no_duplicate_for_who_packed_before() {
+    for unknown in [UnknownEnd::Retry, UnknownEnd::Never] {
+        let (mut world, remote) = packed_before(1 << 20).await;
+        world.set_handlers(vec![charge(Policy::new().unknown_end(unknown))]);
+        world.broker.produce(0, ["e2"]);
+        let first = world.store.faults().pause(Point::Begin);
+        let lane = world.start(0);
+        first.reached().await;
+        let second = world.store.faults().pause(Point::Begin);
+        first.release();
+        second.reached().await;
+        assert_eq!(state(&world, "e2").await, Some(MarkerState::Begun));
+        lane.kill().await;
+        second.release();
+        world.drain(0).await;
+        let again = unknown == UnknownEnd::Retry;
+        assert_eq!(remote.effects(), if again { 3 } else { 2 }, "{unknown:?}");
+        let expected = if again { MarkerState::Processed } else { MarkerState::Dead };
+        assert_eq!(state(&world, "e2").await, Some(expected), "{unknown:?}");
+        assert_eq!(letters(&world).len(), usize::from(!again));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_attempt_of_its_own_that_it_finds_begun_goes_on_for_who_packed_before() {
+    let (world, remote) = packed_before(1 << 20).await;
+    world.store.faults().lose_the_answer_of_a_commit();
+    world.broker.produce(0, ["e2"]);
+    world.drain(0).await;
+    assert_eq!((remote.effects(), charges(&world)), (3, ids(3)));
+    assert_eq!(state(&world, "e2").await, Some(MarkerState::Processed));
+}

@@ -339,3 +339,45 @@ async fn what_others_put_into_runs_stays_in_memory_when_older_rows_are_forgotten
     lane.finish().await;
     assert_eq!(world.bills(), ids(6));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_letter_that_got_the_key_of_another_one_is_worked_in_its_place() {
+    for rows_by_now in [false, true] {
+        let mut world = world(PACKED.retry(Retry::never()));
+        world.register().await;
+        world.script.always("bill", "e1", Do::Fail);
+        world.broker.produce(0, ["", "e1"]);
+        world.drain(0).await;
+        world.dead_letters().edit(1, Some(br#"{"id":"e1"}"#), "its id was missing").await.unwrap();
+        if rows_by_now {
+            switch(&mut world, ROWS.retry(Retry::never())).await;
+        }
+        world.script.mend();
+        let report = world.replay().run(&LetterFilter::id(1)).await.unwrap();
+        assert_eq!((report.processed, report.superseded), (1, 0));
+        let report = world.replay().run(&LetterFilter::id(2)).await.unwrap();
+        assert_eq!((report.processed, report.superseded), (0, 1));
+        world.again_from(0, 0).await;
+        assert_eq!(world.bills(), ["e1"]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_letter_of_after_a_switch_disturbs_no_lane_when_it_is_replayed() {
+    let mut world = world(ROWS.retry(Retry::never()));
+    world.register().await;
+    world.broker.produce(0, ["e0"]);
+    world.drain(0).await;
+    switch(&mut world, PACKED.retry(Retry::never())).await;
+    tokio::time::advance(HOUR).await;
+    world.script.always("bill", "e1", Do::Fail);
+    world.broker.produce(0, ["e1"]);
+    world.drain(0).await;
+    world.script.mend();
+    tokio::time::advance(HOUR).await;
+    let before = world.row(0).revision;
+    assert_eq!(world.replay().run(&LetterFilter::new()).await.unwrap().processed, 1);
+    assert_eq!(world.row(0).revision, before);
+    world.again_from(0, 0).await;
+    assert_eq!(world.bills(), ["e0", "e1"]);
+}
