@@ -1,9 +1,14 @@
 //! Packed markers: rows of digests, runs of them, and windows.
 
+mod outside;
+mod runs;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::time::{Duration, SystemTime};
 
+use self::outside::is_former;
+use self::runs::RunRow;
 use super::data::{Data, Lane};
 use super::state::State;
 use crate::error::{Error, ErrorKind, Result};
@@ -24,21 +29,6 @@ pub(super) struct Packs {
     /// The floors of windows, by lane and scope, each with the log that its offsets are of.
     pub(super) floors: BTreeMap<(i64, String), (i32, Floor)>,
     pub(super) next_row: i64,
-}
-
-#[derive(Debug, Clone)]
-pub(super) struct RunRow {
-    lane: i64,
-    scope: String,
-    slice: Option<(u16, u16)>,
-    run: Run,
-    digests: BTreeSet<u128>,
-    /// Whether it is there for all; otherwise somebody writes it, or has left it behind.
-    pub(super) is_finished: bool,
-}
-
-fn digests_of(bytes: &[u8]) -> impl Iterator<Item = u128> {
-    bytes.as_chunks::<16>().0.iter().map(|it| Digest::from_bytes(*it).0)
 }
 
 /// Which slice a row is of; a lane without slices has none.
@@ -110,35 +100,6 @@ impl Data {
 
     pub(super) fn packs_of(&self, window: &WindowId<'_>, rows: &[i64]) -> Vec<PackRow> {
         self.of_window(window).filter(|row| rows.contains(&row.id)).cloned().collect()
-    }
-
-    pub(super) fn runs(&self, window: &WindowId<'_>, but: &[i64], limit: u32) -> Vec<Run> {
-        let used = self.packs.used_runs();
-        let runs = self
-            .packs
-            .runs
-            .values()
-            .filter(|it| it.is_of(window) && it.is_finished && !but.contains(&it.run.id))
-            .filter(|it| used.contains(&it.run.id));
-        let runs = runs.map(|it| it.run.clone());
-        runs.take(usize::try_from(limit).unwrap_or(usize::MAX)).collect()
-    }
-
-    pub(super) fn runs_of(&self, runs: &[i64]) -> Vec<Run> {
-        let runs = runs.iter().filter_map(|id| self.packs.runs.get(id));
-        runs.filter(|it| it.is_finished).map(|it| it.run.clone()).collect()
-    }
-
-    pub(super) fn run_blocks(&self, run: i64, after: Option<Digest>, limit: u32) -> Vec<RunBlock> {
-        let Some(run) = self.packs.runs.get(&run) else { return Vec::new() };
-        let after = after.map_or(Bound::Unbounded, |Digest(after)| Bound::Excluded(after));
-        let digests: Vec<u128> = run.digests.range((after, Bound::Unbounded)).copied().collect();
-        let block = |digests: &[u128]| RunBlock {
-            from: Digest(digests[0]),
-            data: digests.iter().flat_map(|it| Digest(*it).to_bytes()).collect(),
-        };
-        let blocks = digests.chunks(BLOCK).map(block);
-        blocks.take(usize::try_from(limit).unwrap_or(usize::MAX)).collect()
     }
 
     pub(super) fn window(&self, window: &WindowId<'_>, now: SystemTime) -> WindowRow {
@@ -286,102 +247,6 @@ impl Data {
         true
     }
 
-    pub(super) fn add_run(&mut self, held: &Held, rows: &[i64], new: &NewRun<'_>) -> Result<bool> {
-        let of_window = |id: &i64| {
-            let row = self.packs.rows.get(id);
-            row.is_some_and(|(_, row)| !row.every_slice && slice_of(row) == wanted(&new.window))
-        };
-        if !self.is_held(held)
-            || !self.are_there(new.window.lane, new.window.scope, rows)
-            || !rows.iter().all(of_window)
-        {
-            return Ok(false);
-        }
-        let id = new.id;
-        if self.packs.runs.contains_key(&id) {
-            let message = format!("there is a run {id} of packed markers already");
-            return Err(Error::new(ErrorKind::Store, message));
-        }
-        let run = RunRow {
-            run: Run { id, count: new.count, filter: new.filter.to_vec() },
-            digests: digests_of(new.digests).collect(),
-            is_finished: true,
-            ..RunRow::begun(id, &new.window)
-        };
-        self.packs.runs.insert(id, run);
-        for row in rows {
-            if let Some((_, row)) = self.packs.rows.get_mut(row) {
-                row.run = Some(id);
-            }
-        }
-        Ok(true)
-    }
-
-    pub(super) fn extend_run(&mut self, held: &Held, part: &RunPart<'_>) -> Result<bool> {
-        if !self.is_held(held) {
-            return Ok(false);
-        }
-        if part.had == 0 {
-            if self.packs.runs.contains_key(&part.id) {
-                let message = format!("there is a run {} of packed markers already", part.id);
-                return Err(Error::new(ErrorKind::Store, message));
-            }
-            self.packs.runs.insert(part.id, RunRow::begun(part.id, &part.window));
-        }
-        let run = self
-            .packs
-            .runs
-            .get_mut(&part.id)
-            .filter(|it| it.is_of(&part.window) && !it.is_finished && it.run.count == part.had);
-        let Some(run) = run else { return Ok(false) };
-        let before = run.digests.len();
-        run.digests.extend(digests_of(part.digests));
-        run.run.count += (run.digests.len() - before) as u64;
-        Ok(true)
-    }
-
-    pub(super) fn merge_runs(&mut self, held: &Held, merged: &Merged<'_>) -> bool {
-        let is_there = |(id, count): (i64, u64), is_finished| {
-            self.packs.runs.get(&id).is_some_and(|it| {
-                it.is_of(&merged.window) && it.is_finished == is_finished && it.run.count == count
-            })
-        };
-        if !self.is_held(held)
-            || !is_there((merged.id, merged.count), false)
-            || !merged.of.iter().all(|it| is_there(*it, true))
-        {
-            return false;
-        }
-        let is_old = |id: i64| merged.of.iter().any(|(it, _)| *it == id);
-        for run in self.packs.runs.values_mut() {
-            if run.run.id == merged.id {
-                run.run.filter = merged.filter.to_vec();
-                run.is_finished = true;
-            } else if is_old(run.run.id) {
-                run.is_finished = false;
-            }
-        }
-        for (_, row) in self.packs.rows.values_mut() {
-            if row.run.is_some_and(is_old) {
-                row.run = Some(merged.id);
-            }
-        }
-        true
-    }
-
-    pub(super) fn sweep_runs(&mut self, held: &Held, scope: &str) -> bool {
-        if !self.is_held(held) {
-            return false;
-        }
-        let used = self.packs.used_runs();
-        let runs = &mut self.packs.runs;
-        let before = runs.len();
-        runs.retain(|id, it| {
-            (it.lane, &*it.scope) != (held.number, scope) || it.is_finished && used.contains(id)
-        });
-        runs.len() < before
-    }
-
     pub(super) fn forget_packs(
         &mut self,
         held: &Held,
@@ -419,21 +284,6 @@ impl Data {
         }
         true
     }
-
-    pub(super) fn find_packed(
-        &self,
-        scope: &str,
-        digest: Digest,
-    ) -> Result<Vec<(LaneId, PackRow)>> {
-        let rows = self.packs.rows.values();
-        let rows = rows.filter(|(of, row)| of == scope && may_have(&row.data, digest));
-        let at = |(_, row): &(String, PackRow)| {
-            let lane = self.lanes.get(&row.lane)?;
-            let row = only(row.clone(), digest).transpose()?;
-            Some(row.map(|row| (lane.row.id.clone(), row)))
-        };
-        rows.filter_map(at).collect()
-    }
 }
 
 impl Packs {
@@ -441,25 +291,6 @@ impl Packs {
         self.next_row += 1;
         let id = self.next_row;
         self.rows.insert(id, (scope.to_owned(), PackRow { id, ..row }));
-    }
-
-    /// The runs that rows are in.
-    fn used_runs(&self) -> BTreeSet<i64> {
-        self.rows.values().filter_map(|(_, row)| row.run).collect()
-    }
-
-    pub(super) fn drop_empty_runs(&mut self, lane: i64, scope: &str) {
-        let used = self.used_runs();
-        self.runs.retain(|id, run| {
-            (run.lane, &*run.scope) != (lane, scope) || !run.is_finished || used.contains(id)
-        });
-    }
-
-    /// What merges have left in a lane of which no row of the scope is there any more.
-    pub(super) fn drop_left_over(&mut self, lane: i64, scope: &str) {
-        if !self.rows.values().any(|(of, row)| of == scope && row.lane == lane) {
-            self.runs.retain(|_, run| (run.lane, &*run.scope) != (lane, scope));
-        }
     }
 
     /// How long ago the newest row of the scope was written.
@@ -499,24 +330,6 @@ impl Packs {
     pub(super) fn drop_lane(&mut self, lane: i64) {
         self.runs.retain(|_, run| run.lane != lane);
         self.floors.retain(|(of, _), _| *of != lane);
-    }
-}
-
-impl RunRow {
-    /// One that has nothing yet.
-    fn begun(id: i64, window: &WindowId<'_>) -> Self {
-        Self {
-            lane: window.lane,
-            scope: window.scope.to_owned(),
-            slice: wanted(window),
-            run: Run { id, count: 0, filter: Vec::new() },
-            digests: BTreeSet::new(),
-            is_finished: false,
-        }
-    }
-
-    fn is_of(&self, window: &WindowId<'_>) -> bool {
-        self.lane == window.lane && self.scope == window.scope && self.slice == wanted(window)
     }
 }
 
@@ -565,152 +378,6 @@ impl State {
         self.staged(id)?.packs.push((scope.to_owned(), row));
         Ok(())
     }
-
-    pub(super) fn in_runs(&mut self, id: u64, asked: &[(i64, Digest)]) -> Result<Vec<bool>> {
-        self.tx(id)?;
-        let runs = &self.data.packs.runs;
-        let run = |id| runs.get(id).filter(|run| run.is_finished);
-        let known = asked.iter().map(|(id, digest)| match run(id) {
-            Some(run) => Ok(run.digests.contains(&digest.0)),
-            None => {
-                let message = format!("run {id} of packed markers is not there");
-                Err(Error::new(ErrorKind::Transient, message))
-            }
-        });
-        let known: Vec<bool> = known.collect::<Result<_>>()?;
-        self.counts.asks += 1;
-        self.counts.answers += known.iter().filter(|known| **known).count();
-        Ok(known)
-    }
-
-    /// One try at taking a key from outside of its lane; `None` when it has to wait.
-    pub(super) fn pack_direct(
-        &mut self,
-        id: u64,
-        number: i64,
-        offset: i64,
-        pack: &NewPack<'_>,
-        digest: Digest,
-    ) -> Result<Option<bool>> {
-        let lanes = self.data.concerned(number, pack.scope);
-        if self.waits(id, |staged| lanes.iter().any(|lane| staged.shares_lane(*lane)))? {
-            return Ok(None);
-        }
-        let Some(lane) = self.data.lanes.get(&number) else {
-            let message = format!("lane {number}, of which a key is packed, is gone");
-            return Err(Error::new(ErrorKind::Store, message));
-        };
-        let log = lane.log;
-        self.staged(id)?.unsettled.extend(&lanes);
-        let own = self.staged(id)?.packs.clone();
-        let all = self.data.packs.rows.values().chain(&own);
-        let all = all.filter(|(scope, row)| scope == pack.scope && lanes.contains(&row.lane));
-        let mut partitions = pack.partitions;
-        for (_, row) in all {
-            if has(row, digest)? {
-                return Ok(Some(false));
-            }
-            if row.lane == number && row.partitions != 0 {
-                partitions = row.partitions;
-            }
-        }
-        let began = self.tx(id)?.began;
-        let row = new_row(pack, number, log, began);
-        let row = PackRow {
-            every_slice: true,
-            partitions,
-            first_offset: offset,
-            last_offset: offset,
-            ..row
-        };
-        self.stage_pack(id, pack.scope, row)?;
-        Ok(Some(true))
-    }
-
-    /// One try at forgetting a key; `None` when it has to wait.
-    pub(super) fn forget_marker(
-        &mut self,
-        scope: &str,
-        key: &Key,
-        digest: Digest,
-    ) -> Option<Result<bool>> {
-        let place = (scope.to_owned(), key.clone());
-        let mut staged = self.open.values().map(|tx| &tx.staged);
-        if staged.any(|it| {
-            it.markers.contains_key(&place)
-                || it.letters.values().any(|letter| letter.is_open_of(scope, key))
-        }) {
-            return None;
-        }
-        let marker = self.data.markers.get(&place);
-        let is_open = self.data.letters.values().any(|letter| letter.is_open_of(scope, key));
-        if let Err(error) = check_settled(scope, key, marker.map(|it| it.state), is_open) {
-            return Some(Err(error));
-        }
-        let (mut changes, mut asking) = (Vec::new(), Vec::new());
-        for (id, (of, row)) in &self.data.packs.rows {
-            if of == scope {
-                match without(row, digest) {
-                    Ok(None) => {}
-                    Ok(Some(left)) => {
-                        asking.extend(self.data.asking(row));
-                        changes.push((*id, row.lane, left));
-                    }
-                    Err(damaged) => return Some(Err(damaged)),
-                }
-            }
-        }
-        // A run also has what was in rows of it that aged out before the others.
-        let runs = self.data.packs.runs.iter();
-        let runs = runs.filter(|(_, it)| it.is_finished && it.scope == scope);
-        let runs = runs.filter(|(_, it)| it.digests.contains(&digest.0));
-        let runs: Vec<(i64, i64)> = runs.map(|(id, it)| (*id, it.lane)).collect();
-        // Lanes also keep in mind what was given up on once, and has no row any more.
-        let origin = marker.filter(|_| self.data.is_packed(scope));
-        let origin = origin.and_then(|it| it.origin.clone()).and_then(|origin| {
-            let (group, topic) = (origin.group.as_str().into(), origin.topic.as_str().into());
-            let id = LaneId { group, topic, partition: origin.partition };
-            self.data.lane(&id).map(|lane| self.data.of_topic(lane.row.number))
-        });
-        let lanes: BTreeSet<i64> = changes
-            .iter()
-            .map(|it| it.1)
-            .chain(origin.into_iter().flatten())
-            .chain(asking)
-            .collect();
-        let lanes: BTreeSet<i64> = lanes.into_iter().chain(runs.iter().map(|it| it.1)).collect();
-        if lanes.iter().any(|number| self.is_locked(*number)) {
-            return None;
-        }
-        self.version += 1;
-        for number in lanes {
-            if let Some(lane) = self.data.lanes.get_mut(&number) {
-                lane.unsettle();
-            }
-        }
-        let was_marked = self.data.markers.remove(&place).is_some();
-        let found = was_marked || !changes.is_empty() || !runs.is_empty();
-        let packs = &mut self.data.packs;
-        for (run, _) in runs {
-            if let Some(run) = packs.runs.get_mut(&run) {
-                run.digests.remove(&digest.0);
-                run.run.count -= 1;
-            }
-        }
-        for (id, lane, left) in changes {
-            packs.rows.remove(&id);
-            if let Some(left) = left {
-                packs.insert(scope, left);
-            }
-            packs.drop_empty_runs(lane, scope);
-        }
-        Some(Ok(found))
-    }
-}
-
-/// Whether this row is of another layout than with so many partitions.
-fn is_former(row: &PackRow, partitions: usize) -> bool {
-    row.partitions != 0 && usize::try_from(row.partitions) != Ok(partitions)
 }
 
 fn new_row(pack: &NewPack<'_>, lane: i64, log: i32, at: SystemTime) -> PackRow {

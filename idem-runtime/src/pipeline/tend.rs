@@ -1,16 +1,18 @@
-//! Tending to windows, beside the work of their lane: joining small rows, forgetting what is out of
-//! date, moving what does not fit into memory into runs (`cool`), and merging these.
+//! Tending to windows, beside the work of their lane: joining small rows (`join`), forgetting what is out of
+//! date (`forget`), moving what does not fit into memory into runs (`cool`), and merging these.
 //!
 //! Each of these is a transaction of its own that asks whether the lane is still held. None of them
 //! changes which keys the database knows as seen, but for those that are out of date; so the lane's
 //! batches go on meanwhile, and need not know.
 
 mod cool;
+mod forget;
+mod join;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use tokio::task::JoinHandle;
 
@@ -18,14 +20,12 @@ pub(crate) use self::cool::{chunks, cool, write_run};
 use crate::error::{Error, ErrorKind, Result};
 use crate::group::Group;
 use crate::lane::{Held, LaneId};
-use crate::packed::{Budget, Damaged, Floor, Measure, Measured as _, Pack, PackRow, Repack};
+use crate::packed::{Budget, Damaged, Measure, Measured as _, PackRow};
 use crate::pipeline::merge::{Merging, sweep};
 use crate::pipeline::policy::Portions;
 use crate::pipeline::source::{Seat, Source};
-use crate::pipeline::stats::Stats;
-use crate::pipeline::take::survey;
 use crate::pipeline::widen::Widening;
-use crate::pipeline::windows::{Open, Windows, before, lock};
+use crate::pipeline::windows::{Open, Windows, lock};
 use crate::store::Store;
 
 /// After how many failures in a row a warning is logged.
@@ -324,196 +324,6 @@ impl<S: Store> Tending<S> {
         lock(&open.rows).extend(left_over);
         Ok(())
     }
-
-    /// Joins small rows, oldest first.
-    async fn join(&self, open: &Open) -> Result<()> {
-        let Portions { small, many, joined, .. } = self.portions;
-        loop {
-            let mut rows: Vec<PackRow> = lock(&open.rows)
-                .iter()
-                .filter(|row| row.run.is_none() && row.count < small)
-                .filter(|row| !row.every_slice && row.slice == open.slice)
-                .filter(|row| row.log == open.log && row.partitions == open.partitions)
-                .cloned()
-                .collect();
-            if rows.len() < many {
-                return Ok(());
-            }
-            rows.sort_by_key(|row| (row.first_at, row.id));
-            let mut total = 0;
-            rows.retain(|row| {
-                let fits = total < joined;
-                total += u64::from(row.count);
-                fits
-            });
-            let ids: Vec<i64> = rows.iter().map(|row| row.id).collect();
-            let rows = self.contents(open, &ids).await?;
-            let joined = join(&rows).map_err(|it| damaged(&self.held.id, open.scope, &it))?;
-            let Some(joined) = joined else { return Ok(()) };
-            let row = Repack { row: &joined, scope: open.scope };
-            if !self.group.store.repack(&self.held, &ids, &row).await? {
-                return Err(changed(&self.held));
-            }
-            lock(&open.rows).retain(|row| !ids.contains(&row.id));
-            Stats::add(&open.stats.packed_rows_joined, ids.len());
-            tracing::debug!(
-                lane = %self.held.id,
-                scope = open.scope,
-                rows = ids.len(),
-                digests = joined.count,
-                "small rows of packed markers were joined"
-            );
-            self.read_rows(open).await?;
-        }
-    }
-
-    async fn contents(&self, open: &Open, ids: &[i64]) -> Result<Vec<PackRow>> {
-        let rows = self.group.store.packs_of(&open.id(self.held.number), ids).await?;
-        if rows.len() != ids.len() {
-            return Err(changed(&self.held));
-        }
-        debug_assert!(rows.iter().all(|row| row.slice == open.slice || row.every_slice));
-        Ok(rows)
-    }
-
-    /// Forgets rows that are out of date.
-    async fn forget(&self, open: &Open) -> Result<()> {
-        let store = &self.group.store;
-        let now = self.now(open).await?;
-        let mut rows = lock(&open.rows).clone();
-        rows.sort_by_key(|row| std::cmp::Reverse((row.last_at, row.id)));
-        // What was seen again in the same era as what is in a run goes with the run: an era later.
-        let outside = before(now, open.length.time + open.window().era());
-        let mut kept = 0_u64;
-        let is_old = |row: &PackRow, kept: &mut u64| {
-            if row.every_slice {
-                // It does not count: each slice has others beside it.
-                return row.last_at < outside;
-            }
-            *kept += u64::from(row.count);
-            row.last_at < outside
-                || open.length.events.is_some_and(|most| *kept - u64::from(row.count) >= most)
-        };
-        let old: BTreeSet<i64> =
-            rows.iter().filter(|row| is_old(row, &mut kept)).map(|row| row.id).collect();
-        if old.is_empty() {
-            return Ok(());
-        }
-        // What is read again before the lane is where it was is to be known.
-        let Some(position) = self.position() else { return Ok(()) };
-        let low = match self.early {
-            true => position,
-            false => position.min(survey(&*self.source, &self.held.id).await?.low),
-        };
-        // By count, what was seen again in the same era can stay, and is in the run alone.
-        //
-        // A row that stays and is in no run can have such digests only if it is of the era of the newest row
-        // that was in the run when the digests left the memory, or older. While there is such a row, no row
-        // of the run goes, so that one is still there. In a run that others were merged into the newest of
-        // all rows counts, which is no older than the newest of each of them: it is kept for as long as
-        // each of them would be, and longer.
-        let era = open.window().era();
-        let stays = |row: &&PackRow| row.run.is_none() && !old.contains(&row.id);
-        let stays = rows.iter().filter(stays).map(|row| row.first_at).min();
-        let needed = |run: i64| {
-            let newest =
-                rows.iter().filter(|row| row.run == Some(run)).map(|row| row.last_at).max();
-            stays.zip(newest).is_some_and(|(stays, newest)| stays <= newest + era)
-        };
-        let runs = rows.iter().filter(|_| open.length.events.is_some());
-        let runs: BTreeSet<i64> = runs.filter_map(|row| row.run).collect();
-        let needed: BTreeSet<i64> = runs.into_iter().filter(|run| needed(*run)).collect();
-        let gone = |row: &&PackRow| {
-            old.contains(&row.id)
-                && (row.log < open.first_log || row.last_offset < low)
-                && row.run.is_none_or(|run| !needed.contains(&run))
-        };
-        let gone: Vec<PackRow> = rows.iter().filter(gone).cloned().collect();
-        if gone.len() < old.len() {
-            tracing::debug!(
-                lane = %self.held.id,
-                scope = open.scope,
-                rows = old.len() - gone.len(),
-                "packed markers are older than their window and stay: Kafka can still deliver their \
-                 events"
-            );
-        }
-        if gone.is_empty() {
-            return Ok(());
-        }
-        let ids: Vec<i64> = gone.iter().map(|row| row.id).collect();
-        // None of them lies above the position: what a log was before it lost its tail is below.
-        let of_log = gone.iter().filter(|row| row.log >= open.first_log);
-        let floor = of_log.map(|row| row.last_offset.saturating_add(1)).max();
-        let floor = floor.map(|offset| Floor { offset, is_early: self.early });
-        if !store.forget_packs(&self.held, open.scope, &ids, floor).await? {
-            return Err(changed(&self.held));
-        }
-        Stats::add(&open.stats.packed_rows_forgotten, ids.len());
-        rows.retain(|row| !ids.contains(&row.id));
-        // One for every slice may never go: it may be of another log than it says. Should its event be
-        // delivered again, then to who has loaded it anew.
-        let counts = |row: &&PackRow| !row.every_slice || row.last_at >= outside;
-        let oldest = rows.iter().filter(counts).map(|row| row.first_at).min().unwrap_or(outside);
-        let runs: BTreeSet<i64> = rows.iter().filter_map(|row| row.run).collect();
-        {
-            let mut window = open.window();
-            window.evict_older_than(oldest.min(outside));
-            for run in window.runs() {
-                if !runs.contains(&run) {
-                    window.drop_run(run);
-                }
-            }
-        }
-        *lock(&open.rows) = rows;
-        tracing::debug!(
-            lane = %self.held.id,
-            scope = open.scope,
-            rows = ids.len(),
-            floor = floor.map(|it| it.offset),
-            "packed markers that are out of date were forgotten"
-        );
-        Ok(())
-    }
-
-    /// Lets go of digests of rows that were forgotten because there are so many newer ones: their time tells
-    /// that they are older than all that is left.
-    async fn trim(&self, open: &Open) -> Result<()> {
-        // What is in a run that is asked need not be in memory.
-        let runs: BTreeSet<i64> = open.window().runs().into_iter().collect();
-        let in_memory = |row: &&PackRow| row.run.is_none_or(|run| !runs.contains(&run));
-        let needed =
-            lock(&open.rows).iter().filter(in_memory).map(|row| u64::from(row.count)).sum::<u64>();
-        let has = open.window().len() as u64;
-        if open.length.events.is_none() || has <= needed + needed / 4 + self.portions.spare {
-            return Ok(());
-        }
-        // All rows anew, as one may have been committed after others with higher numbers.
-        open.window().note_learning();
-        lock(&open.rows).clear();
-        self.read_rows(open).await?;
-        let outside = before(self.now(open).await?, open.length.time);
-        let counts = |row: &&PackRow| match row.every_slice {
-            true => row.last_at >= outside,
-            false => in_memory(row),
-        };
-        let oldest = lock(&open.rows).iter().filter(counts).map(|row| row.first_at).min();
-        if let Some(oldest) = oldest {
-            open.window().evict_unneeded(oldest);
-        }
-        Ok(())
-    }
-
-    /// The time by the database's clock.
-    async fn now(&self, open: &Open) -> Result<SystemTime> {
-        Ok(self.group.store.window(&open.id(self.held.number)).await?.now)
-    }
-
-    /// The lane's committed position, as long as this one is its owner.
-    fn position(&self) -> Option<i64> {
-        let (held, _) = self.seat.held()?;
-        (held.token == self.held.token).then_some(held.position.offset)
-    }
 }
 
 pub(crate) fn changed(held: &Held) -> Error {
@@ -521,27 +331,6 @@ pub(crate) fn changed(held: &Held) -> Error {
         ErrorKind::Fenced,
         format!("{}: another owner took the lane, or its packed markers changed", held.id),
     )
-}
-
-/// The row that takes the place of these, of one window.
-fn join(rows: &[PackRow]) -> Result<Option<PackRow>, Damaged> {
-    let mut parts = Vec::with_capacity(rows.len());
-    for row in rows {
-        parts.push((row.last_at, Pack::decode(row)?));
-    }
-    let pack = Pack::merge(parts);
-    let (Some(first), Some((first_offset, last_offset))) = (rows.first(), pack.offsets()) else {
-        return Ok(None);
-    };
-    Ok(Some(PackRow {
-        first_offset,
-        last_offset,
-        count: u32::try_from(pack.entries.len()).unwrap_or(u32::MAX),
-        first_at: rows.iter().map(|row| row.first_at).min().unwrap_or(first.first_at),
-        last_at: rows.iter().map(|row| row.last_at).max().unwrap_or(first.last_at),
-        data: pack.encode(),
-        ..first.clone()
-    }))
 }
 
 pub(crate) fn damaged(lane: &LaneId, scope: &str, damaged: &Damaged) -> Error {
