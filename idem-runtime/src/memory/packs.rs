@@ -4,21 +4,17 @@ mod outside;
 mod runs;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Bound;
 use std::time::{Duration, SystemTime};
 
 use self::outside::is_former;
 use self::runs::RunRow;
 use super::data::{Data, Lane};
 use super::state::State;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::key::Key;
 use crate::lane::{Held, LaneId, LaneRow};
 use crate::marker::MarkerState;
-use crate::packed::{
-    BLOCK, Digest, Floor, Foreign, Merged, NewPack, NewRun, PackRow, Repack, Run, RunBlock,
-    RunPart, WindowId, WindowRow, check_settled, has, may_have, only, without,
-};
+use crate::packed::{Floor, Foreign, NewPack, PackRow, Repack, WindowId, WindowRow};
 use crate::store::RELOAD;
 
 #[derive(Debug, Clone, Default)]

@@ -26,7 +26,12 @@ fn digests_of(bytes: &[u8]) -> impl Iterator<Item = u128> {
 }
 
 impl Data {
-    pub(in crate::memory) fn runs(&self, window: &WindowId<'_>, but: &[i64], limit: u32) -> Vec<Run> {
+    pub(in crate::memory) fn runs(
+        &self,
+        window: &WindowId<'_>,
+        but: &[i64],
+        limit: u32,
+    ) -> Vec<Run> {
         let used = self.packs.used_runs();
         let runs = self
             .packs
@@ -43,7 +48,12 @@ impl Data {
         runs.filter(|it| it.is_finished).map(|it| it.run.clone()).collect()
     }
 
-    pub(in crate::memory) fn run_blocks(&self, run: i64, after: Option<Digest>, limit: u32) -> Vec<RunBlock> {
+    pub(in crate::memory) fn run_blocks(
+        &self,
+        run: i64,
+        after: Option<Digest>,
+        limit: u32,
+    ) -> Vec<RunBlock> {
         let Some(run) = self.packs.runs.get(&run) else { return Vec::new() };
         let after = after.map_or(Bound::Unbounded, |Digest(after)| Bound::Excluded(after));
         let digests: Vec<u128> = run.digests.range((after, Bound::Unbounded)).copied().collect();
@@ -55,7 +65,12 @@ impl Data {
         blocks.take(usize::try_from(limit).unwrap_or(usize::MAX)).collect()
     }
 
-    pub(in crate::memory) fn add_run(&mut self, held: &Held, rows: &[i64], new: &NewRun<'_>) -> Result<bool> {
+    pub(in crate::memory) fn add_run(
+        &mut self,
+        held: &Held,
+        rows: &[i64],
+        new: &NewRun<'_>,
+    ) -> Result<bool> {
         let of_window = |id: &i64| {
             let row = self.packs.rows.get(id);
             row.is_some_and(|(_, row)| !row.every_slice && slice_of(row) == wanted(&new.window))
@@ -86,7 +101,11 @@ impl Data {
         Ok(true)
     }
 
-    pub(in crate::memory) fn extend_run(&mut self, held: &Held, part: &RunPart<'_>) -> Result<bool> {
+    pub(in crate::memory) fn extend_run(
+        &mut self,
+        held: &Held,
+        part: &RunPart<'_>,
+    ) -> Result<bool> {
         if !self.is_held(held) {
             return Ok(false);
         }
@@ -174,7 +193,11 @@ impl Packs {
 }
 
 impl State {
-    pub(in crate::memory) fn in_runs(&mut self, id: u64, asked: &[(i64, Digest)]) -> Result<Vec<bool>> {
+    pub(in crate::memory) fn in_runs(
+        &mut self,
+        id: u64,
+        asked: &[(i64, Digest)],
+    ) -> Result<Vec<bool>> {
         self.tx(id)?;
         let runs = &self.data.packs.runs;
         let run = |id| runs.get(id).filter(|run| run.is_finished);
