@@ -216,6 +216,13 @@ mod tests {
     }
 
     #[test]
+    fn a_dead_member_is_found_out_within_seconds() {
+        let config = Kafka::new("b:9092").consumer("g");
+        let times = ["session.timeout.ms", "heartbeat.interval.ms"].map(|name| config.get(name));
+        assert_eq!(times, [Some("6000"), Some("1500")]);
+    }
+
+    #[test]
     fn a_users_value_replaces_a_default_and_never_an_owned_one() {
         let config = Kafka::new("b:9092").set("session.timeout.ms", "9000").consumer("g");
         assert_eq!(config.get("session.timeout.ms"), Some("9000"));

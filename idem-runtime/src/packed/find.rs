@@ -61,9 +61,9 @@ pub fn refused(scope: &str) -> Error {
     Error::new(
         ErrorKind::Scope,
         format!(
-            "scope `{scope}` keeps its markers packed, or did a while ago, which only its own lanes see: what a call \
-             without Kafka does under a key would be done again when the key's event arrives. Give \
-             the call a scope of its own, or have the handler keep its markers as rows \
+            "scope `{scope}` keeps its markers packed, or did a while ago, which only its own lanes \
+             see: what a call without Kafka does under a key would be done again when the key's event \
+             arrives. Give the call a scope of its own, or have the handler keep its markers as rows \
              (`markers = \"rows\"`): calls are let through when what was packed before that has aged \
              out"
         ),

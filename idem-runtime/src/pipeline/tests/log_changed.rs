@@ -2,10 +2,10 @@ use std::time::Duration;
 
 use super::broker::Call;
 use super::handlers::{Bill, Count};
-use super::harness::{World, ids, quiet, until};
+use super::harness::{Running, World, ids, quiet, until};
 use crate::error::ErrorKind;
 use crate::group::Registered;
-use crate::memory::Point;
+use crate::memory::{Pause, Point};
 use crate::pipeline::policy::LogChanged;
 
 #[tokio::test(start_paused = true)]
@@ -122,26 +122,27 @@ async fn a_lane_whose_log_may_have_lost_its_tail_starts_again_at_its_position() 
     lane.finish().await;
 }
 
-/// A lane that was rewound to its beginning and has done nothing since, and of whose log a tail is gone that
-/// it had worked before.
-async fn rewound_and_cut(world: &World) {
+/// A lane that has worked six events, and was rewound to the first of them, of whose log all but three are
+/// gone before it has done anything else.
+async fn rewound_and_cut(world: &World) -> (Running, Pause) {
     world.broker.produce(0, ids(6));
     world.drain(0).await;
     world.broker.reset(0, 0);
     let begun = world.store.faults().pause(Point::Begin);
     let lane = world.start(0);
     begun.reached().await;
-    lane.kill().await;
-    begun.release();
     assert_eq!(world.position(0), 0);
     world.broker.truncate(0, 3);
+    (lane, begun)
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_tail_that_was_lost_beyond_a_position_that_was_moved_back_is_noticed() {
     let handlers = vec![Registered::of::<Bill>(), Registered::of::<Count>()];
     let mut world = World::of(handlers, 1);
-    rewound_and_cut(&world).await;
+    let (lane, begun) = rewound_and_cut(&world).await;
+    lane.kill().await;
+    begun.release();
     let error = world.start(0).stopped().await;
     assert_eq!(error.kind(), ErrorKind::Log);
     assert!(error.to_string().contains("events were handled up to 6"), "{error}");
@@ -158,13 +159,7 @@ async fn a_tail_that_was_lost_beyond_a_position_that_was_moved_back_is_noticed()
 #[tokio::test(start_paused = true)]
 async fn a_running_lane_looks_how_far_it_was_before_it_was_moved_back() {
     let world = World::new();
-    world.broker.produce(0, ids(6));
-    world.drain(0).await;
-    world.broker.reset(0, 0);
-    let begun = world.store.faults().pause(Point::Begin);
-    let lane = world.start(0);
-    begun.reached().await;
-    world.broker.truncate(0, 3);
+    let (lane, begun) = rewound_and_cut(&world).await;
     lane.seat.look();
     begun.release();
     assert_eq!(lane.stopped().await.kind(), ErrorKind::Log);

@@ -96,6 +96,22 @@ async fn amid_a_merge(point: Point) -> (World, Running, Pause) {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_merged_run_has_a_part_of_what_is_in_runs_and_no_more_than_is_said() {
+    // Six runs of four digests each, of which three would be merged.
+    for (merged, part, any) in [(1000, 1, true), (1000, 4, false), (6, 1, false)] {
+        let mut world = world(PACKED);
+        world.settings.portions = Portions { merged, part, ..world.settings.portions };
+        let lane = with_runs(&world, 24).await;
+        until(|| world.packs("bill").iter().all(|row| row.run.is_some())).await;
+        quiet(Duration::from_secs(5)).await;
+        assert_eq!(merges(&world) > 0, any, "{merged}, {part}");
+        lane.finish().await;
+    }
+    let Portions { runs, merged, part, .. } = Portions::default();
+    assert_eq!((runs, merged, part), (8, 20_000_000, 4));
+}
+
+#[tokio::test(start_paused = true)]
 async fn who_dies_while_runs_are_merged_leaves_the_others_or_the_new_one() {
     for point in [Point::RunBlocks, Point::ExtendRun, Point::MergeRuns, Point::SweepRuns] {
         let (world, lane, pause) = amid_a_merge(point).await;
