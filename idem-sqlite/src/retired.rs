@@ -49,6 +49,12 @@ join {schema}lanes own on own.lane_id = something.lane_id
 join {schema}lanes lane on lane.group_name = own.group_name and lane.topic = own.topic
 ";
 
+/// Whether it was not registered again.
+pub(crate) const STILL: &str = "
+select exists (select 1 from {schema}scopes
+               where scope = ?1 and state = 'retired' and forgotten_at is not null)
+";
+
 /// As long as it was not registered again.
 macro_rules! of_retired {
     ($statement:literal) => {
@@ -82,14 +88,15 @@ pub(crate) async fn forget(
     let mut tx = Tx::begin(&store.writers).await?;
     let begun = begin(store, &mut tx, group, after).await;
     let scopes = finish(tx, begun, DOING).await?;
-    for scope in &scopes {
+    let mut forgotten = Vec::new();
+    for scope in scopes {
         let sql = &store.sql;
         for statement in
             [&sql.forget_retired_packs, &sql.forget_retired_run, &sql.forget_retired_windows]
         {
             loop {
                 let mut tx = Tx::begin(&store.writers).await?;
-                let delete = sqlx::query(statement.clone()).bind(scope);
+                let delete = sqlx::query(statement.clone()).bind(&scope);
                 let delete = delete.bind(i64::try_from(PACKS).unwrap_or(i64::MAX));
                 let deleted = delete.execute(tx.connection()).await;
                 let deleted = deleted.map_err(|error| failed(DOING, error));
@@ -98,8 +105,13 @@ pub(crate) async fn forget(
                 }
             }
         }
+        let still = sqlx::query_scalar(sql.is_retired.clone()).bind(&scope);
+        let still = still.fetch_one(&store.readers).await;
+        if still.map_err(|error| failed(DOING, error))? {
+            forgotten.push(scope);
+        }
     }
-    Ok(scopes)
+    Ok(forgotten)
 }
 
 async fn begin(

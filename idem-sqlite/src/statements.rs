@@ -158,6 +158,7 @@ statements! {
     forget_retired: retired::BEGIN,
     forget_left_over: gone::FORGET_LEFT_OVER,
     retired_lanes: retired::LANES,
+    is_retired: retired::STILL,
     forget_retired_packs: retired::PACKS_OF,
     forget_retired_run: retired::RUN_OF,
     forget_retired_windows: retired::WINDOWS_OF,

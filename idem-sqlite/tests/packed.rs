@@ -4,7 +4,7 @@ mod common;
 
 use std::time::Duration;
 
-use common::{Fixture, lane, owner};
+use common::{Fixture, held, lane, owner};
 use idem_runtime::lane::{LogIdentity, Position};
 use idem_runtime::packed::{Digest, Floor, NewPack, NewRun, Pack, WindowId};
 use idem_runtime::store::PackedMarkers as _;
@@ -117,4 +117,41 @@ async fn a_lane_that_has_packed_markers_is_not_deleted_by_hand() {
     fixture.run("delete from idem_packs").await;
     fixture.run("delete from idem_lanes").await;
     assert_eq!(fixture.number("select count(*) from idem_lanes").await, 0);
+}
+
+#[tokio::test]
+async fn nothing_more_is_deleted_of_a_scope_that_is_registered_again_while_it_is_forgotten() {
+    for comes_back in [false, true] {
+        let (fixture, store) = Fixture::with_store().await;
+        held(&store).await;
+        fixture
+            .run(
+                "insert into idem_scopes (scope, mode, group_name, state, retired_at)
+                 values ('bill', 'packed', 'billing', 'retired', 0);
+                 with recursive number (n) as (select 1 union all select n + 1 from number limit 1200)
+                 insert into idem_packs
+                     (lane_id, scope, first_offset, last_offset, first_at, last_at, digests, log,
+                      partitions, slices, slice, data)
+                 select lane_id, 'bill', n, n, 0, 0, 1, 0, 1, 0, 0, x'00' from idem_lanes, number",
+            )
+            .await;
+        if comes_back {
+            fixture
+                .run(
+                    "create trigger comes_back after delete on idem_packs begin
+                         update idem_scopes
+                         set state = 'active', retired_at = null, forgotten_at = null;
+                     end",
+                )
+                .await;
+        }
+        let forgotten = store.forget_retired("billing", Some(Duration::ZERO)).await.unwrap();
+        let left = fixture.number("select count(*) from idem_packs").await;
+        match comes_back {
+            false => assert_eq!((forgotten, left), (vec!["bill".to_owned()], 0)),
+            true => {
+                assert_eq!((forgotten, left), (Vec::new(), 700), "what one transaction deletes")
+            }
+        }
+    }
 }
