@@ -4,6 +4,7 @@
 //! were seen: it loads the window when it is taken, and from then on memory answers. The database has
 //! all of it, in rows that are written in the transaction of each batch.
 
+mod asked;
 mod budget;
 mod bytes;
 mod digest;
@@ -14,6 +15,7 @@ mod row;
 mod table;
 mod window;
 
+pub(crate) use self::asked::{Asked, Filters, RunFilter};
 pub(crate) use self::budget::{Alone, Budget, Measure, Measured};
 pub use self::digest::{Digest, DigestKey};
 pub(crate) use self::filter::Filter;
@@ -24,4 +26,4 @@ pub use self::row::{
     BLOCK, Floor, Foreign, Merged, NewPack, NewRun, PackRow, Repack, Run, RunBlock, RunPart,
     WindowId, WindowRow,
 };
-pub(crate) use self::window::{Asked, Filters, Lack, Look, RunFilter, Window};
+pub(crate) use self::window::{Lack, Look, Window};

@@ -1,6 +1,8 @@
 use std::collections::{HashMap, HashSet};
 
 use super::*;
+use crate::packed::asked::Filters;
+use crate::packed::row;
 use crate::random::Random;
 
 const WEEK: Duration = Duration::from_secs(7 * 24 * 60 * 60);
@@ -18,7 +20,7 @@ fn window() -> Window {
     Window::new(&Budget::new(usize::MAX), 3, WEEK)
 }
 
-fn row(pack: &Pack, log: i32, last_at: SystemTime) -> PackRow {
+fn row_of(pack: &Pack, log: i32, last_at: SystemTime) -> PackRow {
     let (first_offset, last_offset) = pack.offsets().unwrap_or_default();
     PackRow {
         id: 1,
@@ -134,7 +136,7 @@ fn a_window_knows_what_a_plain_model_knows_after_any_operations() {
                     let older = Pack { entries: vec![(7, digest(random))], spans: Vec::new() };
                     let merged = Pack::merge([(at(now / 2), older), (at(now), pack)]);
                     let log = random.pick(&[2, 3]);
-                    let row = row(&merged, log, at(now));
+                    let row = row_of(&merged, log, at(now));
                     window.reserve(random.below(2) * merged.entries.len());
                     window.load(&Pack::decode(&row).unwrap(), &row, true);
                     for (place, (_, digest)) in merged.entries.iter().enumerate() {
@@ -313,10 +315,10 @@ fn what_is_known_for_ever_does_not_age() {
 fn offsets_of_another_log_are_not_seen() {
     let mut window = window();
     let pack = Pack { entries: vec![(900, Digest(1))], spans: Vec::new() };
-    window.load(&pack, &row(&pack, 2, at(0)), true);
+    window.load(&pack, &row_of(&pack, 2, at(0)), true);
     assert_eq!(window.seen_to(), None);
     assert_eq!(window.look(Digest(1)), Look::Known);
-    window.load(&pack, &row(&pack, 3, at(0)), true);
+    window.load(&pack, &row_of(&pack, 3, at(0)), true);
     window.learn(&[(4, Digest(2))], at(0));
     assert_eq!(window.seen_to(), Some(900));
 }
